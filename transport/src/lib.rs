@@ -1,1 +1,4 @@
 //! placeholder
+
+pub mod control;
+pub mod handshake;
