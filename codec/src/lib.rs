@@ -1,1 +1,56 @@
-//! placeholder
+//! Messages as bytes: rkyv archives written straight into a frame, checked in memory of our own, and a
+//! fingerprint of a type's structure by which two programs find out that they mean the same thing.
+//!
+//! Why a crate of its own: what bytes mean and how they travel change for different reasons. This crate
+//! knows neither rings nor sockets; a [`Sink`] is all it asks of the place where an encoding goes, and a
+//! slice that nobody else can write is all it asks of the place where bytes come from.
+//!
+//! What it does not do: it never reads memory that a peer can still change (copy first), it does not
+//! follow shared pointers (`Rc` and `Arc` in a message are a compile error), and a fingerprint finds
+//! mistakes, not forgeries: received bytes are always validated, whatever fingerprint was shown.
+//!
+//! People do not depend on this crate but on `memring`, which re-exports it.
+//!
+//! ```
+//! use memring_codec::{Encoder, Format, Message, Raw, Scratch};
+//!
+//! let mut scratch = Scratch::new(1024);
+//! Raw::encode(b"hello".as_slice(), &mut Encoder::new(&mut scratch))?;
+//! assert_eq!(scratch.as_slice(), b"hello");
+//! assert!(<[u8] as Message>::fingerprint().is_untyped());
+//! # Ok::<(), memring_codec::EncodeError>(())
+//! ```
+
+mod archive;
+mod described;
+mod encode;
+mod fingerprint;
+mod message;
+mod options;
+mod raw;
+mod schema;
+mod scratch;
+
+#[doc(inline)]
+pub use rkyv;
+
+pub use archive::{Archivable, Check, DEPTH, Failure, Owner, Rkyv, Serializer, deserialize};
+pub use described::Wrapped;
+pub use encode::{EncodeError, Encoder, Sink, SinkFull};
+pub use fingerprint::Fingerprint;
+pub use message::{DecodeError, Format, Message};
+pub use options::FormatOptions;
+pub use raw::Raw;
+pub use schema::{Constant, Fingerprinted, Schema, fingerprint_of, name_of};
+pub use scratch::Scratch;
+
+/// What the code written by `#[message]` names. Not for people: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::{
+        Archivable, Fingerprint, Fingerprinted, Message, Rkyv, Schema, fingerprint_of, name_of,
+    };
+    pub use core;
+    pub use rkyv;
+    pub use std::string::String;
+}

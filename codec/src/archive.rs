@@ -1,0 +1,314 @@
+//! The rkyv format: values written as archives into a sink, and archives checked before they are looked at.
+//!
+//! Why not rkyv's ready-made functions: its serialiser shares pointers and fills a buffer of its own, and its
+//! `access` has no depth limit (a 400 KB archive overflows a 2 MiB stack) and keeps a table for `Rc` and
+//! `Arc`, which has had its share of advisories. Here nothing is shared, so such a type does not compile;
+//! depth is bounded; and the bytes go straight to where they are sent from.
+//!
+//! It does not deserialise unless asked: a received archive is read in place.
+
+#![allow(unsafe_code)]
+
+use std::alloc::Layout;
+use std::fmt;
+use std::mem::{MaybeUninit, size_of};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use rkyv::api::{check_pos_with_context, deserialize_using, root_position, serialize_using};
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::{self, BoxedError, Source, Strategy, Trace};
+use rkyv::ser::allocator::SubAllocator;
+use rkyv::ser::{Allocator, Positional, Writer};
+use rkyv::validation::Validator;
+use rkyv::validation::archive::{ArchiveContext, ArchiveValidator};
+use rkyv::{Archive, Deserialize, Portable, Serialize};
+
+use crate::{DecodeError, EncodeError, Encoder, Format, Sink, SinkFull};
+
+/// The deepest nesting of pointers that a received archive may have, its root included.
+///
+/// Checking recurses, so depth is stack: 64 levels fit any thread.
+pub const DEPTH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
+
+/// Scratch bytes on the stack for a value being written. A vector of strings needs 16 an element; what does
+/// not fit is allocated for the moment.
+const SPACE: usize = 512;
+
+/// The format of everything that `#[message]` declares.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rkyv;
+
+/// What rkyv has to know of a type for it to be a message. Implemented for every type that has it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be archived as a message",
+    note = "`Rc` and `Arc` cannot be part of a message: use the value itself, a `Box`, or \
+            `#[rkyv(with = Unshare)]`"
+)]
+pub trait Archivable:
+    for<'a> Serialize<
+        Strategy<Serializer<'a>, Failure>,
+        Archived: Portable + for<'b> CheckBytes<Strategy<Check<'b>, BoxedError>>,
+    >
+{
+}
+
+impl<T> Archivable for T where
+    T: for<'a> Serialize<
+            Strategy<Serializer<'a>, Failure>,
+            Archived: Portable + for<'b> CheckBytes<Strategy<Check<'b>, BoxedError>>,
+        >
+{
+}
+
+impl<T: Archivable> Format<T> for Rkyv {
+    type View = T::Archived;
+    type Checked = ();
+
+    #[inline]
+    fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError> {
+        let mut space = [MaybeUninit::uninit(); SPACE];
+        let mut serializer = Serializer::new(out.sink, out.position, &mut space);
+        let result = serialize_using::<_, Failure>(value, &mut serializer);
+        out.position = serializer.position;
+        match result {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    #[inline]
+    fn decode(bytes: &[u8]) -> Result<(), DecodeError> {
+        let needed = size_of::<T::Archived>();
+        if bytes.len() < needed {
+            return Err(DecodeError::Short {
+                needed,
+                found: bytes.len(),
+            });
+        }
+        let mut check = Check::new(bytes);
+        check_pos_with_context::<T::Archived, _, BoxedError>(
+            bytes,
+            root_position::<T::Archived>(bytes.len()),
+            &mut check,
+        )
+        .map_err(|error| DecodeError::Invalid {
+            source: Box::new(error),
+        })?;
+        match check.surplus() {
+            0 => Ok(()),
+            surplus => Err(DecodeError::Surplus {
+                surplus,
+                found: bytes.len(),
+            }),
+        }
+    }
+
+    #[inline]
+    unsafe fn view<'a>(_: &'a (), bytes: &'a [u8]) -> &'a T::Archived {
+        // SAFETY: by the contract of `Format::view`, (1) `decode` accepted these bytes or bytes equal to
+        // them as a `T::Archived` at the root position, and archives refer to their parts by distance;
+        // (2) they do not change; (3) they are aligned as they were, at a multiple of 16.
+        unsafe { rkyv::access_unchecked::<T::Archived>(bytes) }
+    }
+}
+
+/// Turns an archive that was received back into an owned value.
+///
+/// Its cost is the value's, so mind a bound on what you accept; the message is best read in place.
+///
+/// # Errors
+///
+/// [`DecodeError::Invalid`] if a wrapper of yours refuses.
+pub fn deserialize<T>(archived: &T::Archived) -> Result<T, DecodeError>
+where
+    T: Archive,
+    T::Archived: Deserialize<T, Strategy<Owner, BoxedError>>,
+{
+    deserialize_using::<T, Owner, BoxedError>(archived, &mut Owner).map_err(|error| {
+        DecodeError::Invalid {
+            source: Box::new(error),
+        }
+    })
+}
+
+/// The deserialiser behind [`deserialize`]: it pools no shared pointers.
+#[derive(Debug)]
+pub struct Owner;
+
+/// The serialiser behind [`Rkyv`]: writes to a sink, allocates on the stack first, shares no pointers.
+pub struct Serializer<'a> {
+    sink: &'a mut dyn Sink,
+    position: usize,
+    space: SubAllocator<'a>,
+    space_range: Range<usize>,
+}
+
+impl<'a> Serializer<'a> {
+    #[inline]
+    fn new(sink: &'a mut dyn Sink, position: usize, space: &'a mut [MaybeUninit<u8>]) -> Self {
+        let start = space.as_ptr().addr();
+        let space_range = start..start + space.len();
+        Self {
+            sink,
+            position,
+            space: SubAllocator::new(space),
+            space_range,
+        }
+    }
+}
+
+impl Positional for Serializer<'_> {
+    #[inline]
+    fn pos(&self) -> usize {
+        self.position
+    }
+}
+
+impl Writer<Failure> for Serializer<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        // rkyv pads before every value, mostly with nothing.
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.sink.write(bytes).map_err(Failure::Sink)?;
+        self.position += bytes.len();
+        Ok(())
+    }
+}
+
+// SAFETY: `push_alloc` gives memory from `SubAllocator`, which upholds the contract, or from the global
+// allocator with this very layout.
+unsafe impl Allocator<Failure> for Serializer<'_> {
+    #[inline]
+    unsafe fn push_alloc(&mut self, layout: Layout) -> Result<NonNull<[u8]>, Failure> {
+        // SAFETY: the caller gives a layout whose size is not zero.
+        let inline: Result<_, rancor::Failure> = unsafe { self.space.push_alloc(layout) };
+        if let Ok(memory) = inline {
+            return Ok(memory);
+        }
+        // SAFETY: as above.
+        let memory = unsafe { std::alloc::alloc(layout) };
+        let Some(memory) = NonNull::new(memory) else {
+            std::alloc::handle_alloc_error(layout)
+        };
+        Ok(NonNull::slice_from_raw_parts(memory, layout.size()))
+    }
+
+    #[inline]
+    unsafe fn pop_alloc(&mut self, memory: NonNull<u8>, layout: Layout) -> Result<(), Failure> {
+        if self.space_range.contains(&memory.addr().get()) {
+            // SAFETY: the memory is the sub-allocator's, and popped in the order that the caller keeps.
+            unsafe { self.space.pop_alloc(memory, layout) }
+        } else {
+            // SAFETY: not the sub-allocator's, so it came from the global allocator with this layout.
+            unsafe { std::alloc::dealloc(memory.as_ptr(), layout) };
+            Ok(())
+        }
+    }
+}
+
+/// Checks an archive: rkyv's validator with a depth limit and without shared pointers, which also sees
+/// whether the archive begins where its bytes do.
+///
+/// rkyv reads an archive from its end and does not mind bytes that nothing refers to, so what a sender
+/// appends would become the message and the message would become padding.
+pub struct Check<'a> {
+    validator: Validator<ArchiveValidator<'a>, ()>,
+    start: usize,
+    lowest: usize,
+}
+
+impl<'a> Check<'a> {
+    #[inline]
+    fn new(bytes: &'a [u8]) -> Self {
+        let Range { start, end } = bytes.as_ptr_range();
+        Self {
+            validator: Validator::new(ArchiveValidator::with_max_depth(bytes, Some(DEPTH)), ()),
+            start: start.addr(),
+            lowest: end.addr(),
+        }
+    }
+
+    /// Bytes before the first that belongs to the archive.
+    #[inline]
+    fn surplus(&self) -> usize {
+        self.lowest - self.start
+    }
+}
+
+// SAFETY: every answer is the validator's own; the address taken down on the way decides nothing here.
+unsafe impl<E: Source> ArchiveContext<E> for Check<'_> {
+    #[inline]
+    fn check_subtree_ptr(&mut self, ptr: *const u8, layout: &Layout) -> Result<(), E> {
+        self.validator.check_subtree_ptr(ptr, layout)
+    }
+
+    #[inline]
+    unsafe fn push_subtree_range(
+        &mut self,
+        root: *const u8,
+        end: *const u8,
+    ) -> Result<Range<usize>, E> {
+        self.lowest = self.lowest.min(root.addr());
+        // SAFETY: the caller's own promise.
+        unsafe { self.validator.push_subtree_range(root, end) }
+    }
+
+    #[inline]
+    unsafe fn pop_subtree_range(&mut self, range: Range<usize>) -> Result<(), E> {
+        // SAFETY: the caller's own promise.
+        unsafe { self.validator.pop_subtree_range(range) }
+    }
+}
+
+/// Why a value could not be written, in the terms that rkyv's traits ask for.
+#[derive(Debug)]
+pub enum Failure {
+    /// The sink refused.
+    Sink(SinkFull),
+    /// The value refused.
+    Value(BoxedError),
+}
+
+impl From<Failure> for EncodeError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Sink(full) => full.into(),
+            Failure::Value(error) => Self::Unencodable {
+                source: Box::new(error),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sink(full) => full.fmt(f),
+            Self::Value(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Trace for Failure {
+    fn trace<R>(self, trace: R) -> Self
+    where
+        R: fmt::Debug + fmt::Display + Send + Sync + 'static,
+    {
+        match self {
+            Self::Sink(full) => Self::Sink(full),
+            Self::Value(error) => Self::Value(error.trace(trace)),
+        }
+    }
+}
+
+impl Source for Failure {
+    fn new<T: std::error::Error + Send + Sync + 'static>(source: T) -> Self {
+        Self::Value(BoxedError::new(source))
+    }
+}

@@ -1,0 +1,91 @@
+//! What a message is: a type, a format that turns it into bytes and back, and a fingerprint.
+//!
+//! Why the format is a parameter: rkyv is read in place, JSON is parsed into a value, raw bytes are what
+//! they are, and one channel serves them all. What a receiver gets is the format's *view*.
+//!
+//! Not here: any format itself. The unsafe method is declared here and argued where it is written.
+
+#![allow(unsafe_code)]
+
+use crate::{EncodeError, Encoder, Fingerprint};
+
+/// A type that travels on a channel. Written by `#[message]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message",
+    label = "not a message",
+    note = "put `#[memring::message]` on its declaration"
+)]
+pub trait Message: 'static {
+    /// How it becomes bytes.
+    type Format: Format<Self>;
+
+    /// The digest of its structure, shown to the peer when a channel opens. Computed by each call.
+    #[must_use]
+    fn fingerprint() -> Fingerprint;
+
+    /// A short name for people, shown when two sides mismatch. Never a path.
+    #[must_use]
+    fn name() -> String;
+}
+
+/// Turns a `T` into bytes and validates bytes as a `T`.
+pub trait Format<T: ?Sized> {
+    /// What a receiver looks at: the archived form of `T`, the bytes, or an owned `T`.
+    type View: ?Sized;
+
+    /// What validation leaves behind to be kept beside the bytes: nothing for formats read in place.
+    type Checked: 'static;
+
+    /// Writes `value`, from the encoder's position 0 on.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::Full`] if the sink had too little room; what it holds then is worthless, and the
+    /// value can be encoded again into a larger one. The other errors will not go away by trying again.
+    fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError>;
+
+    /// Checks that `bytes` are a `T`. They are believed in nothing, but must be private to the caller
+    /// and begin at a multiple of 16.
+    ///
+    /// # Errors
+    ///
+    /// Any [`DecodeError`]: the sender broke the format, or means another type by this one's name.
+    fn decode(bytes: &[u8]) -> Result<Self::Checked, DecodeError>;
+
+    /// Looks at bytes that were checked.
+    ///
+    /// # Safety
+    ///
+    /// 1. `checked` came from `Self::decode` of these very bytes, or of bytes equal to them.
+    /// 2. Nothing wrote to them since, and nothing can for as long as `'a` lasts.
+    /// 3. They begin at a multiple of 16.
+    unsafe fn view<'a>(checked: &'a Self::Checked, bytes: &'a [u8]) -> &'a Self::View;
+}
+
+/// Received bytes are not what their type says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Fewer bytes than the smallest value takes.
+    #[error("message of {found} bytes is too short: its type takes at least {needed}")]
+    Short {
+        /// Bytes that the smallest value takes.
+        needed: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// The value ends before the bytes do.
+    #[error("{surplus} of the message's {found} bytes belong to no part of it")]
+    Surplus {
+        /// Bytes that nothing in the message refers to.
+        surplus: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// A pointer, length, tag, number or text in the message is not valid.
+    #[error("message is not a valid archive: {source}")]
+    Invalid {
+        /// The check that failed, and the fields that led to it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
