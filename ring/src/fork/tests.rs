@@ -1,0 +1,3 @@
+//! Generations, the fork lock and cells, in this process and in forked children of it.
+
+use super::*;

@@ -1,0 +1,402 @@
+//! Mapped lane memory, and the only code that touches it.
+//!
+//! Another process may change these bytes at any moment. Rust has no reference for such memory, and a
+//! compiler that is told of one may read twice what was checked once. So everything goes through
+//! [`Region`]: words by atomics of one fixed size, made on the fly, payload by the assembly of [`copy`],
+//! each method with its bounds checked against private numbers. A failed check is a slip in our own
+//! arithmetic and panics; a peer's number never arrives here before it was checked.
+//!
+//! It does not know what the bytes mean, who may write them (see [`crate::segment`]), or in which
+//! order (that is the lane's business). A forked child does not have these mappings: whoever holds a
+//! `Region` asks [`crate::fork`] first.
+//!
+//! ```text
+//! +---------+----------+----------+
+//! | control | data     | data     |   one range of addresses; the second data window is the
+//! +---------+----------+----------+   first again, so a frame that wraps is still one piece
+//! 0         control    +capacity  +2*capacity
+//! ```
+#![allow(unsafe_code)]
+
+pub mod copy;
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
+
+use crate::fork::{self, Generation};
+use crate::segment::Geometry;
+
+/// Whether this process may write a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// We are the segment's writer.
+    ReadWrite,
+    /// The peer is; the kernel refuses our stores.
+    ReadOnly,
+}
+
+/// A system call on memory that failed, and which one.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} failed")]
+#[non_exhaustive]
+pub struct MapError {
+    /// The call, as in its manual page.
+    pub operation: &'static str,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+/// One segment in our address space: a control area and a data area that is there twice, back to back.
+///
+/// Unmapped when the last [`Region`] of it goes. In a forked child the range was never there
+/// (`MADV_DONTFORK`) and may be in other use, so a child's drop leaves it alone.
+pub struct Mapping {
+    base: NonNull<u8>,
+    control: usize,
+    capacity: usize,
+    access: Access,
+    generation: Generation,
+}
+
+// SAFETY: the range is owned until drop, fixed in place, and only touched through atomics and assembly,
+// from whichever thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; `&Mapping` gives out nothing but `Region`s.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the file in `fd`, `geometry.file_len()` bytes, and its data area once more behind it.
+    ///
+    /// Pages are not there yet: see [`Mapping::prefault`].
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`], usually for want of address space, memory or mappings (`vm.max_map_count`).
+    pub(crate) fn map(
+        fd: BorrowedFd<'_>,
+        geometry: Geometry,
+        access: Access,
+    ) -> Result<Arc<Self>, MapError> {
+        let (control, capacity) = (geometry.control_bytes(), geometry.capacity_bytes());
+        let total = control + 2 * capacity;
+        let protection = match access {
+            Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
+            Access::ReadOnly => ProtFlags::READ,
+        };
+        let generation = fork::generation();
+        // No fork between the maps and DONTFORK, or the child has the lane.
+        fork::guarded(|| {
+            // The whole range at once, at an address of the kernel's choice, so that a refusal (a seal
+            // that a peer added just now) leaves no trace. What lies past the end of the file is
+            // replaced at once by the mirror.
+            // SAFETY: a fresh range; no memory of ours is replaced.
+            let base = unsafe {
+                rustix::mm::mmap(ptr::null_mut(), total, protection, MapFlags::SHARED, fd, 0)
+            }
+            .map_err(failed("mmap"))?;
+            let Some(base) = NonNull::new(base.cast::<u8>()) else {
+                return Err(failed("mmap")(Errno::FAULT));
+            };
+            let mapping = Self {
+                base,
+                control,
+                capacity,
+                access,
+                generation,
+            };
+            // An old length of zero means: the same shared pages once more, elsewhere. No new look at
+            // the seals, so a peer that seals between these two calls cannot make this one fail.
+            // SAFETY: both windows lie in the range mapped above, which nobody has seen yet.
+            unsafe {
+                let data = base.as_ptr().add(control);
+                rustix::mm::mremap_fixed(
+                    data.cast(),
+                    0,
+                    capacity,
+                    MremapFlags::MAYMOVE,
+                    data.add(capacity).cast(),
+                )
+            }
+            .map_err(failed("mremap"))?;
+            mapping
+                .advise(Advice::LinuxDontFork)
+                .map_err(failed("madvise(MADV_DONTFORK)"))?;
+            Ok(Arc::new(mapping))
+        })
+    }
+
+    /// Brings every page in, in both windows, so that no message pays for a page fault.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`] if memory runs out on the way.
+    pub(crate) fn prefault(&self) -> Result<(), MapError> {
+        let advice = match self.access {
+            Access::ReadWrite => Advice::LinuxPopulateWrite,
+            Access::ReadOnly => Advice::LinuxPopulateRead,
+        };
+        match self.advise(advice) {
+            Ok(()) => Ok(()),
+            // Linux before 5.14. The file is full size and allocated, so a touch cannot fault for good.
+            Err(Errno::INVAL) => {
+                self.touch_pages();
+                Ok(())
+            }
+            Err(other) => Err(failed("madvise(MADV_POPULATE)")(other)),
+        }
+    }
+
+    /// Keeps the lane's bytes out of core dumps (`MADV_DONTDUMP`).
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`] if the kernel refuses; dumps then contain the lane.
+    pub fn exclude_from_dumps(&self) -> Result<(), MapError> {
+        self.advise(Advice::LinuxDontDump)
+            .map_err(failed("madvise(MADV_DONTDUMP)"))
+    }
+
+    /// The control area.
+    pub fn control(self: &Arc<Self>) -> Region {
+        self.region(0, self.control)
+    }
+
+    /// The data area: `capacity` bytes, and the same again behind them.
+    pub fn data(self: &Arc<Self>) -> Region {
+        self.region(self.control, 2 * self.capacity)
+    }
+
+    /// Whether this process may store into it.
+    pub fn is_writable(&self) -> bool {
+        self.access == Access::ReadWrite
+    }
+
+    /// Size of the data area in bytes, counted once.
+    pub fn capacity(&self) -> u64 {
+        self.capacity as u64
+    }
+
+    fn total(&self) -> usize {
+        self.control + 2 * self.capacity
+    }
+
+    fn region(self: &Arc<Self>, start: usize, len: usize) -> Region {
+        // SAFETY: callers stay within `total()`.
+        let start = unsafe { self.base.add(start) };
+        let writable = if self.is_writable() { len } else { 0 };
+        Region {
+            start,
+            readable: len,
+            writable,
+            owner: Arc::clone(self),
+        }
+    }
+
+    fn advise(&self, advice: Advice) -> rustix::io::Result<()> {
+        // SAFETY: the range is ours alone, and none of the advice used here discards its contents.
+        rustix::io::retry_on_intr(|| unsafe {
+            rustix::mm::madvise(self.base.as_ptr().cast(), self.total(), advice)
+        })
+    }
+
+    fn touch_pages(&self) {
+        for offset in (0..self.total()).step_by(rustix::param::page_size()) {
+            // SAFETY: within the range and aligned to a page; the memory outlives the borrow.
+            let word = unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) };
+            // ORDERING: Relaxed; the values mean nothing here.
+            match self.access {
+                Access::ReadWrite => word.fetch_or(0, Ordering::Relaxed),
+                Access::ReadOnly => word.load(Ordering::Relaxed),
+            };
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if !self.generation.is_current() {
+            return;
+        }
+        // SAFETY: mapped by this process in `map`, and every `Region` of it held the `Arc`.
+        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.total()) };
+        debug_assert!(
+            unmapped.is_ok(),
+            "munmap of a whole range of ours: {unmapped:?}"
+        );
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping")
+            .field("control", &self.control)
+            .field("capacity", &self.capacity)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A stretch of a [`Mapping`], as bytes that others change while we look.
+///
+/// Every load is a snapshot of the past. Offsets are in bytes from the start of the region.
+///
+/// # Panics
+///
+/// Each method panics if the access leaves the region, is not aligned to its size, or stores into a
+/// read-only mapping: a mistake in this crate, and better a panic than memory that is not ours.
+#[derive(Clone)]
+pub struct Region {
+    start: NonNull<u8>,
+    /// Addressable bytes; a multiple of the page size.
+    readable: usize,
+    /// The same, or zero: bounds and permission in one comparison.
+    writable: usize,
+    owner: Arc<Mapping>,
+}
+
+// SAFETY: a pointer into a `Mapping`, which is `Send` and kept alive by the `Arc` beside it.
+unsafe impl Send for Region {}
+// SAFETY: all access through `&Region` is atomic or by assembly that assumes nothing about the bytes.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Loads the u64 at `offset`.
+    #[inline]
+    pub fn load64(&self, offset: usize, order: Ordering) -> u64 {
+        let at = word(self.start, offset, 8, self.readable);
+        // SAFETY: `word` gives an aligned address in memory that `owner` keeps mapped. A u64 word is
+        // never accessed by another size.
+        unsafe { AtomicU64::from_ptr(at.cast()) }.load(order)
+    }
+
+    /// Stores the u64 at `offset`.
+    #[inline]
+    pub fn store64(&self, offset: usize, value: u64, order: Ordering) {
+        let at = word(self.start, offset, 8, self.writable);
+        // SAFETY: as in `load64`, and `writable` is zero unless the mapping is.
+        unsafe { AtomicU64::from_ptr(at.cast()) }.store(value, order);
+    }
+
+    /// Loads the u32 at `offset`.
+    #[inline]
+    pub fn load32(&self, offset: usize, order: Ordering) -> u32 {
+        let at = word(self.start, offset, 4, self.readable);
+        // SAFETY: as in `load64`; a u32 word is a u32 word everywhere.
+        unsafe { AtomicU32::from_ptr(at.cast()) }.load(order)
+    }
+
+    /// Stores the u32 at `offset`.
+    #[inline]
+    pub fn store32(&self, offset: usize, value: u32, order: Ordering) {
+        let at = word(self.start, offset, 4, self.writable);
+        // SAFETY: as in `load32`, and `writable` is zero unless the mapping is.
+        unsafe { AtomicU32::from_ptr(at.cast()) }.store(value, order);
+    }
+
+    /// Copies `bytes` to `offset`. No order is promised, not even within a word.
+    #[inline]
+    pub fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        let at = span(self.start, offset, bytes.len(), self.writable);
+        // SAFETY: `span` checked the bounds and the right to write; `bytes` is readable by its type.
+        unsafe { copy::copy(at, bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// Copies `into.len()` bytes out of the region, from `offset`.
+    ///
+    /// What arrives may be a mix of old and new if the writer is at work; from here on it cannot change.
+    #[inline]
+    pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        let at = span(self.start, offset, into.len(), self.readable);
+        // SAFETY: `span` checked the bounds; `into` is writable by its type, and never part of a
+        // mapping, because nothing gives out a `&mut [u8]` of one.
+        unsafe { copy::copy(into.as_mut_ptr(), at, into.len()) }
+    }
+
+    /// Stores `len` zero bytes at `offset`.
+    #[inline]
+    pub fn zero(&self, offset: usize, len: usize) {
+        let at = span(self.start, offset, len, self.writable);
+        // SAFETY: `span` checked the bounds and the right to write.
+        unsafe { copy::zero(at, len) }
+    }
+
+    /// The address of the u32 at `offset`, or of the low half of a u64, for futex calls only.
+    #[inline]
+    pub fn futex_word(&self, offset: usize) -> *const u32 {
+        word(self.start, offset, 4, self.readable)
+            .cast_const()
+            .cast()
+    }
+
+    /// The bytes themselves.
+    ///
+    /// # Safety
+    ///
+    /// Nobody, in this process or another, writes these bytes while the slice lives. Only a peer that
+    /// is trusted as one trusts oneself can promise that; see `trust_peer`.
+    #[inline]
+    pub unsafe fn slice(&self, offset: usize, len: usize) -> &[u8] {
+        let at = span(self.start, offset, len, self.readable);
+        // SAFETY: in bounds and mapped as long as `self`; unchanging by the caller's promise.
+        unsafe { std::slice::from_raw_parts(at, len) }
+    }
+
+    /// The mapping this is part of.
+    #[inline]
+    pub fn mapping(&self) -> &Arc<Mapping> {
+        &self.owner
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("len", &self.readable)
+            .field("writable", &(self.writable != 0))
+            .finish_non_exhaustive()
+    }
+}
+
+/// The address of a word of `size` bytes. `limit` is a multiple of 16, so an aligned start below it
+/// is a whole word below it.
+#[inline(always)]
+fn word(start: NonNull<u8>, offset: usize, size: usize, limit: usize) -> *mut u8 {
+    if offset >= limit || !offset.is_multiple_of(size) {
+        misuse(offset, size, limit);
+    }
+    // SAFETY: below `limit`, which is within one mapping.
+    unsafe { start.add(offset).as_ptr() }
+}
+
+/// The address of `len` bytes.
+#[inline(always)]
+fn span(start: NonNull<u8>, offset: usize, len: usize, limit: usize) -> *mut u8 {
+    if offset > limit || len > limit - offset {
+        misuse(offset, len, limit);
+    }
+    // SAFETY: at most `limit`, which is within one mapping or one past its end.
+    unsafe { start.add(offset).as_ptr() }
+}
+
+#[cold]
+#[inline(never)]
+fn misuse(offset: usize, len: usize, limit: usize) -> ! {
+    panic!("memring bug: {len} bytes at offset {offset} of {limit} accessible bytes of a lane")
+}
+
+fn failed(operation: &'static str) -> impl Fn(Errno) -> MapError {
+    move |source| MapError {
+        operation,
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

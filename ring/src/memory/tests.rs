@@ -1,0 +1,3 @@
+//! The mirror, the bounds, the kernel's refusals, and what a forked child does not have.
+
+use super::*;

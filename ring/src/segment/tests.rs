@@ -1,0 +1,3 @@
+//! Segments made, sent, checked and refused.
+
+use super::*;
