@@ -51,8 +51,8 @@ pub(crate) unsafe fn zero(to: *mut u8, len: usize) {
 mod x86_64 {
     use std::arch::asm;
 
-    /// From here `rep movsb`: its start-up is paid for, and it reads ahead better than a loop.
-    const REP_FROM: usize = 512;
+    /// From here `rep movsb`: about 12 ns to start, then faster than any loop of 16-byte moves.
+    const REP_FROM: usize = 1536;
 
     /// See [`super::copy`].
     #[inline(always)]
@@ -216,14 +216,10 @@ mod x86_64 {
     #[inline(always)]
     pub(super) unsafe fn zero(to: *mut u8, len: usize) {
         // SAFETY: stores at the front and at the back, no longer than `len` by the branch; then, for
-        // larger sizes, exactly `len` bytes.
+        // larger sizes, `zero_large`.
         unsafe {
             if len > 64 {
-                asm!(
-                    "rep stosb",
-                    inout("rcx") len => _, inout("rdi") to => _, in("al") 0_u8,
-                    options(nostack, preserves_flags),
-                );
+                zero_large(to, len);
             } else if len > 32 {
                 asm!(
                     "pxor {z}, {z}",
@@ -265,6 +261,40 @@ mod x86_64 {
                     options(nostack, preserves_flags),
                 );
             }
+        }
+    }
+
+    /// 64 bytes or more.
+    #[inline(never)]
+    unsafe fn zero_large(to: *mut u8, len: usize) {
+        // SAFETY: the loop ends before the last 64 bytes begin, which the tail then covers; the other
+        // form is exactly `len` bytes.
+        unsafe {
+            if len >= REP_FROM {
+                asm!(
+                    "rep stosb",
+                    inout("rcx") len => _, inout("rdi") to => _, in("al") 0_u8,
+                    options(nostack, preserves_flags),
+                );
+                return;
+            }
+            asm!(
+                "pxor {z}, {z}",
+                "2:",
+                "movdqu [{to}], {z}",
+                "movdqu [{to} + 16], {z}",
+                "movdqu [{to} + 32], {z}",
+                "movdqu [{to} + 48], {z}",
+                "add {to}, 64",
+                "cmp {to}, {last}",
+                "jb 2b",
+                "movdqu [{last}], {z}",
+                "movdqu [{last} + 16], {z}",
+                "movdqu [{last} + 32], {z}",
+                "movdqu [{last} + 48], {z}",
+                z = out(xmm_reg) _, to = inout(reg) to => _, last = in(reg) to.add(len - 64),
+                options(nostack),
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ const CANARY: u8 = 0xAA;
 /// Room on each side of what is copied.
 const MARGIN: usize = 64;
 /// Past the last size at which the code takes another path, and some.
-const LARGEST: usize = 1100;
+const LARGEST: usize = 1700;
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + i / 251) as u8 | 1).collect()
@@ -26,8 +26,15 @@ fn check_copy(copy: unsafe fn(*mut u8, *const u8, usize), sizes: &[usize], align
                     let source = from.as_ptr().add(from_at);
                     copy(to.as_mut_ptr().add(MARGIN + to_at), source, len);
                 }
-                assert_eq!(to[MARGIN + to_at..end], from[from_at..from_at + len], "{len} bytes");
-                assert!(to[..MARGIN + to_at].iter().all(|&b| b == CANARY), "{len}: before");
+                assert_eq!(
+                    to[MARGIN + to_at..end],
+                    from[from_at..from_at + len],
+                    "{len} bytes"
+                );
+                assert!(
+                    to[..MARGIN + to_at].iter().all(|&b| b == CANARY),
+                    "{len}: before"
+                );
                 assert!(to[end..].iter().all(|&b| b == CANARY), "{len}: behind");
                 to[MARGIN + to_at..end].fill(CANARY);
             }
@@ -44,7 +51,10 @@ fn check_zero(zero: unsafe fn(*mut u8, usize), sizes: &[usize], alignments: &[us
             // SAFETY: the buffer holds `largest`, more than `MARGIN + alignment + len`.
             unsafe { zero(to.as_mut_ptr().add(span.start), len) };
             assert!(to[span.clone()].iter().all(|&b| b == 0), "{len} bytes");
-            assert!(to[..span.start].iter().all(|&b| b == CANARY), "{len}: before");
+            assert!(
+                to[..span.start].iter().all(|&b| b == CANARY),
+                "{len}: before"
+            );
             assert!(to[span.end..].iter().all(|&b| b == CANARY), "{len}: behind");
             to[span].fill(CANARY);
         }

@@ -1,0 +1,183 @@
+//! Batches: many small messages in one frame, published together.
+//!
+//! A batch is explicit, because it trades latency for throughput: what is pushed is seen when the batch is
+//! flushed or dropped, when its frame is full, or when the producer has to wait. A guard that is leaked is
+//! closed by the next call.
+
+use crate::frame::{Entry, Kind};
+use crate::grant::Grant;
+use crate::position::frame_size;
+use crate::producer::{Core, Producer, SendError, TrySendError};
+use crate::sync::{Instant, mutant};
+use crate::wait::Look;
+
+/// The pack at the tail: how much of it is filled and how much it can hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenPack {
+    filled: u64,
+    limit: u64,
+}
+
+impl Core {
+    /// Publishes the open pack, if there is one with anything in it.
+    #[inline]
+    pub(crate) fn close_pack(&mut self) {
+        if let Some(pack) = self.pack.take() {
+            if pack.filled > 0 {
+                self.publish(Kind::Pack, pack.filled as u32, 0);
+            }
+        }
+    }
+
+    /// An entry with a payload of `len` was committed to the open pack.
+    #[inline]
+    pub(crate) fn grow_pack(&mut self, len: u64) {
+        if let Some(pack) = &mut self.pack {
+            pack.filled += Entry::size(len);
+        }
+    }
+}
+
+/// A batch of messages; see [`Producer::batch`].
+#[must_use = "a batch is published when it is dropped"]
+#[derive(Debug)]
+pub struct Batch<'a> {
+    producer: &'a mut Producer,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(producer: &'a mut Producer) -> Self {
+        Self { producer }
+    }
+
+    /// Adds a message if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_send`]. What was pushed before has been published if there is no room for more.
+    #[inline]
+    pub fn try_push(&mut self, bytes: &[u8], tag: u64) -> Result<(), TrySendError> {
+        match self.try_claim(bytes.len()) {
+            Ok(mut grant) => {
+                // The grant holds at least what was asked for.
+                if grant.write(bytes).is_ok() {
+                    grant.commit(tag);
+                }
+                Ok(())
+            }
+            Err(TrySendError::TooLarge { .. }) => {
+                self.flush();
+                self.producer.try_send(bytes, tag)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Adds a message, waiting for room until the deadline. What was pushed before is published first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::send`].
+    #[inline]
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        tag: u64,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        loop {
+            match self.try_push(bytes, tag) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Ended(end)) => return Err(end.into()),
+                Err(TrySendError::TooLarge { .. }) => {
+                    return self.producer.send(bytes, tag, deadline);
+                }
+                Err(TrySendError::Full) => self.wait(bytes.len(), deadline)?,
+            }
+        }
+    }
+
+    #[cold]
+    fn wait(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendError> {
+        if !mutant("wait-without-batch") {
+            self.producer.wait_ready(deadline)?;
+        }
+        self.producer
+            .wait_room(frame_size(Entry::size(len as u64)), deadline)
+    }
+
+    /// Lends room for a message of up to `len` bytes within the batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_claim`]; the largest message of a batch is 16 bytes less than that of a frame.
+    #[inline]
+    pub fn try_claim(&mut self, len: usize) -> Result<Grant<'_>, TrySendError> {
+        let needed = Entry::size(len as u64);
+        let core = &mut self.producer.core;
+        let max = core.max_message();
+        if len as u64 > max {
+            return Err(TrySendError::TooLarge {
+                len: len as u64,
+                max,
+            });
+        }
+        let at = match core.pack {
+            Some(pack) if needed <= pack.limit - pack.filled => {
+                core.alive()?;
+                pack.filled
+            }
+            _ => {
+                Self::open(core, len as u64)?;
+                0
+            }
+        };
+        let limit = core.pack.map_or(0, |pack| pack.limit);
+        let at = at as usize + Entry::SIZE as usize;
+        // Down to the grain of entries, so that the padding of whatever is written fits as well.
+        let room = (limit as usize).saturating_sub(at) & !7;
+        let limit = max.min(room as u64) as usize;
+        let at = self.producer.core.payload() + at;
+        Ok(Grant::entry(self.producer, at, limit))
+    }
+
+    /// Publishes the full pack and opens one that holds at least this message.
+    #[cold]
+    fn open(core: &mut Core, len: u64) -> Result<(), TrySendError> {
+        if !mutant("wait-without-batch") {
+            core.ready()?; // publishes the full pack: nothing is held back while we may wait for room
+        }
+        let needed = Entry::size(len);
+        let largest = core.capacity.largest_payload();
+        if needed > largest {
+            return Err(TrySendError::TooLarge {
+                len,
+                max: largest - u64::from(Entry::SIZE),
+            });
+        }
+        match core.room(frame_size(needed))? {
+            Look::Ready(()) => {
+                if mutant("wait-without-batch") {
+                    core.close_pack();
+                }
+                let limit = core.free_pack();
+                core.pack = Some(OpenPack { filled: 0, limit });
+                Ok(())
+            }
+            _ => Err(TrySendError::Full),
+        }
+    }
+
+    /// Publishes what was pushed so far.
+    pub fn flush(&mut self) {
+        if !self.producer.core.is_forked() {
+            self.producer.core.close_pack();
+        }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

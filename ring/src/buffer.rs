@@ -1,0 +1,87 @@
+//! The receiver's own memory: aligned, reused, and grown only by what arrived.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// 16 bytes, so aligned: what every archive may rely on.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(16))]
+struct Block([u8; 16]);
+
+/// Bytes aligned to 16, in memory of our own that no peer can reach.
+///
+/// It keeps its memory when it is used again.
+#[derive(Default)]
+pub struct Buffer {
+    blocks: Vec<Block>,
+    len: usize,
+}
+
+impl Buffer {
+    /// Empty, with no memory yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            blocks: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// The bytes.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.blocks.as_bytes()[..self.len]
+    }
+
+    /// How many bytes it holds without growing.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.blocks.len() * size_of::<Block>()
+    }
+
+    /// Forgets the bytes and keeps the memory.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Makes the buffer `start + len` bytes long and lends the last `len`, to be written in full.
+    #[inline]
+    pub(crate) fn extend(&mut self, start: usize, len: usize) -> &mut [u8] {
+        let end = start + len;
+        if end > self.capacity() {
+            self.grow(end);
+        }
+        self.len = end;
+        &mut self.blocks.as_mut_bytes()[start..end]
+    }
+
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        // Vec grows by doubling: at most twice what arrived, never what was only claimed.
+        self.blocks
+            .resize(end.div_ceil(size_of::<Block>()), Block([0; 16]));
+    }
+
+    /// Replaces the bytes by these.
+    pub(crate) fn copy_from(&mut self, bytes: &[u8]) {
+        self.extend(0, bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Moves `len` bytes at `from` down to the grain below, and says where they are now.
+    pub(crate) fn align(&mut self, from: usize, len: usize) -> usize {
+        let to = from & !15;
+        if to != from {
+            self.blocks.as_mut_bytes().copy_within(from..from + len, to);
+        }
+        to
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffer")
+            .field("len", &self.len)
+            .field("capacity", &self.capacity())
+            .finish()
+    }
+}

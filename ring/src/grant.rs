@@ -1,0 +1,113 @@
+//! A grant: room in the lane, lent for writing a message in place.
+//!
+//! The room is a frame of its own or an entry of a pack. Writes append; what was written when the grant is
+//! committed is the message. Dropping a grant sends nothing.
+
+use crate::frame::{Entry, Kind};
+use crate::producer::Producer;
+
+/// More was written than the grant holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the grant holds no more than {limit} bytes")]
+pub struct GrantFull {
+    /// Bytes the grant holds.
+    pub limit: usize,
+}
+
+/// Room for one message in the lane.
+#[must_use = "a grant that is dropped sends nothing"]
+pub struct Grant<'a> {
+    producer: &'a mut Producer,
+    /// Where its first byte goes.
+    at: usize,
+    limit: usize,
+    written: usize,
+    in_pack: bool,
+}
+
+impl<'a> Grant<'a> {
+    /// The frame at the tail, as large as there is room for.
+    #[inline]
+    pub(crate) fn frame(producer: &'a mut Producer) -> Self {
+        let at = producer.core.payload();
+        let limit = producer.core.free_payload() as usize;
+        Self {
+            producer,
+            at,
+            limit,
+            written: 0,
+            in_pack: false,
+        }
+    }
+
+    /// The next entry of the open pack.
+    #[inline]
+    pub(crate) fn entry(producer: &'a mut Producer, at: usize, limit: usize) -> Self {
+        Self {
+            producer,
+            at,
+            limit,
+            written: 0,
+            in_pack: true,
+        }
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`GrantFull`] if they do not fit; nothing of them was written.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), GrantFull> {
+        if bytes.len() > self.limit - self.written {
+            return Err(GrantFull { limit: self.limit });
+        }
+        self.producer
+            .core
+            .data
+            .copy_in(self.at + self.written, bytes);
+        self.written += bytes.len();
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Bytes the grant holds in all: at least what was asked for.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Sends what was written, as one message. In a batch it is published with the batch.
+    #[inline]
+    pub fn commit(self, tag: u64) {
+        let len = self.written as u32;
+        let core = &mut self.producer.core;
+        if self.in_pack {
+            let padding =
+                (Entry::size(u64::from(len)) as usize) - Entry::SIZE as usize - self.written;
+            if padding != 0 {
+                core.data.zero(self.at + self.written, padding);
+            }
+            core.data
+                .copy_in(self.at - Entry::SIZE as usize, &Entry { len, tag }.bytes());
+            core.grow_pack(u64::from(len));
+        } else {
+            core.publish(Kind::Data, len, tag);
+        }
+        self.producer.sent(u64::from(len));
+    }
+}
+
+impl std::fmt::Debug for Grant<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grant")
+            .field("limit", &self.limit)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,180 @@
+//! Heads: the release positions of all consumers of this process, and how one is published.
+//!
+//! A consumer publishes its head rarely, so room may lie unpublished while its thread does something
+//! else. If that thread, or any other of this process, is about to wait for another session, the peer
+//! that needs the room may be the very one we wait for. So every wait first publishes every head
+//! ([`Heads::publish_all`]), from private memory, under a lock of its own.
+//!
+//! | step | who | what |
+//! |---|---|---|
+//! | H1 | consumer | stores `released` (Release), after its last read of the bytes |
+//! | H2 | publisher | loads `released` (Acquire), stores the shared `head` (Release) |
+//! | H3 | publisher | light fence |
+//! | H4 | publisher | loads the peer's `tx_asleep`; wakes it, once an epoch |
+//! | H5 | peer's producer | loads `head` (Acquire), then writes over the bytes |
+
+use crate::asleep::{Asleep, How};
+use crate::counters;
+use crate::life::Life;
+use crate::position::GONE;
+use crate::sync::{self, Arc, AtomicU64, Mutex, Ordering, Region, mutant};
+
+/// Offset of the published release position in a control area.
+pub(crate) const HEAD: usize = 0;
+/// Offset of the word that says whether the consumer sleeps.
+pub(crate) const RX_ASLEEP: usize = 128;
+/// Offset of the word that says whether the producer sleeps.
+pub(crate) const TX_ASLEEP: usize = 256;
+
+/// One consumer's release position.
+pub(crate) struct Head {
+    /// How far the consumer has read: owned by the consumer, read by whoever publishes.
+    released: AtomicU64,
+    /// What `head` was last stored as: written under `publisher`.
+    published: AtomicU64,
+    publisher: Mutex<Publisher>,
+    mine: Region,
+    theirs: Region,
+    life: Arc<Life>,
+}
+
+struct Publisher {
+    woken: u32,
+    wakes: u64,
+    gone: bool,
+}
+
+impl Head {
+    pub(crate) fn new(start: u64, mine: Region, theirs: Region, life: Arc<Life>) -> Arc<Self> {
+        Arc::new(Self {
+            released: AtomicU64::new(start),
+            published: AtomicU64::new(start),
+            publisher: Mutex::new(Publisher {
+                woken: 0,
+                wakes: 0,
+                gone: false,
+            }),
+            mine,
+            theirs,
+            life,
+        })
+    }
+
+    /// The consumer will not read before `position` again.
+    #[inline]
+    pub(crate) fn release(&self, position: u64) {
+        // ORDERING: Release; pairs with the Acquire in `publish`, which may run in another thread. It
+        // keeps our reads of the bytes before the store that lets the producer overwrite them.
+        self.released.store(position, Ordering::Release); // H1
+    }
+
+    /// Whether the peer's producer says that it sleeps for room.
+    #[inline]
+    pub(crate) fn producer_sleeps(&self) -> bool {
+        // ORDERING: Relaxed; only a hint to publish sooner, and the publish looks again.
+        self.theirs.load32(TX_ASLEEP, Ordering::Relaxed) != 0
+    }
+
+    /// Publishes what was released, if that is news, and wakes a producer that sleeps for it.
+    pub(crate) fn publish(&self) {
+        let mut publisher = sync::lock(&self.publisher);
+        let released = self.released.load(Ordering::Acquire); // H2
+        // ORDERING: Relaxed; the lock orders it.
+        if released != self.published.load(Ordering::Relaxed) && !publisher.gone {
+            self.store(&mut publisher, released, released);
+        }
+    }
+
+    /// The consumer's last word: nothing will be read any more.
+    pub(crate) fn leave(&self) {
+        let mut publisher = sync::lock(&self.publisher);
+        let released = self.released.load(Ordering::Acquire);
+        if !publisher.gone {
+            publisher.gone = true;
+            // The flag changes the word's low half, so a producer that sleeps on it cannot sleep on.
+            self.store(&mut publisher, released, released | GONE);
+        }
+    }
+
+    fn store(&self, publisher: &mut Publisher, released: u64, word: u64) {
+        self.published.store(released, Ordering::Relaxed);
+        // ORDERING: Release; pairs with the Acquire of H5 in the peer's `Producer::room`.
+        self.mine.store64(HEAD, word, Ordering::Release); // H2
+        if mutant("head-without-look") {
+            return;
+        }
+        self.life.fences().light(); // H3
+        // ORDERING: Relaxed; ordered by H3 and by the sleeper's heavy fence.
+        let asleep = Asleep(self.theirs.load32(TX_ASLEEP, Ordering::Relaxed)); // H4
+        if asleep.is_new(publisher.woken) && asleep.how() == Some(How::Futex) {
+            if sync::wake(&self.mine, HEAD) {
+                publisher.woken = asleep.0;
+            }
+            publisher.wakes += 1;
+            counters::put_wakes(&self.mine, counters::RX, publisher.wakes);
+        }
+    }
+
+    /// How often a sleeping producer was woken.
+    pub(crate) fn wakes(&self) -> u64 {
+        sync::lock(&self.publisher).wakes
+    }
+
+    fn is_behind(&self) -> bool {
+        // ORDERING: Relaxed; a thread sees its own releases, which are those it may be waiting on; what
+        // another thread released meanwhile, that thread publishes before its own wait.
+        self.released.load(Ordering::Relaxed) != self.published.load(Ordering::Relaxed)
+    }
+}
+
+/// Every head of this process.
+pub struct Heads {
+    list: Mutex<Vec<Arc<Head>>>,
+}
+
+impl Heads {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            list: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The heads of this process.
+    #[cfg(not(memring_loom))]
+    pub fn of_process() -> Arc<Self> {
+        static HEADS: crate::fork::PerProcess<Arc<Heads>> = crate::fork::PerProcess::new();
+        HEADS.get_or_init(Heads::new).clone()
+    }
+
+    /// Publishes every head that is behind: before any wait.
+    pub fn publish_all(&self) {
+        if mutant("wait-without-heads") {
+            return;
+        }
+        for head in sync::lock(&self.list)
+            .iter()
+            .filter(|head| head.is_behind())
+        {
+            head.publish();
+        }
+    }
+
+    pub(crate) fn add(&self, head: &Arc<Head>) {
+        sync::lock(&self.list).push(Arc::clone(head));
+    }
+
+    pub(crate) fn remove(&self, head: &Arc<Head>) {
+        let mut list = sync::lock(&self.list);
+        if let Some(at) = list.iter().position(|other| Arc::ptr_eq(other, head)) {
+            list.swap_remove(at);
+        }
+    }
+}
+
+impl std::fmt::Debug for Heads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Heads").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! Life: what a session and its halves share in private memory, and how a local event wakes a sleeper.
+//!
+//! A sleeper waits on two words: one that the peer changes, and [`Life`]'s own. Whatever happens on this
+//! side (the peer died, the session failed, the control socket needs reading) is written here first and
+//! then the word is changed and woken; a peer can neither see nor disturb it. Life knows no sockets: it
+//! asks its [`Host`].
+//!
+//! | step | who | what |
+//! |---|---|---|
+//! | L1 | event | stores what happened |
+//! | L2 | event | changes the word (Release), then wakes it |
+//! | L3 | waiter | loads the word (Acquire) |
+//! | L4 | waiter | reads what happened |
+//! | L5 | waiter | sleeps only if the word is still what L3 saw |
+//!
+//! L5 and the kernel's check make an event between L3 and the sleep end the sleep.
+
+use std::sync::{OnceLock, Weak};
+
+use crate::fault::Fault;
+use crate::fence::Fences;
+use crate::sync::{
+    self, Arc, AtomicBool, AtomicU32, Generation, Ordering, full_fence, mutant, wake_private,
+};
+
+/// How a session ended, or a direction of it. Sticky.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum End {
+    /// The peer closed this direction, having said so.
+    #[error("the peer closed")]
+    Closed,
+    /// The peer's process or its socket ended without a word.
+    #[error("the peer died")]
+    HungUp,
+    /// The peer broke a rule.
+    #[error("fault: {0}")]
+    Fault(#[from] Fault),
+    /// This process was forked from the one that owns the session.
+    #[error("the session belongs to the parent process")]
+    Forked,
+    /// This side closed the session.
+    #[error("closed by this side")]
+    Local,
+}
+
+/// What the ring asks of whoever owns the control socket.
+pub trait Host: Send + Sync {
+    /// A waiter was tripped: read the control socket until it is empty.
+    fn attend(&self);
+
+    /// Heavy fences fail from now on: ask the peer to publish with full fences.
+    fn heavy_fence_failed(&self);
+}
+
+const OPEN: u32 = 0;
+const HUNG_UP: u32 = 1;
+const OVER: u32 = 2;
+
+/// The private half of a session's state.
+pub struct Life {
+    word: AtomicU32,
+    status: AtomicU32,
+    attention: AtomicBool,
+    waiters: AtomicU32,
+    over: OnceLock<End>,
+    host: OnceLock<Weak<dyn Host>>,
+    fences: Fences,
+    generation: Generation,
+}
+
+impl Life {
+    /// A session that has just begun, in the process of this generation.
+    #[must_use]
+    pub fn new(fences: Fences, generation: Generation) -> Arc<Self> {
+        Arc::new(Self {
+            word: AtomicU32::new(0),
+            status: AtomicU32::new(OPEN),
+            attention: AtomicBool::new(false),
+            waiters: AtomicU32::new(0),
+            over: OnceLock::new(),
+            host: OnceLock::new(),
+            fences,
+            generation,
+        })
+    }
+
+    /// Names who reads the control socket. The first call counts.
+    pub fn set_host(&self, host: Weak<dyn Host>) {
+        let _ = self.host.set(host);
+    }
+
+    /// The fences of this session.
+    pub fn fences(&self) -> &Fences {
+        &self.fences
+    }
+
+    /// The peer will publish nothing more: its process or its socket ended. What it published before is
+    /// still delivered.
+    pub fn hang_up(&self) {
+        // ORDERING: Relaxed; L2 releases it. Never from OVER back to HUNG_UP.
+        let _ = self
+            .status
+            .compare_exchange(OPEN, HUNG_UP, Ordering::Relaxed, Ordering::Relaxed); // L1
+        self.ring();
+    }
+
+    /// The peer broke a rule: nothing more is delivered.
+    pub fn fail(&self, fault: Fault) {
+        self.finish(End::Fault(fault));
+    }
+
+    /// This side closes the session under its halves.
+    pub fn close(&self) {
+        self.finish(End::Local);
+    }
+
+    fn finish(&self, end: End) {
+        let _ = self.over.set(end);
+        self.status.store(OVER, Ordering::Relaxed); // L1
+        self.ring();
+    }
+
+    /// What ended the whole session: a fault or this side, or the peer's hang-up.
+    pub fn end(&self) -> Option<End> {
+        // ORDERING: Acquire; pairs with the fence-free store after `over` was set: `over` is its own
+        // OnceLock, so only the order of the two matters, and a late reader finds `over` by itself.
+        match self.status.load(Ordering::Acquire) {
+            OPEN => None,
+            HUNG_UP => Some(End::HungUp),
+            _ => Some(self.over.get().copied().unwrap_or(End::Local)),
+        }
+    }
+
+    /// Whether this is another process than the one that made the session.
+    #[inline]
+    pub fn is_forked(&self) -> bool {
+        !self.generation.is_current()
+    }
+
+    /// Whether there is anything to judge: one relaxed load for the hot path.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.status.load(Ordering::Relaxed) == OPEN
+    }
+
+    /// Whether nothing may be delivered any more: a fault, or closed by this side.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.status.load(Ordering::Relaxed) == OVER
+    }
+
+    /// The control socket has something to read. True if a waiter will see to it; false if nobody waits
+    /// and the caller has to find somebody else.
+    pub fn trip(&self) -> bool {
+        self.attention.store(true, Ordering::Relaxed);
+        // ORDERING: SeqCst fence; pairs with the one in `enter`. Either we see the waiter, or it sees
+        // `attention` when it comes or leaves.
+        full_fence();
+        if self.waiters.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        self.ring();
+        true
+    }
+
+    /// Takes the duty that [`trip`](Self::trip) left: true for exactly one caller.
+    pub fn take_attention(&self) -> bool {
+        self.attention.load(Ordering::Relaxed) && self.attention.swap(false, Ordering::AcqRel)
+    }
+
+    /// Tells the host that heavy fences fail.
+    pub(crate) fn heavy_fence_failed(&self) {
+        if let Some(host) = self.host.get().and_then(Weak::upgrade) {
+            host.heavy_fence_failed();
+        }
+    }
+
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
+    /// Begins a wait during which this thread will attend to trips.
+    pub(crate) fn enter(&self) -> Waiting<'_> {
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+        // ORDERING: SeqCst fence; pairs with the one in `trip`.
+        full_fence();
+        Waiting { life: self }
+    }
+
+    fn ring(&self) {
+        if mutant("end-without-trip") {
+            return;
+        }
+        // ORDERING: Release; pairs with the Acquire of L3. Publishes L1.
+        self.word.fetch_add(1, Ordering::Release); // L2
+        wake_private(&self.word);
+    }
+
+    fn attend(&self) {
+        if self.take_attention() {
+            if let Some(host) = self.host.get().and_then(Weak::upgrade) {
+                host.attend();
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Life {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Life")
+            .field("end", &self.end())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A thread that waits, and so will look when it is tripped. Leaving attends once more.
+pub(crate) struct Waiting<'a> {
+    life: &'a Life,
+}
+
+impl Waiting<'_> {
+    /// Does what a trip asked for, if anything.
+    pub(crate) fn attend(&self) {
+        self.life.attend();
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.life.waiters.fetch_sub(1, Ordering::Relaxed);
+        // ORDERING: SeqCst fence; pairs with the one in `trip`: it saw us waiting, or we see its trip.
+        sync::full_fence();
+        self.life.attend();
+    }
+}

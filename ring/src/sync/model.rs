@@ -1,0 +1,310 @@
+//! loom's stand-ins: the same names as `native`, on memory and futexes that the model checker can see.
+//!
+//! A futex is a mutex, a condvar and a list of who waits for what; a region is a list of atomics. Both
+//! fences of the asymmetric pair are full fences here: that the pair is as good as two full fences is an
+//! argument (`docs/decisions/0001-asymmetric-fence.md`) and a stress test, not a model. (loom weakens
+//! SeqCst accesses to AcqRel, so ordering between words is always written as a fence.)
+
+use std::time::Duration;
+
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use std::time::Instant;
+
+use loom::sync::Condvar;
+
+use crate::consumer::Consumer;
+use crate::fence::{FenceBits, Fences};
+use crate::heads::Heads;
+use crate::lane::{Side, Terms, halves};
+use crate::life::Life;
+use crate::position::Capacity;
+use crate::producer::Producer;
+
+static MUTANT: std::sync::RwLock<Option<String>> = std::sync::RwLock::new(None);
+
+/// Chooses the mutant to run, by name, for the whole process; `None` for the real code.
+pub fn choose_mutant(name: Option<&str>) {
+    if let Ok(mut mutant) = MUTANT.write() {
+        *mutant = name.map(str::to_owned);
+    }
+}
+
+/// Whether the named mutant is being run.
+pub(crate) fn mutant(name: &str) -> bool {
+    MUTANT
+        .read()
+        .is_ok_and(|mutant| mutant.as_deref() == Some(name))
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub(crate) fn pause() {
+    loom::thread::yield_now();
+}
+
+pub(crate) fn light_fence() {
+    fence(Ordering::SeqCst);
+}
+
+pub(crate) fn heavy_fence() -> bool {
+    fence(Ordering::SeqCst);
+    true
+}
+
+pub(crate) fn full_fence() {
+    fence(Ordering::SeqCst);
+}
+
+pub(crate) fn shortest_spin() -> Duration {
+    Duration::ZERO
+}
+
+/// A model never forks.
+#[derive(Clone, Copy, Debug)]
+pub struct Generation;
+
+impl Generation {
+    pub(crate) fn is_current(self) -> bool {
+        true
+    }
+}
+
+/// Shared memory as the model sees it: one atomic for every `grain` bytes, round and round.
+#[derive(Clone)]
+pub struct Region {
+    cells: Arc<Vec<AtomicU64>>,
+    grain: usize,
+}
+
+impl Region {
+    fn new(cells: usize, grain: usize) -> Self {
+        Self {
+            cells: Arc::new((0..cells).map(|_| AtomicU64::new(0)).collect()),
+            grain,
+        }
+    }
+
+    /// A data area; beyond its end it begins anew, as the mirror does.
+    fn data(capacity: Capacity) -> Self {
+        Self::new(capacity.bytes() as usize / 8, 8)
+    }
+
+    /// A control area: `head`, `rx_asleep`, `tx_asleep`.
+    fn control() -> Self {
+        Self::new(3, 128)
+    }
+
+    fn cell(&self, offset: usize) -> &AtomicU64 {
+        assert!(
+            offset % self.grain == 0,
+            "a word is reached through one address"
+        );
+        &self.cells[offset / self.grain % self.cells.len()]
+    }
+
+    pub(crate) fn load64(&self, offset: usize, order: Ordering) -> u64 {
+        self.cell(offset).load(order)
+    }
+
+    pub(crate) fn store64(&self, offset: usize, value: u64, order: Ordering) {
+        self.cell(offset).store(value, order);
+    }
+
+    pub(crate) fn load32(&self, offset: usize, order: Ordering) -> u32 {
+        self.cell(offset).load(order) as u32
+    }
+
+    pub(crate) fn store32(&self, offset: usize, value: u32, order: Ordering) {
+        self.cell(offset).store(value.into(), order);
+    }
+
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        for (index, chunk) in bytes.chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.store64(
+                offset + 8 * index,
+                u64::from_le_bytes(word),
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    pub(crate) fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        for (index, chunk) in into.chunks_mut(8).enumerate() {
+            let word = self
+                .load64(offset + 8 * index, Ordering::Relaxed)
+                .to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+
+    pub(crate) fn zero(&self, offset: usize, len: usize) {
+        // A partial word was padded by `copy_in`.
+        for at in (offset.next_multiple_of(8)..offset + len).step_by(8) {
+            self.store64(at, 0, Ordering::Relaxed);
+        }
+    }
+
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn slice(&self, _offset: usize, _len: usize) -> &[u8] {
+        unreachable!("models do not trust their peer")
+    }
+
+    /// What identifies the word to the futex.
+    fn key(&self, offset: usize) -> usize {
+        std::ptr::from_ref(self.cell(offset)) as usize
+    }
+}
+
+/// How to sleep; a model knows no time.
+#[expect(dead_code, reason = "the native sleep reads them")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sleep {
+    pub shared: bool,
+    pub until: Option<Instant>,
+}
+
+struct Sleeping {
+    keys: [usize; 2],
+    woken: bool,
+    number: usize,
+}
+
+/// The kernel's side of the futexes: who sleeps on which words.
+struct Futexes {
+    sleeping: Mutex<(usize, Vec<Sleeping>)>,
+    changed: Condvar,
+}
+
+loom::lazy_static! {
+    /// The futexes of the run that is being explored: made anew for each.
+    static ref FUTEXES: Futexes =
+        Futexes { sleeping: Mutex::new((0, Vec::new())), changed: Condvar::new() };
+}
+
+pub(crate) fn sleep(
+    region: &Region,
+    offset: usize,
+    seen: u32,
+    private: &AtomicU32,
+    private_seen: u32,
+    _how: Sleep,
+) -> bool {
+    let futexes = &*FUTEXES;
+    let mut sleeping = lock(&futexes.sleeping);
+    // ORDERING: Relaxed under the lock that a waker takes after its store: it comes before us and we see
+    // the store, or after us and finds us.
+    if region.load64(offset, Ordering::Relaxed) as u32 != seen
+        || private.load(Ordering::Relaxed) != private_seen
+    {
+        return true;
+    }
+    sleeping.0 += 1;
+    let number = sleeping.0;
+    let keys = [region.key(offset), std::ptr::from_ref(private) as usize];
+    sleeping.1.push(Sleeping {
+        keys,
+        woken: false,
+        number,
+    });
+    loop {
+        let at = sleeping.1.iter().position(|other| other.number == number);
+        match at {
+            Some(at) if !sleeping.1[at].woken => {
+                sleeping = futexes
+                    .changed
+                    .wait(sleeping)
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
+            Some(at) => {
+                sleeping.1.swap_remove(at);
+                return true;
+            }
+            None => return true,
+        }
+    }
+}
+
+fn wake_key(key: usize) -> bool {
+    let futexes = &*FUTEXES;
+    let mut sleeping = lock(&futexes.sleeping);
+    let mut any = false;
+    for sleeper in sleeping
+        .1
+        .iter_mut()
+        .filter(|sleeper| sleeper.keys.contains(&key))
+    {
+        any |= !std::mem::replace(&mut sleeper.woken, true);
+    }
+    if any {
+        futexes.changed.notify_all();
+    }
+    any
+}
+
+pub(crate) fn wake(region: &Region, offset: usize) -> bool {
+    wake_key(region.key(offset))
+}
+
+pub(crate) fn wake_private(word: &AtomicU32) {
+    wake_key(std::ptr::from_ref(word) as usize);
+}
+
+/// One end of a modelled channel.
+pub struct ModelEnd {
+    /// Sends.
+    pub producer: Producer,
+    /// Receives.
+    pub consumer: Consumer,
+    /// What a session would share with both.
+    pub life: Arc<Life>,
+}
+
+/// The heads of one modelled process.
+#[must_use]
+pub fn heads() -> Arc<Heads> {
+    Heads::new()
+}
+
+/// Both ends of a channel whose lanes hold `capacity` bytes each; `heads` are those of the two processes.
+#[must_use]
+pub fn channel(
+    capacity: u64,
+    start: u64,
+    max_message: u64,
+    heads: [&Arc<Heads>; 2],
+) -> [ModelEnd; 2] {
+    let capacity = Capacity::new(capacity).expect("a model's lane has a lane's capacity");
+    let controls = [Region::control(), Region::control()];
+    let data = [Region::data(capacity), Region::data(capacity)];
+    let bits = FenceBits {
+        registered: true,
+        can_call: true,
+    };
+    let terms = Terms::new(max_message).wait(crate::Wait::Park).start(start);
+    [0, 1].map(|me: usize| {
+        let peer = 1 - me;
+        let life = Life::new(Fences::negotiate(bits, bits), Generation);
+        let side = Side {
+            mine: controls[me].clone(),
+            theirs: controls[peer].clone(),
+            data_out: data[me].clone(),
+            data_in: data[peer].clone(),
+            capacity_out: capacity,
+            capacity_in: capacity,
+            life: Arc::clone(&life),
+        };
+        let (producer, consumer) = halves(&side, &terms, heads[me]);
+        ModelEnd {
+            producer,
+            consumer,
+            life,
+        }
+    })
+}

@@ -1,0 +1,326 @@
+//! Waiting: spin, then sleep, and never miss what was published meanwhile.
+//!
+//! Both halves wait here: the consumer for a frame, the producer for room. The caller brings a `look`,
+//! which says either what it found or which shared word to sleep on and what it saw there.
+//!
+//! | step | what |
+//! |---|---|
+//! | W1 | load the private word; read what ended, and whether the deadline has passed |
+//! | W2 | look; whatever W1 found is reported only now, when there is nothing left to take |
+//! | W3 | say that we sleep: a new epoch |
+//! | W4 | heavy fence |
+//! | W5 | look again: what was published before the fence is seen here |
+//! | W6 | sleep until either word changes; a publish after the fence finds W3 and wakes us |
+//! | W7 | say that we are awake; back to W1 |
+//!
+//! Not here: what is being waited for, and who wakes (`Producer::publish`, `Head::publish`).
+
+use std::time::Duration;
+
+use crate::asleep::Asleep;
+use crate::counters::Counters;
+use crate::fence::Heavy;
+use crate::heads::Heads;
+use crate::life::Life;
+use crate::sync::{self, Instant, Ordering, Region, Sleep, mutant};
+
+/// How a blocking call waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Spins until there is something to do: the lowest latency, one processor burnt.
+    Spin,
+    /// Spins for a time learnt from recent waits, then sleeps.
+    #[default]
+    Adaptive,
+    /// Sleeps at once: no processor time while there is nothing to do.
+    Park,
+}
+
+/// What a look found.
+pub(crate) enum Look<T> {
+    /// What the caller waits for.
+    Ready(T),
+    /// Nothing yet: the word to sleep on, and what it held.
+    Nothing { offset: usize, seen: u32 },
+    /// Something moved, but it is not ready: look again before sleeping.
+    Again,
+}
+
+/// Why a wait ended without what it was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    Ended,
+    TimedOut,
+}
+
+/// Where one half waits: the shared words, and what it must do before it sleeps.
+pub(crate) struct Place<'a> {
+    pub life: &'a Life,
+    pub heads: &'a Heads,
+    /// Holds the word that the peer changes.
+    pub shared: &'a Region,
+    /// Our control area, which holds our sleep word.
+    pub mine: &'a Region,
+    pub asleep: usize,
+}
+
+/// Looks between two readings of the clock.
+const STRIDE: u32 = 64;
+/// Wakes without reason before a sleep leaves out the shared word.
+const SPURIOUS: u32 = 8;
+/// How long such a sleep lasts at most.
+const BACK_OFF: Duration = Duration::from_millis(10);
+
+/// One half's way of waiting: its strategy, its epochs and what it has learnt.
+pub(crate) struct Sleeper {
+    strategy: Wait,
+    epoch: u32,
+    learnt: Learnt,
+    /// For the observers.
+    pub counters: Counters,
+}
+
+impl Sleeper {
+    pub(crate) fn new(strategy: Wait, counters: Counters) -> Self {
+        Self {
+            strategy,
+            epoch: 0,
+            learnt: Learnt::new(),
+            counters,
+        }
+    }
+
+    pub(crate) fn strategy(&self) -> Wait {
+        self.strategy
+    }
+
+    pub(crate) fn set_strategy(&mut self, strategy: Wait) {
+        self.strategy = strategy;
+    }
+
+    /// Waits until `look` is ready.
+    ///
+    /// A frame that lies there is always taken before an end or a deadline is reported.
+    pub(crate) fn wait<T>(
+        &mut self,
+        place: &Place<'_>,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> Look<T>,
+    ) -> Result<T, Stopped> {
+        let budget = match self.strategy {
+            Wait::Spin => None,
+            Wait::Adaptive => Some(self.learnt.budget()),
+            Wait::Park => Some(Duration::ZERO),
+        };
+        if budget != Some(Duration::ZERO) {
+            for _ in 0..STRIDE {
+                if let Look::Ready(found) = look() {
+                    return Ok(found);
+                }
+            }
+        }
+        // From here on the wait is long enough for the rest to cost nothing.
+        place.heads.publish_all();
+        let waiting = place.life.enter();
+        let began = (self.strategy != Wait::Park).then(Instant::now);
+        let mut spinning = budget != Some(Duration::ZERO);
+        self.counters.spin(spinning);
+        let mut spurious = 0;
+        let mut last = None;
+        let mut slept = false;
+        let outcome = loop {
+            // ORDERING: Acquire; pairs with the Release of L2 in `life`: what ended is read after it.
+            let private_seen = place.life.word().load(Ordering::Acquire); // W1
+            waiting.attend();
+            let over = !place.life.is_open();
+            let expired = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let (offset, seen) = match look() {
+                Look::Ready(found) => break Ok(found), // W2
+                _ if over => break Err(Stopped::Ended),
+                _ if expired => break Err(Stopped::TimedOut),
+                Look::Again => continue,
+                Look::Nothing { offset, seen } => (offset, seen),
+            };
+            if spinning {
+                let mut found = None;
+                for _ in 0..STRIDE {
+                    sync::pause();
+                    if let Look::Ready(it) = look() {
+                        found = Some(it);
+                        break;
+                    }
+                }
+                if let Some(found) = found {
+                    break Ok(found);
+                }
+                let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
+                spinning = budget.is_none_or(|budget| spent < budget);
+                continue;
+            }
+            self.epoch = if mutant("one-epoch") {
+                1
+            } else {
+                self.epoch.wrapping_add(1)
+            };
+            // ORDERING: Relaxed; W4 orders it before W5, and the waker's load follows its own fence.
+            place
+                .mine
+                .store32(place.asleep, Asleep::futex(self.epoch), Ordering::Relaxed); // W3
+            let heavy = place.life.fences().heavy(); // W4
+            let (offset, seen) = if mutant("sleep-without-look") {
+                (offset, seen)
+            } else {
+                match look() {
+                    Look::Nothing { offset, seen } => (offset, seen), // W5
+                    found => {
+                        place
+                            .mine
+                            .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
+                        match found {
+                            Look::Ready(found) => break Ok(found),
+                            _ => continue,
+                        }
+                    }
+                }
+            };
+            let slice = match heavy {
+                Heavy::Assured => None,
+                Heavy::Sliced { longest, first } => {
+                    if first {
+                        place.life.heavy_fence_failed();
+                    }
+                    Some(Instant::now() + longest)
+                }
+            };
+            // A word that moved was a good reason; the same one again and again is a peer that wakes us
+            // for nothing (attack 60).
+            if last.replace((offset, seen)) != Some((offset, seen)) {
+                spurious = 0;
+            }
+            let shared = spurious < SPURIOUS;
+            let back_off = (!shared).then(|| Instant::now() + BACK_OFF);
+            let until = [deadline, slice, back_off].into_iter().flatten().min();
+            self.counters.sleep();
+            let how = Sleep { shared, until };
+            let woken = sync::sleep(
+                place.shared,
+                offset,
+                seen,
+                place.life.word(),
+                private_seen,
+                how,
+            ); // W6
+            place
+                .mine
+                .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
+            slept = true;
+            spurious += u32::from(woken);
+        };
+        drop(waiting);
+        if let Some(began) = began {
+            self.learnt.waited(began, slept);
+        }
+        outcome
+    }
+}
+
+/// What recent waits taught about how long to spin.
+///
+/// Spinning pays if the peer usually answers within the budget. While it does, the budget follows twice
+/// the mean wait; after a few waits that spun in vain it spins no more, except now and then to find out
+/// whether times have changed.
+struct Learnt {
+    /// Exponential mean of the waits that spinning caught, in nanoseconds.
+    mean: u64,
+    /// Waits in a row that spun in vain.
+    misses: u32,
+    /// Waits left until the next trial, once `misses` has reached [`Learnt::PATIENCE`].
+    until_trial: u32,
+    /// Waits between trials; doubles with each that fails.
+    pause: u32,
+    least: Duration,
+    tried: bool,
+}
+
+impl Learnt {
+    const PATIENCE: u32 = 4;
+    const FIRST_PAUSE: u32 = 16;
+    const LONGEST_PAUSE: u32 = 1024;
+    const MOST: Duration = Duration::from_millis(1);
+
+    fn new() -> Self {
+        Self {
+            mean: 0,
+            misses: 0,
+            until_trial: 0,
+            pause: Self::FIRST_PAUSE,
+            least: sync::shortest_spin(),
+            tried: false,
+        }
+    }
+
+    /// How long the next wait spins.
+    fn budget(&mut self) -> Duration {
+        self.tried = !self.least.is_zero();
+        if self.misses >= Self::PATIENCE && self.until_trial > 0 {
+            self.until_trial -= 1;
+            self.tried = false;
+        }
+        if !self.tried {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(2 * self.mean).clamp(self.least, Self::MOST)
+    }
+
+    /// What came of it.
+    fn waited(&mut self, began: Instant, slept: bool) {
+        if !self.tried {
+            return;
+        }
+        if slept {
+            self.misses = self.misses.saturating_add(1);
+            if self.misses >= Self::PATIENCE {
+                self.until_trial = self.pause;
+                self.pause = (self.pause * 2).min(Self::LONGEST_PAUSE);
+            }
+        } else {
+            let took = began.elapsed().as_nanos().min(Self::MOST.as_nanos()) as u64;
+            self.mean = (7 * self.mean + took) / 8;
+            self.misses = 0;
+            self.pause = Self::FIRST_PAUSE;
+        }
+    }
+}
+
+#[cfg(all(test, not(memring_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spinning_stops_when_it_does_not_pay_and_is_tried_again() {
+        let mut learnt = Learnt::new();
+        learnt.least = Duration::from_micros(50);
+        for _ in 0..Learnt::PATIENCE {
+            assert!(!learnt.budget().is_zero());
+            learnt.waited(Instant::now(), true);
+        }
+        let idle = (0..).take_while(|_| learnt.budget().is_zero()).count();
+        assert_eq!(idle as u32, Learnt::FIRST_PAUSE);
+        learnt.waited(Instant::now(), false);
+        for _ in 0..100 {
+            assert!(
+                !learnt.budget().is_zero(),
+                "a wait that spinning caught makes it pay again"
+            );
+            learnt.waited(Instant::now(), false);
+        }
+    }
+
+    #[test]
+    fn nothing_spins_where_there_is_one_processor() {
+        let mut learnt = Learnt::new();
+        learnt.least = Duration::ZERO;
+        assert!(learnt.budget().is_zero());
+    }
+}
