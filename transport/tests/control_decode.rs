@@ -1,0 +1,597 @@
+//! Every rule of the wire format, broken one at a time; then every message there and back.
+//!
+//! What it does not do: order, see `handshake_orders.rs`.
+
+mod machines;
+
+use machines::{every_message, granted, hello, open, refused, reject, welcome};
+use memring_transport::control::{
+    ArchiveFormat, Control, Endian, Features, FenceBits, Fingerprint, Granted, Hello, MAX_METADATA,
+    MAX_NAME, MAX_PACKET, MAX_SENTENCE, MAX_TYPE_NAME, Malformed, Metadata, Open, PointerWidth,
+    RefuseCode, Refused, Reject, RejectCode, SealBits, Signature, Text, TextError, TypeId,
+    Versions, Welcome, decode,
+};
+use proptest::prelude::*;
+
+/// Writes `bytes` over a good packet and says how it is refused.
+#[track_caller]
+fn broken(packet: &[u8], at: usize, bytes: &[u8]) -> Malformed {
+    let mut packet = packet.to_vec();
+    packet[at..at + bytes.len()].copy_from_slice(bytes);
+    decode(&packet).expect_err("a broken rule")
+}
+
+/// Asserts that the number at `at` is refused by the rule on `field`.
+#[track_caller]
+fn check(packet: &[u8], at: usize, bytes: &[u8], field: &str) {
+    match broken(packet, at, bytes) {
+        Malformed::Value { field: got, .. }
+        | Malformed::Reserved { field: got }
+        | Malformed::NotUtf8 { field: got }
+        | Malformed::ControlCharacter { field: got }
+        | Malformed::TooLong { field: got, .. }
+        | Malformed::TailTruncated { field: got, .. } => assert_eq!(got, field),
+        other => panic!("{other:?} is not about {field}"),
+    }
+}
+
+#[test]
+fn attack_19_what_is_not_ours_is_refused() {
+    let packet = Control::Fence.encode();
+    assert_eq!(broken(&packet, 0, b"RRNG"), Malformed::Magic(*b"RRNG"));
+    for kind in [0_u16, 11, 12, 13, 14, 256, u16::MAX] {
+        assert_eq!(
+            broken(&packet, 4, &kind.to_le_bytes()),
+            Malformed::Kind(kind)
+        );
+    }
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0; 16]] {
+        assert!(matches!(decode(garbage), Err(Malformed::Magic(_))));
+    }
+    let hello = Control::Hello(hello()).encode();
+    check(&hello, 16, &0_u16.to_le_bytes(), "oldest version");
+    check(&hello, 18, &0_u16.to_le_bytes(), "newest version");
+    check(
+        &Control::Welcome(welcome()).encode(),
+        16,
+        &0_u16.to_le_bytes(),
+        "version",
+    );
+}
+
+#[test]
+fn attack_20_an_empty_packet_is_refused() {
+    assert_eq!(decode(&[]), Err(Malformed::Empty));
+}
+
+#[test]
+fn attack_21_an_oversized_packet_is_refused() {
+    let mut packet = vec![0; MAX_PACKET + 1];
+    packet[..16].copy_from_slice(&Control::Fence.encode());
+    packet[8..12].copy_from_slice(&(MAX_PACKET as u32 + 1).to_le_bytes());
+    assert_eq!(decode(&packet), Err(Malformed::Oversized));
+}
+
+#[test]
+fn attack_22_every_truncation_and_every_surplus_is_refused() {
+    for message in every_message() {
+        let packet = message.encode();
+        for len in 0..packet.len() {
+            let mut short = packet[..len].to_vec();
+            assert!(decode(&short).is_err(), "{} cut to {len}", message.kind());
+            // And when the header agrees with the cut.
+            if len >= 16 {
+                short[8..12].copy_from_slice(&(len as u32).to_le_bytes());
+                let error = decode(&short).expect_err("cut");
+                assert!(
+                    matches!(
+                        error,
+                        Malformed::Truncated { .. } | Malformed::TailTruncated { .. }
+                    ),
+                    "{} cut to {len}: {error:?}",
+                    message.kind()
+                );
+            }
+        }
+        for surplus in [1, 4, 16] {
+            let mut long = packet.clone();
+            long.resize(packet.len() + surplus, 0);
+            assert!(matches!(decode(&long), Err(Malformed::Length { .. })));
+            let len = long.len() as u32;
+            long[8..12].copy_from_slice(&len.to_le_bytes());
+            assert_eq!(decode(&long), Err(Malformed::Trailing(surplus)));
+        }
+    }
+}
+
+#[test]
+fn attack_22_reserved_bytes_are_zero() {
+    for message in every_message() {
+        let packet = message.encode();
+        for at in [6, 7] {
+            check(&packet, at, &[1], "header flags");
+        }
+        for at in 12..16 {
+            check(&packet, at, &[0x80], "header");
+        }
+    }
+    let reserved: [(Control<'_>, std::ops::Range<usize>, &str); 6] = [
+        (Control::Welcome(welcome()), 18..20, "body of Welcome"),
+        (Control::Reject(reject()), 20..24, "body of Reject"),
+        (Control::Open(open()), 20..24, "body of Open"),
+        (Control::Sealed { channel: 0 }, 20..24, "Sealed"),
+        (Control::Ready { channel: 0 }, 20..24, "Ready"),
+        (Control::Refused(refused()), 62..64, "body of Refused"),
+    ];
+    for (message, range, field) in reserved {
+        let packet = message.encode();
+        for at in range {
+            check(&packet, at, &[1], field);
+        }
+    }
+}
+
+#[test]
+fn the_stated_length_is_the_packets() {
+    let packet = Control::Hello(hello()).encode();
+    for stated in [
+        0,
+        16,
+        packet.len() as u32 - 1,
+        packet.len() as u32 + 1,
+        u32::MAX,
+    ] {
+        assert_eq!(
+            broken(&packet, 8, &stated.to_le_bytes()),
+            Malformed::Length {
+                stated,
+                got: packet.len()
+            }
+        );
+    }
+}
+
+#[test]
+fn every_number_has_its_range() {
+    let hello = Control::Hello(hello()).encode();
+    let welcome = Control::Welcome(welcome()).encode();
+    let granted = Control::Granted(granted()).encode();
+    for (packet, fence, largest, page) in [(&hello, 20, 40, 48), (&welcome, 20, 32, 40)] {
+        for bits in [0b100_u8, 0x80, 0xff] {
+            check(packet, fence, &[bits], "fence bits");
+        }
+        for endian in [0_u8, 3, 255] {
+            check(packet, fence + 1, &[endian], "archive byte order");
+        }
+        for aligned in [2_u8, 255] {
+            check(packet, fence + 2, &[aligned], "archive alignment");
+        }
+        for width in [0_u8, 8, 31, 33, 128] {
+            check(packet, fence + 3, &[width], "archive pointer width");
+        }
+        check(packet, largest, &0_u64.to_le_bytes(), "largest message");
+        for size in [
+            0_u32,
+            1,
+            2048,
+            4095,
+            4097,
+            12288,
+            1 << 17,
+            1 << 31,
+            u32::MAX,
+        ] {
+            check(packet, page, &size.to_le_bytes(), "page size");
+        }
+    }
+    // Required, and not offered.
+    check(&hello, 32, &1_u64.to_le_bytes(), "required features");
+    check(
+        &hello,
+        32,
+        &(1_u64 << 63).to_le_bytes(),
+        "required features",
+    );
+    for seals in [0_u32, 0x7, 0x0f, 0x16, 0x1f, 0x27, 0x57, u32::MAX] {
+        check(&granted, 40, &seals.to_le_bytes(), "seals of S");
+        check(&granted, 44, &seals.to_le_bytes(), "seals of C");
+    }
+    for bytes in [0_u32, 1, 767, (1 << 20) + 1, u32::MAX] {
+        check(&granted, 20, &bytes.to_le_bytes(), "control bytes");
+    }
+    check(
+        &Control::Reject(reject()).encode(),
+        16,
+        &0_u16.to_le_bytes(),
+        "reject code",
+    );
+    check(
+        &Control::Refused(refused()).encode(),
+        20,
+        &0_u16.to_le_bytes(),
+        "refuse code",
+    );
+}
+
+#[test]
+fn attack_25_capacities_out_of_range_are_refused() {
+    let open = Control::Open(open()).encode();
+    let granted = Control::Granted(granted()).encode();
+    let sizes = [
+        0,
+        1,
+        2048,
+        4095,
+        4097,
+        3 << 12,
+        1 << 31,
+        1 << 62,
+        1 << 63,
+        u64::MAX,
+    ];
+    for size in sizes {
+        check(&open, 56, &size.to_le_bytes(), "capacity to accepting");
+        check(&open, 64, &size.to_le_bytes(), "capacity to connecting");
+        check(&granted, 24, &size.to_le_bytes(), "capacity of S");
+        check(&granted, 32, &size.to_le_bytes(), "capacity of C");
+    }
+}
+
+#[test]
+fn every_variable_part_has_its_limit() {
+    let limits: [(Control<'_>, usize, usize, &str); 11] = [
+        (Control::Hello(hello()), 52, MAX_NAME, "application name"),
+        (Control::Hello(hello()), 54, MAX_METADATA, "metadata"),
+        (
+            Control::Welcome(welcome()),
+            44,
+            MAX_NAME,
+            "application name",
+        ),
+        (Control::Welcome(welcome()), 46, MAX_METADATA, "metadata"),
+        (Control::Reject(reject()), 18, MAX_SENTENCE, "sentence"),
+        (Control::Open(open()), 72, MAX_TYPE_NAME, "protocol name"),
+        (
+            Control::Open(open()),
+            74,
+            MAX_TYPE_NAME,
+            "name of the type to accepting",
+        ),
+        (
+            Control::Open(open()),
+            76,
+            MAX_TYPE_NAME,
+            "name of the type to connecting",
+        ),
+        (Control::Open(open()), 78, MAX_METADATA, "channel metadata"),
+        (Control::Refused(refused()), 22, MAX_SENTENCE, "sentence"),
+        (
+            Control::Refused(refused()),
+            60,
+            MAX_TYPE_NAME,
+            "name of the type to connecting",
+        ),
+    ];
+    for (message, at, limit, field) in limits {
+        let packet = message.encode();
+        for len in [limit + 1, usize::from(u16::MAX)] {
+            let error = broken(&packet, at, &(len as u16).to_le_bytes());
+            assert_eq!(error, Malformed::TooLong { field, len, limit });
+        }
+    }
+}
+
+#[test]
+fn text_is_utf8_without_control_characters() {
+    let texts: [(Control<'_>, usize, &str); 9] = [
+        (Control::Hello(hello()), 56, "application name"),
+        (Control::Welcome(welcome()), 48, "application name"),
+        (Control::Reject(reject()), 24, "sentence"),
+        (Control::Open(open()), 80, "protocol name"),
+        (Control::Open(open()), 86, "name of the type to accepting"),
+        (Control::Open(open()), 91, "name of the type to connecting"),
+        (Control::Refused(refused()), 64, "sentence"),
+        (Control::Refused(refused()), 78, "protocol name"),
+        (
+            Control::Refused(refused()),
+            84,
+            "name of the type to accepting",
+        ),
+    ];
+    for (message, at, field) in texts {
+        let packet = message.encode();
+        for (bytes, utf8) in [
+            (&[0xff][..], false),
+            (&[0xc0, 0x80], false),
+            (&[0xed, 0xa0, 0x80], false), // a surrogate
+            (&[0x00], true),
+            (&[0x1b], true),
+            (&[0x7f], true),
+            (b"\n", true),
+            (&[0xc2, 0x9b], true), // U+009B, an 8-bit escape
+        ] {
+            let error = broken(&packet, at, bytes);
+            let expected = if utf8 {
+                Malformed::ControlCharacter { field }
+            } else {
+                Malformed::NotUtf8 { field }
+            };
+            assert_eq!(error, expected, "{}", message.kind());
+        }
+    }
+}
+
+#[test]
+fn text_of_ours_is_checked_or_made_to_fit() {
+    assert_eq!(
+        Text::<4>::new("abcde"),
+        Err(TextError::TooLong { len: 5, limit: 4 })
+    );
+    assert_eq!(
+        Text::<4>::new("ab\n"),
+        Err(TextError::ControlCharacter { at: 2 })
+    );
+    assert_eq!(Text::<4>::fit("abcde").as_str(), "abcd");
+    assert_eq!(Text::<4>::fit("abcé").as_str(), "abc"); // never half a character
+    assert_eq!(Text::<4>::fit("a\u{7}b").as_str(), "a\u{fffd}"); // the replacement takes 3 bytes
+    assert!(Metadata::new(vec![0; MAX_METADATA]).is_ok());
+    assert!(Metadata::new(vec![0; MAX_METADATA + 1]).is_err());
+}
+
+#[test]
+fn codes_of_a_newer_version_keep_their_number() {
+    for code in 1..=40_u16 {
+        let mut packet = Control::Reject(reject()).encode();
+        packet[16..18].copy_from_slice(&code.to_le_bytes());
+        let Ok(Control::Reject(Reject { code: read, .. })) = decode(&packet) else {
+            panic!("code {code}")
+        };
+        assert_eq!(read.to_wire(), code);
+        assert_eq!(matches!(read, RejectCode::Other(_)), code > 6);
+    }
+}
+
+#[test]
+fn every_single_byte_change_is_refused_or_reads_as_what_it_says() {
+    for message in every_message() {
+        let packet = message.encode();
+        for at in 0..packet.len() {
+            for bit in 0..8 {
+                let mut changed = packet.clone();
+                changed[at] ^= 1 << bit;
+                if let Ok(read) = decode(&changed) {
+                    assert_eq!(read.encode(), changed, "byte {at} of {}", message.kind());
+                }
+            }
+        }
+    }
+}
+
+fn text<const MAX: usize>() -> impl Strategy<Value = Text<'static, MAX>> {
+    ".{0,140}".prop_map(|text| Text::fit(&text))
+}
+
+fn metadata() -> impl Strategy<Value = Metadata<'static>> {
+    prop::collection::vec(any::<u8>(), 0..=MAX_METADATA)
+        .prop_map(|bytes| Metadata::new(bytes).unwrap())
+}
+
+fn fence() -> impl Strategy<Value = FenceBits> {
+    any::<(bool, bool)>().prop_map(|(registered, can_call)| FenceBits {
+        registered,
+        can_call,
+    })
+}
+
+fn archive() -> impl Strategy<Value = ArchiveFormat> {
+    let widths = [PointerWidth::W16, PointerWidth::W32, PointerWidth::W64];
+    (any::<(bool, bool)>(), prop::sample::select(widths.to_vec())).prop_map(
+        |((little, aligned), pointer_width)| ArchiveFormat {
+            endian: if little { Endian::Little } else { Endian::Big },
+            aligned,
+            pointer_width,
+        },
+    )
+}
+
+fn signature() -> impl Strategy<Value = Signature<'static>> {
+    (text(), any::<[u8; 16]>(), text(), any::<[u8; 16]>(), text()).prop_map(
+        |(protocol, a, a_name, c, c_name)| Signature {
+            protocol,
+            to_accepting: TypeId {
+                fingerprint: Fingerprint(a),
+                name: a_name,
+            },
+            to_connecting: TypeId {
+                fingerprint: Fingerprint(c),
+                name: c_name,
+            },
+        },
+    )
+}
+
+fn capacity() -> impl Strategy<Value = u64> {
+    (12_u32..=30).prop_map(|shift| 1 << shift)
+}
+
+fn seals() -> impl Strategy<Value = SealBits> {
+    any::<bool>().prop_map(|exec| {
+        if exec {
+            SealBits::WITH_EXEC
+        } else {
+            SealBits::PLAIN
+        }
+    })
+}
+
+fn any_hello() -> impl Strategy<Value = Control<'static>> {
+    let numbers = (
+        1..=u16::MAX,
+        any::<u16>(),
+        any::<(u64, u64)>(),
+        1..=u64::MAX,
+        12_u32..=16,
+    );
+    (numbers, fence(), archive(), text(), metadata()).prop_map(
+        |(
+            (min, more, (offered, required), largest_message, page),
+            fence,
+            archive,
+            name,
+            metadata,
+        )| {
+            Control::Hello(Hello {
+                versions: Versions {
+                    min,
+                    max: min.saturating_add(more),
+                },
+                offered: Features(offered),
+                required: Features(required & offered),
+                fence,
+                archive,
+                page_size: 1 << page,
+                largest_message,
+                name,
+                metadata,
+            })
+        },
+    )
+}
+
+fn any_welcome() -> impl Strategy<Value = Control<'static>> {
+    let numbers = (1..=u16::MAX, any::<u64>(), 1..=u64::MAX, 12_u32..=16);
+    (numbers, fence(), archive(), text(), metadata()).prop_map(
+        |((version, features, largest_message, page), fence, archive, name, metadata)| {
+            Control::Welcome(Welcome {
+                version,
+                features: Features(features),
+                fence,
+                archive,
+                page_size: 1 << page,
+                largest_message,
+                name,
+                metadata,
+            })
+        },
+    )
+}
+
+fn any_open() -> impl Strategy<Value = Control<'static>> {
+    (
+        any::<u32>(),
+        signature(),
+        capacity(),
+        capacity(),
+        metadata(),
+    )
+        .prop_map(
+            |(channel, signature, capacity_to_accepting, capacity_to_connecting, metadata)| {
+                Control::Open(Open {
+                    channel,
+                    signature,
+                    capacity_to_accepting,
+                    capacity_to_connecting,
+                    metadata,
+                })
+            },
+        )
+}
+
+fn any_granted() -> impl Strategy<Value = Control<'static>> {
+    (
+        any::<u32>(),
+        768_u32..=1 << 20,
+        capacity(),
+        capacity(),
+        seals(),
+        seals(),
+    )
+        .prop_map(
+            |(channel, control_bytes, capacity_s, capacity_c, seals_s, seals_c)| {
+                Control::Granted(Granted {
+                    channel,
+                    control_bytes,
+                    capacity_s,
+                    capacity_c,
+                    seals_s,
+                    seals_c,
+                })
+            },
+        )
+}
+
+fn any_refusal() -> impl Strategy<Value = Control<'static>> {
+    let codes = [
+        RefuseCode::Protocol,
+        RefuseCode::Fingerprint,
+        RefuseCode::Application,
+        RefuseCode::Quota,
+        RefuseCode::Resources,
+        RefuseCode::Seals,
+        RefuseCode::ShuttingDown,
+        RefuseCode::Other(900),
+    ];
+    (
+        any::<u32>(),
+        prop::sample::select(codes.to_vec()),
+        text(),
+        signature(),
+    )
+        .prop_map(|(channel, code, sentence, ours)| {
+            Control::Refused(Refused {
+                channel,
+                code,
+                sentence,
+                ours,
+            })
+        })
+}
+
+fn any_message() -> impl Strategy<Value = Control<'static>> {
+    prop_oneof![
+        any_hello(),
+        any_welcome(),
+        text().prop_map(|sentence| Control::Reject(Reject {
+            code: RejectCode::Denied,
+            sentence
+        })),
+        any_open(),
+        any_granted(),
+        any_refusal(),
+        any::<u32>().prop_map(|channel| Control::Sealed { channel }),
+        any::<u32>().prop_map(|channel| Control::Ready { channel }),
+        Just(Control::Fence),
+        Just(Control::FenceAck),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_message_comes_back_as_it_was(message in any_message()) {
+        let packet = message.encode();
+        prop_assert!(packet.len() <= MAX_PACKET);
+        prop_assert_eq!(decode(&packet), Ok(message));
+    }
+
+    #[test]
+    fn attack_19_arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(decode(&bytes).is_err());
+    }
+
+    /// A good header before arbitrary bytes, so that the bodies are reached.
+    #[test]
+    fn attack_22_arbitrary_bodies_never_panic_and_have_one_encoding(
+        kind in 0_u16..16,
+        body in prop::collection::vec(prop_oneof![Just(0_u8), Just(1), any::<u8>()], 0..120),
+    ) {
+        let mut packet = b"MRNG".to_vec();
+        packet.extend_from_slice(&kind.to_le_bytes());
+        packet.extend_from_slice(&[0; 2]);
+        packet.extend_from_slice(&(16 + body.len() as u32).to_le_bytes());
+        packet.extend_from_slice(&[0; 4]);
+        packet.extend_from_slice(&body);
+        if let Ok(message) = decode(&packet) {
+            prop_assert_eq!(message.encode(), packet);
+        }
+    }
+}
