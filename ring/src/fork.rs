@@ -387,4 +387,6 @@ impl Drop for Held<'_> {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

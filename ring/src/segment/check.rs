@@ -191,7 +191,14 @@ impl Checked {
     pub fn map_writer_and_seal(self) -> Result<Arc<Mapping>, SegmentError> {
         assert_eq!(self.stage, Stage::Open, "only an open segment is written");
         let fd = self.fd.as_fd();
-        let mapping = Mapping::map(fd, self.geometry, Access::ReadWrite)?;
+        let mapping = match Mapping::map(fd, self.geometry, Access::ReadWrite) {
+            Ok(mapping) => mapping,
+            Err(error) => {
+                // A seal against writing, added since the check, is the peer's doing.
+                check_seals(fd, self.mask.first())?;
+                return Err(error.into());
+            }
+        };
         let sealed = super::seal(fd, SealFlags::FUTURE_WRITE | SealFlags::SEAL);
         // The peer's own fd could seal as well until now, so what counts is the result. Read first:
         // a seal too many is also why `seal` would have been refused.
