@@ -18,14 +18,14 @@ use std::ptr::NonNull;
 
 use rkyv::api::{check_pos_with_context, deserialize_using, root_position, serialize_using};
 use rkyv::bytecheck::CheckBytes;
-use rkyv::rancor::{self, BoxedError, Source, Strategy, Trace};
+use rkyv::rancor::{self, Source, Strategy, Trace};
 use rkyv::ser::allocator::SubAllocator;
 use rkyv::ser::{Allocator, Positional, Writer};
 use rkyv::validation::Validator;
 use rkyv::validation::archive::{ArchiveContext, ArchiveValidator};
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
-use crate::{DecodeError, EncodeError, Encoder, Format, Sink, SinkFull};
+use crate::{DecodeError, EncodeError, Encoder, Format, Reason, Sink, SinkFull};
 
 /// The deepest nesting of pointers that a received archive may have, its root included.
 ///
@@ -49,7 +49,7 @@ pub struct Rkyv;
 pub trait Archivable:
     for<'a> Serialize<
         Strategy<Serializer<'a>, Failure>,
-        Archived: Portable + for<'b> CheckBytes<Strategy<Check<'b>, BoxedError>>,
+        Archived: Portable + for<'b> CheckBytes<Strategy<Check<'b>, Reason>>,
     >
 {
 }
@@ -57,7 +57,7 @@ pub trait Archivable:
 impl<T> Archivable for T where
     T: for<'a> Serialize<
             Strategy<Serializer<'a>, Failure>,
-            Archived: Portable + for<'b> CheckBytes<Strategy<Check<'b>, BoxedError>>,
+            Archived: Portable + for<'b> CheckBytes<Strategy<Check<'b>, Reason>>,
         >
 {
 }
@@ -88,14 +88,12 @@ impl<T: Archivable> Format<T> for Rkyv {
             });
         }
         let mut check = Check::new(bytes);
-        check_pos_with_context::<T::Archived, _, BoxedError>(
+        check_pos_with_context::<T::Archived, _, Reason>(
             bytes,
             root_position::<T::Archived>(bytes.len()),
             &mut check,
         )
-        .map_err(|error| DecodeError::Invalid {
-            source: Box::new(error),
-        })?;
+        .map_err(|source| DecodeError::Invalid { source })?;
         match check.surplus() {
             0 => Ok(()),
             surplus => Err(DecodeError::Surplus {
@@ -124,13 +122,10 @@ impl<T: Archivable> Format<T> for Rkyv {
 pub fn deserialize<T>(archived: &T::Archived) -> Result<T, DecodeError>
 where
     T: Archive,
-    T::Archived: Deserialize<T, Strategy<Owner, BoxedError>>,
+    T::Archived: Deserialize<T, Strategy<Owner, Reason>>,
 {
-    deserialize_using::<T, Owner, BoxedError>(archived, &mut Owner).map_err(|error| {
-        DecodeError::Invalid {
-            source: Box::new(error),
-        }
-    })
+    deserialize_using::<T, Owner, Reason>(archived, &mut Owner)
+        .map_err(|source| DecodeError::Invalid { source })
 }
 
 /// The deserialiser behind [`deserialize`]: it pools no shared pointers.
@@ -270,16 +265,14 @@ pub enum Failure {
     /// The sink refused.
     Sink(SinkFull),
     /// The value refused.
-    Value(BoxedError),
+    Value(Reason),
 }
 
 impl From<Failure> for EncodeError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Sink(full) => full.into(),
-            Failure::Value(error) => Self::Unencodable {
-                source: Box::new(error),
-            },
+            Failure::Value(source) => Self::Unencodable { source },
         }
     }
 }
@@ -309,6 +302,6 @@ impl Trace for Failure {
 
 impl Source for Failure {
     fn new<T: std::error::Error + Send + Sync + 'static>(source: T) -> Self {
-        Self::Value(BoxedError::new(source))
+        Self::Value(Reason::new(source))
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! The encoder knows no format.
 
+use crate::Reason;
+
 /// Takes the bytes of one message, in order, from the first to the last.
 pub trait Sink {
     /// Appends `bytes`, all of them or none.
@@ -44,10 +46,10 @@ pub enum EncodeError {
         max: usize,
     },
     /// The value itself has no encoding, such as a path that is not UTF-8 archived as a string.
-    #[error("value cannot be encoded: {source}")]
+    #[error("this value cannot be encoded")]
     Unencodable {
         /// What the format said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Reason,
     },
 }
 

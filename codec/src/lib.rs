@@ -28,6 +28,7 @@ mod fingerprint;
 mod message;
 mod options;
 mod raw;
+mod reason;
 mod schema;
 mod scratch;
 
@@ -41,6 +42,7 @@ pub use fingerprint::Fingerprint;
 pub use message::{DecodeError, Format, Message};
 pub use options::FormatOptions;
 pub use raw::Raw;
+pub use reason::Reason;
 pub use schema::{Constant, Fingerprinted, Schema, fingerprint_of, name_of};
 pub use scratch::Scratch;
 

@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::{EncodeError, Encoder, Fingerprint};
+use crate::{EncodeError, Encoder, Fingerprint, Reason};
 
 /// A type that travels on a channel. Written by `#[message]`.
 #[diagnostic::on_unimplemented(
@@ -83,9 +83,9 @@ pub enum DecodeError {
         found: usize,
     },
     /// A pointer, length, tag, number or text in the message is not valid.
-    #[error("message is not a valid archive: {source}")]
+    #[error("message is not a valid archive of its type")]
     Invalid {
         /// The check that failed, and the fields that led to it.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Reason,
     },
 }

@@ -1,0 +1,93 @@
+//! Puts a message through its format and back.
+
+#![allow(dead_code, unsafe_code)]
+
+use memring_codec::rkyv::rancor::Strategy;
+use memring_codec::rkyv::util::AlignedVec;
+use memring_codec::rkyv::{Archive, Deserialize};
+use memring_codec::{
+    Archivable, DecodeError, EncodeError, Encoder, Format, Message, Owner, Reason, Rkyv, Scratch,
+    Sink, SinkFull, deserialize,
+};
+
+/// A message that can be taken out of its archive again.
+pub trait Owned:
+    Message<Format = Rkyv>
+    + Archivable
+    + Archive<Archived: Deserialize<Self, Strategy<Owner, Reason>>>
+    + Sized
+{
+}
+impl<T> Owned for T where
+    T: Message<Format = Rkyv>
+        + Archivable
+        + Archive<Archived: Deserialize<T, Strategy<Owner, Reason>>>
+{
+}
+
+pub fn encode<T: Message + ?Sized>(value: &T) -> AlignedVec<16> {
+    let mut scratch = Scratch::new(1 << 24);
+    T::Format::encode(value, &mut Encoder::new(&mut scratch)).expect("a value of the zoo encodes");
+    aligned(&scratch)
+}
+
+pub fn aligned(bytes: &[u8]) -> AlignedVec<16> {
+    let mut copy = AlignedVec::new();
+    copy.extend_from_slice(bytes);
+    copy
+}
+
+/// Validates, looks, and takes an owned value.
+pub fn decode<T: Owned>(bytes: &AlignedVec<16>) -> Result<T, DecodeError> {
+    Rkyv::decode_as::<T>(bytes)?;
+    // SAFETY: (1) checked in the line above, (2) borrowed for as long as the view lives, (3) an
+    // `AlignedVec` of 16.
+    deserialize::<T>(unsafe { <Rkyv as Format<T>>::view(&(), bytes) })
+}
+
+trait DecodeAs {
+    fn decode_as<T: Archivable>(bytes: &[u8]) -> Result<(), DecodeError>;
+}
+impl DecodeAs for Rkyv {
+    fn decode_as<T: Archivable>(bytes: &[u8]) -> Result<(), DecodeError> {
+        <Rkyv as Format<T>>::decode(bytes)
+    }
+}
+
+/// A frame: so much room and no more.
+pub struct Frame {
+    pub bytes: Vec<u8>,
+    pub room: usize,
+}
+
+impl Sink for Frame {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkFull> {
+        if self.bytes.len() + bytes.len() > self.room {
+            return Err(SinkFull::Room);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+pub fn encode_into_frame<T: Message>(value: &T, room: usize) -> Result<Vec<u8>, EncodeError> {
+    let mut frame = Frame {
+        bytes: Vec::new(),
+        room,
+    };
+    let mut encoder = Encoder::new(&mut frame);
+    T::Format::encode(value, &mut encoder)?;
+    assert_eq!(encoder.position(), frame.bytes.len());
+    Ok(frame.bytes)
+}
+
+/// An error and what it stems from, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
