@@ -1,0 +1,657 @@
+//! A listening socket, and the file it is found by: made without a window, removed without a race.
+//!
+//! # The order of things
+//!
+//! 1. The directory is opened and checked: whoever can write it can put another socket in place.
+//! 2. `PATH.lock` is locked (`flock`). Whoever holds it may touch `PATH`; a second server is told so.
+//! 3. A socket file that nobody listens on is removed. Anything else that is there is left alone.
+//! 4. `fchmod` on the socket, then `bind`: the file appears with its mode, never wider. `chown`,
+//!    `chmod` for what the umask took away, and only then `listen`: until that nobody connects.
+//! 5. On drop, in the process that bound it and if the file is still the one: `PATH` is removed, then
+//!    the lock file, then the lock given up.
+//!
+//! Removing a lock file is safe because a lock counts only if, once it is held, the name still leads
+//! to the file that was locked; else the next one tries again with the new file. After a crash both
+//! files stay, and the next start takes them over. `flock` belongs to the open file, which a forked
+//! child shares: dropping unlocks it by name, but a child that outlives a *crashed* server without
+//! an exec keeps the lock and the socket until it ends.
+//!
+//! Abstract names have no file and no lock; if one is taken, that is the end of it.
+//!
+//! It accepts connections but does not ask who they are, and it has no thread.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use memring_ring::fork::{Generation, generation};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, openat, statat,
+    unlinkat,
+};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Gid, Uid, geteuid};
+
+use crate::address::{Address, AddressKind};
+use crate::os;
+use crate::socket::ControlSocket;
+
+/// Pauses of a listener that cannot accept: doubled from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How to bind: mode 0600, our own uid and gid, a private directory, no descriptors from clients.
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until `bind` is called"]
+pub struct BindOptions {
+    mode: u32,
+    owner: Option<u32>,
+    group: Option<u32>,
+    backlog: i32,
+    shared_directory: bool,
+    fds: bool,
+}
+
+/// A listening control socket. Dropping it stops listening and removes its files.
+#[derive(Debug)]
+pub struct Bound {
+    /// Dropped first of all: its files go while it still listens, so no name leads nowhere.
+    files: Option<Files>,
+    socket: OwnedFd,
+    address: Address,
+    generation: Generation,
+    fds: bool,
+    /// Failed accepts in a row that were for want of resources.
+    failures: AtomicU32,
+}
+
+/// What `accept` found.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Somebody connected. Nothing has been read, and nobody asked who it is.
+    Connection(ControlSocket),
+    /// Nobody is waiting.
+    WouldBlock,
+    /// Somebody is waiting, and this process or machine has no descriptors or memory for it
+    /// (`EMFILE`, `ENFILE`, `ENOMEM`, `ENOBUFS`).
+    ///
+    /// The socket stays readable, so polling it now would spin: leave it alone for `pause`, which
+    /// grows with each failure, 10 ms to 1 s, and then accept again.
+    Pause {
+        /// What is missing.
+        why: io::Error,
+        /// For how long to leave it alone.
+        pause: Duration,
+    },
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Another server has it.
+    #[error("{address} is in use{}: stop that server, or choose another address", by(*holder))]
+    InUse {
+        /// The address.
+        address: Address,
+        /// The process that called `listen`, if it does and has a number here.
+        holder: Option<u32>,
+    },
+    /// Something that is no socket has that name. It was left alone.
+    #[error("{} exists and is not a socket: remove it, or choose another path", .0.display())]
+    Occupied(PathBuf),
+    /// The directory does not exist.
+    #[error("no directory {}: create it with mode 0700", .0.display())]
+    NoDirectory(PathBuf),
+    /// Others could replace the socket.
+    #[error(
+        "others can replace files in {} ({risk}): use a directory of your own with mode 0700, such \
+         as a bare name gives, or say allow_shared_directory() if every client checks who the server \
+         is",
+        directory.display()
+    )]
+    SharedDirectory {
+        /// The directory.
+        directory: PathBuf,
+        /// What is wrong with it.
+        risk: DirectoryRisk,
+    },
+    /// The lock file is somebody else's, or no plain file.
+    #[error("{} is not a lock file of ours: remove it, or choose another path", .0.display())]
+    ForeignLock(PathBuf),
+    /// A system call failed.
+    #[error("{doing} {}", path.display())]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file, or abstract name.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// What lets others replace files in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DirectoryRisk {
+    /// It belongs to this uid, which is neither ours nor root.
+    OwnedBy(u32),
+    /// Its group or everybody may write, with this mode.
+    Writable(u32),
+    /// It is reached by a symbolic link that belongs to this uid, neither ours nor root.
+    LinkOwnedBy(u32),
+}
+
+impl fmt::Display for DirectoryRisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnedBy(uid) => write!(f, "it belongs to uid {uid}"),
+            Self::Writable(mode) => write!(f, "mode {mode:04o} lets others write"),
+            Self::LinkOwnedBy(uid) => write!(f, "it is a symbolic link of uid {uid}"),
+        }
+    }
+}
+
+impl Default for BindOptions {
+    fn default() -> Self {
+        Self {
+            mode: 0o600,
+            owner: None,
+            group: None,
+            backlog: 128,
+            shared_directory: false,
+            fds: false,
+        }
+    }
+}
+
+impl BindOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Permission bits of the socket file, whatever the umask: who has write permission may connect.
+    /// 0600 by default. Of no meaning for abstract names.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode & 0o777;
+        self
+    }
+
+    /// Gives the socket file to another user (root only).
+    pub fn owner(mut self, uid: u32) -> Self {
+        self.owner = Some(uid);
+        self
+    }
+
+    /// Gives the socket file to another group, one of ours unless we are root.
+    pub fn group(mut self, gid: u32) -> Self {
+        self.group = Some(gid);
+        self
+    }
+
+    /// How many clients may wait to be accepted; 128 by default, and at most `net.core.somaxconn`.
+    pub fn backlog(mut self, clients: u32) -> Self {
+        self.backlog = i32::try_from(clients).unwrap_or(i32::MAX);
+        self
+    }
+
+    /// Binds even where others could put another socket in place, `/tmp` say.
+    ///
+    /// Clients have to check who the server is, which memring's always do; but they can be kept from
+    /// reaching this one.
+    pub fn allow_shared_directory(mut self) -> Self {
+        self.shared_directory = true;
+        self
+    }
+
+    /// Lets clients send descriptors. Without it the kernel refuses them to the sender (Linux 6.16).
+    pub fn allow_fds(mut self) -> Self {
+        self.fds = true;
+        self
+    }
+
+    /// Binds and listens.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]; nothing is left behind then.
+    pub fn bind(&self, address: &Address) -> Result<Bound, BindError> {
+        let socket = self.new_socket().map_err(|source| BindError::System {
+            doing: "making a socket for",
+            path: address.to_string().into(),
+            source,
+        })?;
+        let files = match address.kind() {
+            AddressKind::Path(path) => Some(self.bind_path(&socket, address, path)?),
+            AddressKind::Abstract(_) => {
+                bind_socket(&socket, address)?;
+                None
+            }
+        };
+        // Last of all: until now nobody could connect.
+        rustix::net::listen(&socket, self.backlog).map_err(|error| BindError::System {
+            doing: "listening on",
+            path: address.to_string().into(),
+            source: error.into(),
+        })?;
+        Ok(Bound {
+            files,
+            socket,
+            address: address.clone(),
+            generation: generation(),
+            fds: self.fds,
+            failures: AtomicU32::new(0),
+        })
+    }
+
+    fn new_socket(&self) -> io::Result<OwnedFd> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
+        // Before listening: connections inherit both from the moment they are made, and what a client
+        // sends before it is accepted is subject to them already. Absence is looked at elsewhere.
+        let _ = os::set_pass_pidfd(socket.as_fd(), true)?;
+        let _ = os::set_pass_rights(socket.as_fd(), self.fds)?;
+        Ok(socket)
+    }
+
+    fn bind_path(
+        &self,
+        socket: &OwnedFd,
+        address: &Address,
+        path: &Path,
+    ) -> Result<Files, BindError> {
+        let system = |doing| {
+            move |error: Errno| BindError::System {
+                doing,
+                path: path.into(),
+                source: error.into(),
+            }
+        };
+        let directory = self.open_directory(path, address.is_in_runtime_directory())?;
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let lock = Lock::take(&directory, &name, path)?;
+        remove_stale(&directory, &name, address, path)?;
+
+        rustix::fs::fchmod(socket, Mode::from_raw_mode(self.mode)).map_err(system("preparing"))?;
+        bind_socket(socket, address)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = openat(&directory, &name, flags, Mode::empty())
+            .and_then(|node| fstat(&node).map(|facts| (node, facts)));
+        let (node, facts) = found.map_err(|error| {
+            unlinkat(&directory, &name, AtFlags::empty()).ok();
+            system("examining the socket just bound at")(error)
+        })?;
+        // From here on `files` removes what was made, if anything fails.
+        let files = Files {
+            directory,
+            name,
+            node,
+            facts,
+            lock,
+            generation: generation(),
+        };
+        let node = &files.node;
+
+        if self.owner.is_some() || self.group.is_some() {
+            let (owner, group) = (self.owner.map(Uid::from_raw), self.group.map(Gid::from_raw));
+            rustix::fs::chownat(node, "", owner, group, AtFlags::EMPTY_PATH)
+                .map_err(system("giving away"))?;
+        }
+        if facts.st_mode & 0o777 != self.mode {
+            // The umask took something away. By the descriptor and not by name, so that it is this
+            // file whatever has that name by now.
+            let link = format!("/proc/self/fd/{}", node.as_raw_fd());
+            rustix::fs::chmodat(CWD, link, Mode::from_raw_mode(self.mode), AtFlags::empty())
+                .map_err(system(
+                    "setting the mode (which takes /proc where there is a umask) of",
+                ))?;
+        }
+        Ok(files)
+    }
+
+    /// Opens the directory of `path`, and refuses one in which others could replace the socket.
+    fn open_directory(&self, path: &Path, create: bool) -> Result<OwnedFd, BindError> {
+        let directory = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => Path::new("/"),
+        };
+        let system = |doing| {
+            move |error: Errno| BindError::System {
+                doing,
+                path: directory.into(),
+                source: error.into(),
+            }
+        };
+        if create {
+            match rustix::fs::mkdirat(CWD, directory, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(system("creating")(error)),
+            }
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = match openat(CWD, directory, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Err(BindError::NoDirectory(directory.into())),
+            opened => opened.map_err(system("opening"))?,
+        };
+        if self.shared_directory {
+            return Ok(opened);
+        }
+        let inside = fstat(&opened).map_err(system("examining"))?;
+        let link =
+            statat(CWD, directory, AtFlags::SYMLINK_NOFOLLOW).map_err(system("examining"))?;
+        match directory_risk(&inside, &link, geteuid().as_raw()) {
+            None => Ok(opened),
+            Some(risk) => Err(BindError::SharedDirectory {
+                directory: directory.into(),
+                risk,
+            }),
+        }
+    }
+}
+
+/// What is wrong with a directory, `link` being what its own name leads to.
+fn directory_risk(inside: &Stat, link: &Stat, euid: u32) -> Option<DirectoryRisk> {
+    let trusted = |uid| uid == euid || uid == 0;
+    let is_link = FileType::from_raw_mode(link.st_mode) == FileType::Symlink;
+    if is_link && !trusted(link.st_uid) {
+        Some(DirectoryRisk::LinkOwnedBy(link.st_uid))
+    } else if !trusted(inside.st_uid) {
+        Some(DirectoryRisk::OwnedBy(inside.st_uid))
+    } else if inside.st_mode & 0o022 != 0 {
+        // The sticky bit keeps others from removing our file, but not from being there first.
+        Some(DirectoryRisk::Writable(inside.st_mode & 0o7777))
+    } else {
+        None
+    }
+}
+
+fn bind_socket(socket: &OwnedFd, address: &Address) -> Result<(), BindError> {
+    let bound = address
+        .to_socket_address()
+        .and_then(|name| rustix::net::bind(socket, &name));
+    bound.map_err(|error| match error {
+        Errno::ADDRINUSE => BindError::InUse {
+            address: address.clone(),
+            holder: probe(address).holder(),
+        },
+        error => BindError::System {
+            doing: "binding",
+            path: address.to_string().into(),
+            source: error.into(),
+        },
+    })
+}
+
+/// What answers at an address.
+enum Probe {
+    /// Somebody listens: this process, if it has a number here.
+    Listening(Option<u32>),
+    /// A socket file that nobody listens on.
+    Stale,
+    /// Nothing is there.
+    Absent,
+    /// The kernel does not let us know.
+    Unknown(Errno),
+}
+
+impl Probe {
+    fn holder(&self) -> Option<u32> {
+        match self {
+            Self::Listening(pid) => *pid,
+            _ => None,
+        }
+    }
+}
+
+/// Connects, and hangs up at once if somebody answers.
+fn probe(address: &Address) -> Probe {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connected =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).and_then(
+            |socket| {
+                rustix::net::connect(&socket, &address.to_socket_address()?)?;
+                Ok(socket)
+            },
+        );
+    match connected {
+        Ok(socket) => {
+            let who = os::peer_credentials(socket.as_fd()).ok();
+            let pid = who
+                .and_then(|who| u32::try_from(who.pid).ok())
+                .filter(|pid| *pid != 0);
+            Probe::Listening(pid)
+        }
+        // A full backlog, or a socket of another type: alive in either case.
+        Err(Errno::AGAIN | Errno::PROTOTYPE) => Probe::Listening(None),
+        Err(Errno::CONNREFUSED) => Probe::Stale,
+        Err(Errno::NOENT) => Probe::Absent,
+        Err(error) => Probe::Unknown(error),
+    }
+}
+
+/// Removes a socket file that nobody listens on. The caller holds the lock.
+///
+/// A server that takes no lock and is just between its bind and its listen looks stale too. Ours
+/// all take it.
+fn remove_stale(
+    directory: &OwnedFd,
+    name: &OsStr,
+    address: &Address,
+    path: &Path,
+) -> Result<(), BindError> {
+    let system = |doing, error: Errno| BindError::System {
+        doing,
+        path: path.into(),
+        source: error.into(),
+    };
+    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(system("examining", error)),
+        Ok(facts) if FileType::from_raw_mode(facts.st_mode) != FileType::Socket => {
+            return Err(BindError::Occupied(path.into()));
+        }
+        Ok(_) => {}
+    }
+    match probe(address) {
+        Probe::Listening(holder) => Err(BindError::InUse {
+            address: address.clone(),
+            holder,
+        }),
+        Probe::Unknown(error) => Err(system("finding out who listens on", error)),
+        Probe::Absent => Ok(()),
+        Probe::Stale => match unlinkat(directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(system("removing the stale socket", error)),
+        },
+    }
+}
+
+/// A lock file that is locked, and was still reached by its name when it was.
+#[derive(Debug)]
+struct Lock {
+    file: OwnedFd,
+    name: OsString,
+}
+
+impl Lock {
+    fn take(directory: &OwnedFd, socket: &OsStr, path: &Path) -> Result<Self, BindError> {
+        let mut name = socket.to_owned();
+        name.push(".lock");
+        let lock_path = path.with_file_name(&name);
+        let system = |doing| {
+            let path = lock_path.clone();
+            move |error: Errno| BindError::System {
+                doing,
+                path,
+                source: error.into(),
+            }
+        };
+        loop {
+            // O_NONBLOCK: whatever has been put there, opening it does not wait.
+            let flags = OFlags::RDWR
+                | OFlags::CREATE
+                | OFlags::CLOEXEC
+                | OFlags::NOFOLLOW
+                | OFlags::NONBLOCK
+                | OFlags::NOCTTY;
+            let file = match openat(directory, &name, flags, Mode::RUSR | Mode::WUSR) {
+                // A link, a socket, a directory; or a file of another user in a sticky directory.
+                Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::ACCESS)
+                    if statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() =>
+                {
+                    return Err(BindError::ForeignLock(lock_path));
+                }
+                file => file.map_err(system("opening the lock file"))?,
+            };
+            let locked = fstat(&file).map_err(system("examining the lock file"))?;
+            let is_file = FileType::from_raw_mode(locked.st_mode) == FileType::RegularFile;
+            if !is_file || ![0, geteuid().as_raw()].contains(&locked.st_uid) {
+                return Err(BindError::ForeignLock(lock_path));
+            }
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::INTR) => continue,
+                Err(Errno::WOULDBLOCK) => {
+                    let address = Address::path(path).map_err(|_| {
+                        BindError::ForeignLock(lock_path.clone()) // cannot be: it was an address
+                    })?;
+                    let holder = probe(&address).holder();
+                    return Err(BindError::InUse { address, holder });
+                }
+                Err(error) => return Err(system("locking")(error)),
+            }
+            // The holder before us may have removed the name between our open and our lock; then
+            // what we hold protects nothing. Each time round somebody else got further, so this ends.
+            match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(named) if same_file(&named, &locked) => return Ok(Self { file, name }),
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(system("examining the lock file")(error)),
+            }
+        }
+    }
+}
+
+/// The socket file and its lock, until they are removed.
+#[derive(Debug)]
+struct Files {
+    /// By descriptor: the working directory, or the directory's name, may change.
+    directory: OwnedFd,
+    name: OsString,
+    /// Keeps the file's inode number from being used again.
+    node: OwnedFd,
+    facts: Stat,
+    lock: Lock,
+    generation: Generation,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if !self.generation.is_current() {
+            return; // a forked child: the files are the parent's
+        }
+        let named = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        if named.is_ok_and(|named| same_file(&named, &self.facts)) {
+            unlinkat(&self.directory, &self.name, AtFlags::empty()).ok();
+        }
+        // Still locked, so the name is ours to remove; see `Lock::take` for who waits for it.
+        unlinkat(&self.directory, &self.lock.name, AtFlags::empty()).ok();
+        // Explicitly, for a forked child may hold the same open file.
+        flock(&self.lock.file, FlockOperation::Unlock).ok();
+    }
+}
+
+fn same_file(a: &Stat, b: &Stat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+impl Bound {
+    /// The address that was bound.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Takes a connection if one is waiting. Never blocks.
+    ///
+    /// The connection is nonblocking and CLOEXEC, brings a pidfd with each packet and takes
+    /// descriptors only if [`BindOptions::allow_fds`] was said, each where the kernel can.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says beyond the states that [`Accepted`] has: `EINVAL` after
+    /// [`shutdown`](Self::shutdown).
+    pub fn accept(&self) -> io::Result<Accepted> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let error = loop {
+            match rustix::net::accept_with(&self.socket, flags) {
+                Ok(fd) => {
+                    self.failures.store(0, Ordering::Relaxed);
+                    let socket = ControlSocket::accepted(fd)?;
+                    // Inherited where it exists, as the tests show; said again at no risk.
+                    let _ = socket.pass_rights(self.fds)?;
+                    return Ok(Accepted::Connection(socket));
+                }
+                // One that gave up before it was accepted, or that a security module refused, is
+                // gone from the queue; the next may be in order.
+                Err(Errno::INTR | Errno::CONNABORTED | Errno::PERM) => {}
+                Err(error) => break error,
+            }
+        };
+        match error {
+            Errno::AGAIN => Ok(Accepted::WouldBlock),
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => {
+                // ORDERING: Relaxed; a count that only this backoff looks at.
+                let failures = self.failures.fetch_add(1, Ordering::Relaxed);
+                let pause = FIRST_PAUSE
+                    .saturating_mul(1 << failures.min(10))
+                    .min(LONGEST_PAUSE);
+                Ok(Accepted::Pause {
+                    why: error.into(),
+                    pause,
+                })
+            }
+            error => Err(error.into()),
+        }
+    }
+
+    /// Stops listening, for every holder of the socket: whoever polls it is woken, clients are
+    /// refused. The files stay until this is dropped.
+    pub fn shutdown(&self) {
+        rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both).ok();
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        drop(self.files.take());
+        // A forked child may hold the socket open, and clients would queue up there.
+        if self.generation.is_current() {
+            self.shutdown();
+        }
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn by(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |pid| format!(" by process {pid}"))
+}
+
+#[cfg(test)]
+#[path = "bind_tests.rs"]
+mod tests;
