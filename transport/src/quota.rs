@@ -1,0 +1,449 @@
+//! How much of this process each user may hold: handshakes under way, sessions, bytes of segments.
+//!
+//! Two limits for each kind: one for a single uid, one for all together. A uid that reaches its share
+//! is refused its own newest request; what others hold is never taken away for it. Since a share is
+//! below the total, one uid alone cannot shut the others out.
+//!
+//! What is held is a ticket, and dropping it gives back. Bytes have tickets of their own, apart from
+//! the session's, for a peer can keep a segment mapped after its session ended, and they stay charged
+//! until the kernel shows them free. Pure accounting: it allocates nothing for the peer and closes
+//! nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The limits, each for one uid and for all together.
+///
+/// Peers whose uid is unknown count as one uid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Handshakes that one uid may have under way.
+    pub handshakes_per_uid: u64,
+    /// Handshakes under way in all.
+    pub handshakes: u64,
+    /// Sessions that one uid may hold.
+    pub sessions_per_uid: u64,
+    /// Sessions in all.
+    pub sessions: u64,
+    /// Bytes of segments charged to one uid.
+    pub bytes_per_uid: u64,
+    /// Bytes of segments in all.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    /// 64 handshakes and 256 sessions a uid, 1 GiB of segments; four times that in all.
+    fn default() -> Self {
+        Self {
+            handshakes_per_uid: 64,
+            handshakes: 256,
+            sessions_per_uid: 256,
+            sessions: 1024,
+            bytes_per_uid: 1 << 30,
+            bytes: 4 << 30,
+        }
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Handshakes under way.
+    Handshakes,
+    /// Sessions.
+    Sessions,
+    /// Bytes of segments.
+    Bytes,
+}
+
+/// A limit was reached; nothing was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OverQuota {
+    /// The share of one uid.
+    #[error(
+        "uid {uid} holds {held} of at most {limit} {} here: close some, or raise the limit per uid",
+        resource.noun()
+    )]
+    Uid {
+        /// Of what.
+        resource: Resource,
+        /// Whose.
+        uid: u32,
+        /// What it held already.
+        held: u64,
+        /// Its share.
+        limit: u64,
+    },
+    /// The total.
+    #[error(
+        "all users together hold {held} of at most {limit} {} here: try later, or raise the limit",
+        resource.noun()
+    )]
+    Total {
+        /// Of what.
+        resource: Resource,
+        /// What was held already.
+        held: u64,
+        /// The limit for all.
+        limit: u64,
+    },
+}
+
+/// The accounts. Clones are one and the same.
+#[derive(Clone, Debug)]
+pub struct Quotas {
+    books: Arc<Books>,
+}
+
+#[derive(Debug)]
+struct Books {
+    limits: Limits,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Debug, Default)]
+struct Accounts {
+    total: Usage,
+    /// Only uids that hold something: as many entries as things held, at most.
+    by_uid: HashMap<u32, Usage>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Usage {
+    handshakes: u64,
+    sessions: u64,
+    bytes: u64,
+}
+
+/// The right to one handshake under way.
+#[derive(Debug)]
+#[must_use = "dropping it gives the place back"]
+pub struct HandshakeTicket(Ticket);
+
+/// The right to one session.
+#[derive(Debug)]
+#[must_use = "dropping it gives the place back"]
+pub struct SessionTicket(Ticket);
+
+/// Bytes of segments, charged until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it gives the bytes back"]
+pub struct BytesTicket(Ticket);
+
+#[derive(Debug)]
+struct Ticket {
+    books: Arc<Books>,
+    resource: Resource,
+    uid: u32,
+    amount: u64,
+}
+
+impl Quotas {
+    /// Empty accounts.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            books: Arc::new(Books {
+                limits,
+                accounts: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The limits that hold.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.books.limits
+    }
+
+    /// A place for a handshake with a peer of `uid`.
+    ///
+    /// # Errors
+    ///
+    /// [`OverQuota`] says which limit, and its value.
+    pub fn handshake(&self, uid: Option<u32>) -> Result<HandshakeTicket, OverQuota> {
+        self.charge(Resource::Handshakes, uid, 1)
+            .map(HandshakeTicket)
+    }
+
+    /// A place for a session with a peer of `uid`.
+    ///
+    /// # Errors
+    ///
+    /// [`OverQuota`] says which limit, and its value.
+    pub fn session(&self, uid: Option<u32>) -> Result<SessionTicket, OverQuota> {
+        self.charge(Resource::Sessions, uid, 1).map(SessionTicket)
+    }
+
+    /// `amount` bytes of segments for a peer of `uid`.
+    ///
+    /// # Errors
+    ///
+    /// [`OverQuota`] says which limit, and its value.
+    pub fn bytes(&self, uid: Option<u32>, amount: u64) -> Result<BytesTicket, OverQuota> {
+        self.charge(Resource::Bytes, uid, amount).map(BytesTicket)
+    }
+
+    /// What is held of `resource` by `uid`, or in all for `None`. True of the past only.
+    #[must_use]
+    pub fn held(&self, resource: Resource, uid: Option<u32>) -> u64 {
+        let mut accounts = self.books.lock();
+        let usage = match uid {
+            None => &mut accounts.total,
+            Some(uid) => match accounts.by_uid.get_mut(&uid) {
+                Some(usage) => usage,
+                None => return 0,
+            },
+        };
+        *usage.of(resource)
+    }
+
+    fn charge(
+        &self,
+        resource: Resource,
+        uid: Option<u32>,
+        amount: u64,
+    ) -> Result<Ticket, OverQuota> {
+        let uid = uid.unwrap_or(UNKNOWN);
+        let (share, limit) = self.books.limits.of(resource);
+        let mut accounts = self.books.lock();
+        // Both are looked at before either changes; neither sum can overflow where it is made.
+        let held = accounts
+            .by_uid
+            .get_mut(&uid)
+            .map_or(0, |usage| *usage.of(resource));
+        if !fits(held, amount, share) {
+            return Err(OverQuota::Uid {
+                resource,
+                uid,
+                held,
+                limit: share,
+            });
+        }
+        let held = *accounts.total.of(resource);
+        if !fits(held, amount, limit) {
+            return Err(OverQuota::Total {
+                resource,
+                held,
+                limit,
+            });
+        }
+        *accounts.by_uid.entry(uid).or_default().of(resource) += amount;
+        *accounts.total.of(resource) += amount;
+        drop(accounts);
+        Ok(Ticket {
+            books: Arc::clone(&self.books),
+            resource,
+            uid,
+            amount,
+        })
+    }
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+impl HandshakeTicket {
+    /// Whose account it is charged to; `None` for all of unknown uid.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.0.uid()
+    }
+}
+
+impl SessionTicket {
+    /// Whose account it is charged to; `None` for all of unknown uid.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.0.uid()
+    }
+}
+
+impl BytesTicket {
+    /// Whose account they are charged to; `None` for all of unknown uid.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.0.uid()
+    }
+
+    /// Bytes charged.
+    #[must_use]
+    pub fn amount(&self) -> u64 {
+        self.0.amount
+    }
+}
+
+/// What peers of unknown uid are charged to; no process can have it as a uid.
+const UNKNOWN: u32 = u32::MAX;
+
+fn fits(held: u64, amount: u64, limit: u64) -> bool {
+    held.checked_add(amount).is_some_and(|sum| sum <= limit)
+}
+
+impl Books {
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
+        // Nothing panics while it is held, so there is nothing half done behind a poisoned lock.
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Limits {
+    /// For one uid, and in all.
+    fn of(&self, resource: Resource) -> (u64, u64) {
+        match resource {
+            Resource::Handshakes => (self.handshakes_per_uid, self.handshakes),
+            Resource::Sessions => (self.sessions_per_uid, self.sessions),
+            Resource::Bytes => (self.bytes_per_uid, self.bytes),
+        }
+    }
+}
+
+impl Usage {
+    fn of(&mut self, resource: Resource) -> &mut u64 {
+        match resource {
+            Resource::Handshakes => &mut self.handshakes,
+            Resource::Sessions => &mut self.sessions,
+            Resource::Bytes => &mut self.bytes,
+        }
+    }
+}
+
+impl Resource {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Handshakes => "handshakes",
+            Self::Sessions => "sessions",
+            Self::Bytes => "bytes of segments",
+        }
+    }
+}
+
+impl Ticket {
+    fn uid(&self) -> Option<u32> {
+        (self.uid != UNKNOWN).then_some(self.uid)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut accounts = self.books.lock();
+        *accounts.total.of(self.resource) -= self.amount;
+        if let Some(usage) = accounts.by_uid.get_mut(&self.uid) {
+            *usage.of(self.resource) -= self.amount;
+            if *usage == Usage::default() {
+                accounts.by_uid.remove(&self.uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Limits = Limits {
+        handshakes_per_uid: 2,
+        handshakes: 5,
+        sessions_per_uid: 1,
+        sessions: 2,
+        bytes_per_uid: 100,
+        bytes: 150,
+    };
+
+    /// Asks for each amount in turn, keeping what is granted: `u` refused for the uid, `t` in all.
+    fn asked(resource: Resource, requests: &[(u32, u64)]) -> String {
+        let quotas = Quotas::new(SMALL);
+        let mut kept = Vec::new();
+        let mut said = String::new();
+        for &(uid, amount) in requests {
+            said.push(match quotas.charge(resource, Some(uid), amount) {
+                Ok(ticket) => {
+                    kept.push(ticket);
+                    '.'
+                }
+                Err(OverQuota::Uid { .. }) => 'u',
+                Err(OverQuota::Total { .. }) => 't',
+            });
+        }
+        drop(kept);
+        assert_eq!(quotas.books.lock().total, Usage::default());
+        assert!(
+            quotas.books.lock().by_uid.is_empty(),
+            "an account without holdings is kept"
+        );
+        said
+    }
+
+    type Case = (Resource, &'static [(u32, u64)], &'static str);
+
+    #[test]
+    fn attack_06_and_09_a_uid_beyond_its_share_is_refused_and_others_are_not() {
+        use Resource::{Bytes, Handshakes, Sessions};
+        let cases: [Case; 8] = [
+            (
+                Handshakes,
+                &[(1, 1), (1, 1), (1, 1), (2, 1), (2, 1), (3, 1), (4, 1)],
+                "..u...t",
+            ),
+            (Sessions, &[(1, 1), (1, 1), (2, 1), (3, 1)], ".u.t"),
+            (Bytes, &[(1, 100), (1, 1), (2, 50), (2, 1), (3, 1)], ".u.tt"),
+            (Bytes, &[(1, 101), (1, 100)], "u."),
+            (Bytes, &[(1, 0), (1, 100), (1, 0)], "..."),
+            (Bytes, &[(1, u64::MAX), (1, 1), (1, u64::MAX)], "u.u"),
+            (Bytes, &[(1, 60), (1, 41), (1, 40)], ".u."),
+            (Bytes, &[(1, 90), (2, 90), (2, 60)], ".t."),
+        ];
+        for (resource, requests, said) in cases {
+            assert_eq!(asked(resource, requests), said, "{resource:?} {requests:?}");
+        }
+    }
+
+    #[test]
+    fn tickets_give_back_what_they_hold_and_bytes_outlive_the_session() {
+        let quotas = Quotas::new(SMALL);
+        let handshake = quotas.handshake(Some(1)).unwrap();
+        let session = quotas.session(Some(1)).unwrap();
+        let bytes = quotas.bytes(Some(1), 80).unwrap();
+        let held = |resource| (quotas.held(resource, Some(1)), quotas.held(resource, None));
+        drop(handshake);
+        drop(session);
+        assert_eq!(held(Resource::Handshakes), (0, 0));
+        assert_eq!(held(Resource::Sessions), (0, 0));
+        assert_eq!((held(Resource::Bytes), bytes.amount()), ((80, 80), 80));
+        drop(quotas.session(Some(1)).unwrap()); // the place was given back
+        let refused = quotas.bytes(Some(1), 21).unwrap_err();
+        let said = OverQuota::Uid {
+            resource: Resource::Bytes,
+            uid: 1,
+            held: 80,
+            limit: 100,
+        };
+        assert_eq!(refused, said);
+        drop(bytes);
+        assert_eq!(held(Resource::Bytes), (0, 0));
+    }
+
+    #[test]
+    fn unknown_uids_share_one_account() {
+        let quotas = Quotas::new(SMALL);
+        let _one = quotas.session(None).unwrap();
+        assert!(matches!(quotas.session(None), Err(OverQuota::Uid { .. })));
+    }
+
+    #[test]
+    fn refusals_name_the_limit_and_its_value() {
+        let quotas = Quotas::new(SMALL);
+        let _one = quotas.session(Some(33)).unwrap();
+        let text = quotas.session(Some(33)).unwrap_err().to_string();
+        assert!(
+            text.contains("uid 33") && text.contains("at most 1 sessions"),
+            "{text}"
+        );
+    }
+}
