@@ -149,6 +149,27 @@ impl ArchiveFormat {
         aligned: true,
         pointer_width: PointerWidth::W32,
     };
+
+    /// The format of these options; `None` unless `pointer_bits` is 16, 32 or 64.
+    #[must_use]
+    pub const fn new(little_endian: bool, aligned: bool, pointer_bits: u8) -> Option<Self> {
+        let pointer_width = match pointer_bits {
+            16 => PointerWidth::W16,
+            32 => PointerWidth::W32,
+            64 => PointerWidth::W64,
+            _ => return None,
+        };
+        let endian = if little_endian {
+            Endian::Little
+        } else {
+            Endian::Big
+        };
+        Some(Self {
+            endian,
+            aligned,
+            pointer_width,
+        })
+    }
 }
 
 impl fmt::Display for ArchiveFormat {
