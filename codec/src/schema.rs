@@ -1,9 +1,12 @@
 //! Walks a type's structure and hashes what it finds: the computation behind a [`Fingerprint`].
 //!
-//! Why at run time and not in a `const`: a recursive type has to find out that it is inside itself, which
-//! needs a stack of the types being described, and a macro sees tokens where this sees types: an alias,
-//! a generic argument and a type of the same name elsewhere all look right to a macro. It runs once for
-//! each channel opening.
+//! Why at run time and not in a `const`: a type that contains itself has to find out that it was described
+//! before, which needs a table of types; and a macro sees tokens where this sees types: an alias, a
+//! generic argument and a type of the same name elsewhere all look right to a macro. It runs once for each
+//! channel opening.
+//!
+//! Why a number for a type that was met before, and not its digest: types that mention each other have no
+//! digest of their own, and written out at every mention twenty of them would take for ever.
 //!
 //! It does not know `std::any::type_name` nor module paths: a type that moves stays the same type.
 //! Every byte is laid down in `docs/PROTOCOL.md`, so that another language can do it.
@@ -11,8 +14,8 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 
-use crate::Fingerprint;
 use crate::fingerprint::Fnv;
+use crate::{Fingerprint, Wrapped};
 
 // What is hashed is a sequence of events, each a tag and its contents. Never renumber.
 const BUILT_IN: u8 = 0x01;
@@ -25,10 +28,11 @@ const DISCRIMINANT: u8 = 0x07;
 const FIELD: u8 = 0x08;
 const WRAPPER: u8 = 0x09;
 const NICHE: u8 = 0x0a;
-// References, the part of an event that stands for another type.
-const DIGEST: u8 = 0x10;
-const ENCLOSING: u8 = 0x11;
+// How an event mentions another type: written out, by number, or by a name given by hand.
+const BEGIN: u8 = 0x10;
+const AGAIN: u8 = 0x11;
 const FOREIGN: u8 = 0x12;
+const END: u8 = 0x13;
 
 /// A type whose structure can be described, and so compared between two programs.
 ///
@@ -68,13 +72,15 @@ pub trait Fingerprinted: 'static {
 /// The fingerprint of `T`, never [`Fingerprint::UNTYPED`].
 #[must_use]
 pub fn fingerprint_of<T: Fingerprinted + ?Sized>() -> Fingerprint {
-    Schema::new().describe::<T>().0
+    let mut schema = Schema::new();
+    schema.mention::<T>();
+    schema.hash.finish()
 }
 
 /// A short name of `T` for people, such as `Quote` or `Vec<Quote>`: never a path.
 #[must_use]
 pub fn name_of<T: Fingerprinted + ?Sized>() -> String {
-    Schema::new().describe::<T>().1
+    Schema::new().mention::<T>()
 }
 
 /// A constant that can be a generic argument.
@@ -103,29 +109,30 @@ impl Constant for char {
     }
 }
 
-/// A type on its way to being described.
-struct Open {
-    type_id: TypeId,
-    hash: Fnv,
-    label: String,
+/// The name of a type, as far as its description has come.
+#[derive(Default)]
+struct Label {
+    text: String,
     arguments: usize,
-    /// The outermost open type that was referred to from in here, as an index into the stack.
-    outermost: usize,
 }
 
 /// Takes down a type's structure. See [`Fingerprinted`].
 pub struct Schema {
-    open: Vec<Open>,
-    /// Types that were described and refer to nothing that encloses them. Without this, a chain of types
-    /// that each mention the next one twice takes time exponential in its length.
-    done: HashMap<TypeId, (Fingerprint, String)>,
+    hash: Fnv,
+    /// Every type met so far, in the order of the first mention.
+    met: HashMap<TypeId, u32>,
+    labels: Vec<Label>,
+    /// Numbers of the types being described, innermost last.
+    open: Vec<u32>,
 }
 
 impl Schema {
     fn new() -> Self {
         Self {
+            hash: Fnv::new(),
+            met: HashMap::new(),
+            labels: Vec::new(),
             open: Vec::new(),
-            done: HashMap::new(),
         }
     }
 
@@ -147,9 +154,8 @@ impl Schema {
 
     /// A generic argument that is a type.
     pub fn argument<T: Fingerprinted + ?Sized>(&mut self) {
-        let (reference, label) = self.refer::<T>();
         self.tag(ARGUMENT);
-        self.reference(reference);
+        let label = self.mention::<T>();
         self.label_argument(&label);
     }
 
@@ -157,7 +163,7 @@ impl Schema {
     pub fn constant<C: Constant>(&mut self, value: C) {
         self.tag(CONSTANT);
         self.string(C::TYPE);
-        self.bytes(&value.value().to_le_bytes());
+        self.hash.update(&value.value().to_le_bytes());
         self.label_argument(&value.value().to_string());
     }
 
@@ -170,29 +176,23 @@ impl Schema {
     /// The number the variant was given by hand (`Bid = 7`).
     pub fn discriminant(&mut self, value: i128) {
         self.tag(DISCRIMINANT);
-        self.bytes(&value.to_le_bytes());
+        self.hash.update(&value.to_le_bytes());
     }
 
     /// A field. Those without a name are called by their position, from `0`.
     pub fn field<T: Fingerprinted + ?Sized>(&mut self, name: &str) {
-        let (reference, _) = self.refer::<T>();
         self.tag(FIELD);
         self.string(name);
-        self.reference(reference);
+        self.mention::<T>();
     }
 
     /// A field archived through a wrapper, rkyv's `with`.
-    pub fn field_with<T: crate::Wrapped + ?Sized, W: Fingerprinted + ?Sized>(
-        &mut self,
-        name: &str,
-    ) {
-        let (reference, _) = self.refer_by(TypeId::of::<T>(), T::fingerprint_wrapped);
+    pub fn field_with<T: Wrapped + ?Sized, W: Fingerprinted + ?Sized>(&mut self, name: &str) {
         self.tag(FIELD);
         self.string(name);
-        self.reference(reference);
-        let (wrapper, _) = self.refer::<W>();
+        self.mention_by(TypeId::of::<T>(), T::fingerprint_wrapped);
         self.tag(WRAPPER);
-        self.reference(wrapper);
+        self.mention::<W>();
     }
 
     /// A field whose type, wrapper included, is named by hand.
@@ -206,9 +206,8 @@ impl Schema {
     /// The field just described lends its niches to `N` (rkyv's `niche`): it decides how an `Option` of
     /// this type is archived.
     pub fn niche<N: Fingerprinted + ?Sized>(&mut self) {
-        let (reference, _) = self.refer::<N>();
         self.tag(NICHE);
-        self.reference(reference);
+        self.mention::<N>();
     }
 
     /// [`niche`](Self::niche) with rkyv's default.
@@ -216,114 +215,65 @@ impl Schema {
         self.niche::<rkyv::niche::niching::DefaultNiche>();
     }
 
-    fn describe<T: Fingerprinted + ?Sized>(&mut self) -> (Fingerprint, String) {
-        match self.refer::<T>() {
-            (Reference::Digest(digest), label) => (digest, label),
-            // The stack was empty, so nothing encloses the type.
-            (Reference::Enclosing(_), _) => unreachable!("a type encloses the root"),
-        }
+    fn mention<T: Fingerprinted + ?Sized>(&mut self) -> String {
+        self.mention_by(TypeId::of::<T>(), T::fingerprint)
     }
 
-    fn refer<T: Fingerprinted + ?Sized>(&mut self) -> (Reference, String) {
-        self.refer_by(TypeId::of::<T>(), T::fingerprint)
-    }
-
-    fn refer_by(&mut self, type_id: TypeId, describe: fn(&mut Self)) -> (Reference, String) {
-        if let Some(at) = self.open.iter().rposition(|open| open.type_id == type_id) {
-            let steps = self.open.len() - 1 - at;
-            let label = self.open[at].label.clone();
-            self.reach(at);
-            return (
-                Reference::Enclosing(u32::try_from(steps).unwrap_or(u32::MAX)),
-                label,
-            );
+    /// Writes a type out, or its number if it was met before. Returns its name.
+    fn mention_by(&mut self, type_id: TypeId, describe: fn(&mut Self)) -> String {
+        if let Some(&number) = self.met.get(&type_id) {
+            self.tag(AGAIN);
+            self.hash.update(&number.to_le_bytes());
+            return self.labels[number as usize].text.clone();
         }
-        if let Some((digest, label)) = self.done.get(&type_id) {
-            return (Reference::Digest(*digest), label.clone());
-        }
-        let index = self.open.len();
-        self.open.push(Open {
-            type_id,
-            hash: Fnv::new(),
-            label: String::new(),
-            arguments: 0,
-            outermost: index,
-        });
+        // A program has fewer than 2^32 types.
+        let number = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
+        self.met.insert(type_id, number);
+        self.labels.push(Label::default());
+        self.open.push(number);
+        self.tag(BEGIN);
         describe(self);
-        let Some(mut open) = self.open.pop() else {
-            unreachable!("describe pops only what it pushed");
-        };
-        if open.arguments > 0 {
-            open.label.push('>');
+        self.tag(END);
+        self.open.pop();
+        let label = &mut self.labels[number as usize];
+        if label.arguments > 0 {
+            label.text.push('>');
         }
-        let digest = open.hash.finish();
-        if open.outermost == index {
-            self.done.insert(type_id, (digest, open.label.clone()));
-        } else {
-            self.reach(open.outermost);
-        }
-        (Reference::Digest(digest), open.label)
-    }
-
-    /// The innermost open type refers to the one at `at`, so its digest is only good in here.
-    fn reach(&mut self, at: usize) {
-        if let Some(open) = self.open.last_mut() {
-            open.outermost = open.outermost.min(at);
-        }
+        label.text.clone()
     }
 
     fn begin(&mut self, kind: u8, name: &str) {
-        if let Some(open) = self.open.last_mut() {
-            open.label.push_str(name);
+        if let Some(label) = self.label() {
+            label.text.push_str(name);
         }
         self.tag(kind);
         self.string(name);
     }
 
     fn label_argument(&mut self, argument: &str) {
-        if let Some(open) = self.open.last_mut() {
-            open.label
-                .push_str(if open.arguments == 0 { "<" } else { ", " });
-            open.label.push_str(argument);
-            open.arguments += 1;
+        if let Some(label) = self.label() {
+            label
+                .text
+                .push_str(if label.arguments == 0 { "<" } else { ", " });
+            label.text.push_str(argument);
+            label.arguments += 1;
         }
     }
 
+    /// The name of the type being described.
+    fn label(&mut self) -> Option<&mut Label> {
+        let number = *self.open.last()?;
+        self.labels.get_mut(number as usize)
+    }
+
     fn tag(&mut self, tag: u8) {
-        self.bytes(&[tag]);
+        self.hash.update(&[tag]);
     }
 
     fn string(&mut self, text: &str) {
         // No identifier comes near 4 GiB; the length keeps two neighbouring strings apart.
-        self.bytes(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-        self.bytes(text.as_bytes());
+        let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        self.hash.update(&len.to_le_bytes());
+        self.hash.update(text.as_bytes());
     }
-
-    fn reference(&mut self, reference: Reference) {
-        match reference {
-            Reference::Digest(digest) => {
-                self.tag(DIGEST);
-                self.bytes(&digest.to_le_bytes());
-            }
-            Reference::Enclosing(steps) => {
-                self.tag(ENCLOSING);
-                self.bytes(&steps.to_le_bytes());
-            }
-        }
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        if let Some(open) = self.open.last_mut() {
-            open.hash.update(bytes);
-        }
-    }
-}
-
-/// How one type is named inside another.
-#[derive(Clone, Copy)]
-enum Reference {
-    /// By its own digest.
-    Digest(Fingerprint),
-    /// It is being described right now: 0 is the type that mentions it, 1 the one around that.
-    Enclosing(u32),
 }

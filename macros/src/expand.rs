@@ -2,7 +2,7 @@
 //!
 //! All of it is safe code; what is unsafe comes from rkyv's own derives.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -172,7 +172,7 @@ fn body(declaration: &Declaration) -> TokenStream {
         .collect()
 }
 
-/// Describes one field. The spans are the field's, so that a missing fingerprint is reported there.
+/// Describes one field.
 fn part(part: &Part) -> TokenStream {
     let conditions = attributes::conditions(&part.field.attrs);
     let name = &part.name;
@@ -183,12 +183,14 @@ fn part(part: &Part) -> TokenStream {
             .find(|argument| argument.key == key)
             .and_then(|found| found.value.as_ref())
     };
+    // A missing fingerprint is reported at the field; names are looked up where all of ours are.
+    let here = Span::call_site().located_at(ty.span());
     let described = if let Some(foreign) = &part.foreign {
         quote!(into.field_foreign(#name, #foreign);)
     } else if let Some(with) = value("with") {
-        quote_spanned!(ty.span()=> into.field_with::<#ty, #with>(#name);)
+        quote_spanned!(here=> into.field_with::<#ty, #with>(#name);)
     } else {
-        quote_spanned!(ty.span()=> into.field::<#ty>(#name);)
+        quote_spanned!(here=> into.field::<#ty>(#name);)
     };
     let niches = part
         .rkyv
