@@ -10,17 +10,15 @@
 //! 5. On drop, in the process that bound it and if the file is still the one: `PATH` is removed, then
 //!    the lock file, then the lock given up.
 //!
-//! Removing a lock file is safe because a lock counts only if, once it is held, the name still leads
-//! to the file that was locked; else the next one tries again with the new file. After a crash both
-//! files stay, and the next start takes them over. `flock` belongs to the open file, which a forked
-//! child shares: dropping unlocks it by name, but a child that outlives a *crashed* server without
-//! an exec keeps the lock and the socket until it ends.
+//! Step 2, 3 and 5 are `bind/files.rs`.
 //!
 //! Abstract names have no file and no lock; if one is taken, that is the end of it.
 //!
-//! It accepts connections but does not ask who they are, and it has no thread.
+//! It accepts connections but does not ask who they are, it has no thread, and it does not look for
+//! forks except on drop.
 
-use std::ffi::{OsStr, OsString};
+mod files;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -29,17 +27,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use memring_ring::fork::{Generation, generation};
-use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, openat, statat,
-    unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, Mode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Gid, Uid, geteuid};
+use rustix::process::{Gid, Uid};
 
 use crate::address::{Address, AddressKind};
 use crate::os;
 use crate::socket::ControlSocket;
+use files::{Claim, Files, probe};
 
 /// Pauses of a listener that cannot accept: doubled from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -278,29 +274,13 @@ impl BindOptions {
                 source: error.into(),
             }
         };
-        let directory = self.open_directory(path, address.is_in_runtime_directory())?;
-        let name = path.file_name().unwrap_or_default().to_owned();
-        let lock = Lock::take(&directory, &name, path)?;
-        remove_stale(&directory, &name, address, path)?;
-
+        let claim = Claim::take(address, path, self.shared_directory)?;
         rustix::fs::fchmod(socket, Mode::from_raw_mode(self.mode)).map_err(system("preparing"))?;
         bind_socket(socket, address)?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let found = openat(&directory, &name, flags, Mode::empty())
-            .and_then(|node| fstat(&node).map(|facts| (node, facts)));
-        let (node, facts) = found.map_err(|error| {
-            unlinkat(&directory, &name, AtFlags::empty()).ok();
-            system("examining the socket just bound at")(error)
-        })?;
         // From here on `files` removes what was made, if anything fails.
-        let files = Files {
-            directory,
-            name,
-            node,
-            facts,
-            lock,
-            generation: generation(),
-        };
+        let files = claim
+            .found()
+            .map_err(system("examining the socket just bound at"))?;
         let node = &files.node;
 
         if self.owner.is_some() || self.group.is_some() {
@@ -308,7 +288,7 @@ impl BindOptions {
             rustix::fs::chownat(node, "", owner, group, AtFlags::EMPTY_PATH)
                 .map_err(system("giving away"))?;
         }
-        if facts.st_mode & 0o777 != self.mode {
+        if files.facts.st_mode & 0o777 != self.mode {
             // The umask took something away. By the descriptor and not by name, so that it is this
             // file whatever has that name by now.
             let link = format!("/proc/self/fd/{}", node.as_raw_fd());
@@ -318,62 +298,6 @@ impl BindOptions {
                 ))?;
         }
         Ok(files)
-    }
-
-    /// Opens the directory of `path`, and refuses one in which others could replace the socket.
-    fn open_directory(&self, path: &Path, create: bool) -> Result<OwnedFd, BindError> {
-        let directory = match path.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-            Some(parent) => parent,
-            None => Path::new("/"),
-        };
-        let system = |doing| {
-            move |error: Errno| BindError::System {
-                doing,
-                path: directory.into(),
-                source: error.into(),
-            }
-        };
-        if create {
-            match rustix::fs::mkdirat(CWD, directory, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(system("creating")(error)),
-            }
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = match openat(CWD, directory, flags, Mode::empty()) {
-            Err(Errno::NOENT) => return Err(BindError::NoDirectory(directory.into())),
-            opened => opened.map_err(system("opening"))?,
-        };
-        if self.shared_directory {
-            return Ok(opened);
-        }
-        let inside = fstat(&opened).map_err(system("examining"))?;
-        let link =
-            statat(CWD, directory, AtFlags::SYMLINK_NOFOLLOW).map_err(system("examining"))?;
-        match directory_risk(&inside, &link, geteuid().as_raw()) {
-            None => Ok(opened),
-            Some(risk) => Err(BindError::SharedDirectory {
-                directory: directory.into(),
-                risk,
-            }),
-        }
-    }
-}
-
-/// What is wrong with a directory, `link` being what its own name leads to.
-fn directory_risk(inside: &Stat, link: &Stat, euid: u32) -> Option<DirectoryRisk> {
-    let trusted = |uid| uid == euid || uid == 0;
-    let is_link = FileType::from_raw_mode(link.st_mode) == FileType::Symlink;
-    if is_link && !trusted(link.st_uid) {
-        Some(DirectoryRisk::LinkOwnedBy(link.st_uid))
-    } else if !trusted(inside.st_uid) {
-        Some(DirectoryRisk::OwnedBy(inside.st_uid))
-    } else if inside.st_mode & 0o022 != 0 {
-        // The sticky bit keeps others from removing our file, but not from being there first.
-        Some(DirectoryRisk::Writable(inside.st_mode & 0o7777))
-    } else {
-        None
     }
 }
 
@@ -392,188 +316,6 @@ fn bind_socket(socket: &OwnedFd, address: &Address) -> Result<(), BindError> {
             source: error.into(),
         },
     })
-}
-
-/// What answers at an address.
-enum Probe {
-    /// Somebody listens: this process, if it has a number here.
-    Listening(Option<u32>),
-    /// A socket file that nobody listens on.
-    Stale,
-    /// Nothing is there.
-    Absent,
-    /// The kernel does not let us know.
-    Unknown(Errno),
-}
-
-impl Probe {
-    fn holder(&self) -> Option<u32> {
-        match self {
-            Self::Listening(pid) => *pid,
-            _ => None,
-        }
-    }
-}
-
-/// Connects, and hangs up at once if somebody answers.
-fn probe(address: &Address) -> Probe {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let connected =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).and_then(
-            |socket| {
-                rustix::net::connect(&socket, &address.to_socket_address()?)?;
-                Ok(socket)
-            },
-        );
-    match connected {
-        Ok(socket) => {
-            let who = os::peer_credentials(socket.as_fd()).ok();
-            let pid = who
-                .and_then(|who| u32::try_from(who.pid).ok())
-                .filter(|pid| *pid != 0);
-            Probe::Listening(pid)
-        }
-        // A full backlog, or a socket of another type: alive in either case.
-        Err(Errno::AGAIN | Errno::PROTOTYPE) => Probe::Listening(None),
-        Err(Errno::CONNREFUSED) => Probe::Stale,
-        Err(Errno::NOENT) => Probe::Absent,
-        Err(error) => Probe::Unknown(error),
-    }
-}
-
-/// Removes a socket file that nobody listens on. The caller holds the lock.
-///
-/// A server that takes no lock and is just between its bind and its listen looks stale too. Ours
-/// all take it.
-fn remove_stale(
-    directory: &OwnedFd,
-    name: &OsStr,
-    address: &Address,
-    path: &Path,
-) -> Result<(), BindError> {
-    let system = |doing, error: Errno| BindError::System {
-        doing,
-        path: path.into(),
-        source: error.into(),
-    };
-    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(system("examining", error)),
-        Ok(facts) if FileType::from_raw_mode(facts.st_mode) != FileType::Socket => {
-            return Err(BindError::Occupied(path.into()));
-        }
-        Ok(_) => {}
-    }
-    match probe(address) {
-        Probe::Listening(holder) => Err(BindError::InUse {
-            address: address.clone(),
-            holder,
-        }),
-        Probe::Unknown(error) => Err(system("finding out who listens on", error)),
-        Probe::Absent => Ok(()),
-        Probe::Stale => match unlinkat(directory, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(system("removing the stale socket", error)),
-        },
-    }
-}
-
-/// A lock file that is locked, and was still reached by its name when it was.
-#[derive(Debug)]
-struct Lock {
-    file: OwnedFd,
-    name: OsString,
-}
-
-impl Lock {
-    fn take(directory: &OwnedFd, socket: &OsStr, path: &Path) -> Result<Self, BindError> {
-        let mut name = socket.to_owned();
-        name.push(".lock");
-        let lock_path = path.with_file_name(&name);
-        let system = |doing| {
-            let path = lock_path.clone();
-            move |error: Errno| BindError::System {
-                doing,
-                path,
-                source: error.into(),
-            }
-        };
-        loop {
-            // O_NONBLOCK: whatever has been put there, opening it does not wait.
-            let flags = OFlags::RDWR
-                | OFlags::CREATE
-                | OFlags::CLOEXEC
-                | OFlags::NOFOLLOW
-                | OFlags::NONBLOCK
-                | OFlags::NOCTTY;
-            let file = match openat(directory, &name, flags, Mode::RUSR | Mode::WUSR) {
-                // A link, a socket, a directory; or a file of another user in a sticky directory.
-                Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::ACCESS)
-                    if statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() =>
-                {
-                    return Err(BindError::ForeignLock(lock_path));
-                }
-                file => file.map_err(system("opening the lock file"))?,
-            };
-            let locked = fstat(&file).map_err(system("examining the lock file"))?;
-            let is_file = FileType::from_raw_mode(locked.st_mode) == FileType::RegularFile;
-            if !is_file || ![0, geteuid().as_raw()].contains(&locked.st_uid) {
-                return Err(BindError::ForeignLock(lock_path));
-            }
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::INTR) => continue,
-                Err(Errno::WOULDBLOCK) => {
-                    let address = Address::path(path).map_err(|_| {
-                        BindError::ForeignLock(lock_path.clone()) // cannot be: it was an address
-                    })?;
-                    let holder = probe(&address).holder();
-                    return Err(BindError::InUse { address, holder });
-                }
-                Err(error) => return Err(system("locking")(error)),
-            }
-            // The holder before us may have removed the name between our open and our lock; then
-            // what we hold protects nothing. Each time round somebody else got further, so this ends.
-            match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(named) if same_file(&named, &locked) => return Ok(Self { file, name }),
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(system("examining the lock file")(error)),
-            }
-        }
-    }
-}
-
-/// The socket file and its lock, until they are removed.
-#[derive(Debug)]
-struct Files {
-    /// By descriptor: the working directory, or the directory's name, may change.
-    directory: OwnedFd,
-    name: OsString,
-    /// Keeps the file's inode number from being used again.
-    node: OwnedFd,
-    facts: Stat,
-    lock: Lock,
-    generation: Generation,
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        if !self.generation.is_current() {
-            return; // a forked child: the files are the parent's
-        }
-        let named = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW);
-        if named.is_ok_and(|named| same_file(&named, &self.facts)) {
-            unlinkat(&self.directory, &self.name, AtFlags::empty()).ok();
-        }
-        // Still locked, so the name is ours to remove; see `Lock::take` for who waits for it.
-        unlinkat(&self.directory, &self.lock.name, AtFlags::empty()).ok();
-        // Explicitly, for a forked child may hold the same open file.
-        flock(&self.lock.file, FlockOperation::Unlock).ok();
-    }
-}
-
-fn same_file(a: &Stat, b: &Stat) -> bool {
-    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
 
 impl Bound {
@@ -596,15 +338,16 @@ impl Bound {
         let error = loop {
             match rustix::net::accept_with(&self.socket, flags) {
                 Ok(fd) => {
+                    // ORDERING: Relaxed; see below.
                     self.failures.store(0, Ordering::Relaxed);
                     let socket = ControlSocket::accepted(fd)?;
                     // Inherited where it exists, as the tests show; said again at no risk.
                     let _ = socket.pass_rights(self.fds)?;
                     return Ok(Accepted::Connection(socket));
                 }
-                // One that gave up before it was accepted, or that a security module refused, is
-                // gone from the queue; the next may be in order.
-                Err(Errno::INTR | Errno::CONNABORTED | Errno::PERM) => {}
+                // One that gave up before it was accepted is gone from the queue. (One that a
+                // security module refuses is not: EPERM is an error, or this would spin.)
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => break error,
             }
         };
@@ -653,5 +396,4 @@ fn by(holder: Option<u32>) -> String {
 }
 
 #[cfg(test)]
-#[path = "bind_tests.rs"]
 mod tests;

@@ -5,9 +5,9 @@
 //! closed where somebody waits. It is handed in here, and a thread started on first need closes it.
 //!
 //! One close that never returns must not keep all later ones from happening, so a thread about
-//! to close calls another if more is waiting, up to [`MOST_THREADS`]; those beyond the first end when
+//! to close calls another if more is waiting, up to four; those beyond the first end when
 //! they find nothing to do. When no thread can be started the descriptors wait for the next attempt, and beyond
-//! [`MOST_WAITING`] of them the oldest are closed in place: a bounded number of descriptors held,
+//! a thousand of them the oldest are closed in place: a bounded number of descriptors held,
 //! at the price of a close that may block. A forked child has a closer of its own; descriptors
 //! waiting in the parent's stay, in the child, open until it execs or ends.
 //!

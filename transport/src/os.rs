@@ -28,8 +28,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::thread;
 
-// The numbers are those of asm-generic, which x86_64 and aarch64 use; libc does not have the last
-// one yet, and the first two only in part.
+// The numbers of asm-generic, which every little-endian Linux has for these; libc has only some.
 const SO_PASSPIDFD: libc::c_int = 76;
 const SO_PEERPIDFD: libc::c_int = 77;
 const SO_PASSRIGHTS: libc::c_int = 83;
@@ -308,6 +307,39 @@ pub(crate) fn spawn_quiet(
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
     }
     thread
+}
+
+/// Starts `command` with `fd` open in the child, and only there without CLOEXEC.
+pub(crate) fn spawn_with_fd(
+    command: &mut std::process::Command,
+    fd: &OwnedFd,
+) -> io::Result<std::process::Child> {
+    use std::os::unix::process::CommandExt;
+    let number = fd.as_raw_fd();
+    // SAFETY: the closure runs in the child between fork and exec and makes one async-signal-safe call;
+    // it allocates nothing and touches no lock. `fd` outlives the spawn below, so `number` names it.
+    unsafe {
+        command.pre_exec(move || match libc::fcntl(number, libc::F_SETFD, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    command.spawn()
+}
+
+/// Takes over a descriptor that the parent left open for us.
+///
+/// # Errors
+///
+/// `EBADF` if there is none of that number.
+pub(crate) fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD of any number is harmless.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and its number was put into our environment by the parent for this
+    // purpose alone; the caller takes it once a process.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn set_flag(socket: BorrowedFd<'_>, option: libc::c_int, on: bool) -> io::Result<Support> {

@@ -528,5 +528,4 @@ impl From<ControlSocket> for OwnedFd {
 }
 
 #[cfg(test)]
-#[path = "socket_tests.rs"]
 mod tests;

@@ -1,9 +1,12 @@
 //! Tests of binding, in a file of their own for their length.
 
+use super::files::directory_risk;
 use super::*;
 use crate::peer::{DeathDetection, Origin, Peer};
 use crate::socket::{ConnectProblem, Incoming, SendProblem, WhenAbsent};
 use crate::testing::{Forked, Scratch, alone, alone_with, eventually, open_fds};
+use rustix::fs::statat;
+use rustix::process::geteuid;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
