@@ -2,7 +2,7 @@
 //!
 //! Another process may change these bytes at any moment. Rust has no reference for such memory, and a
 //! compiler that is told of one may read twice what was checked once. So everything goes through
-//! [`Region`]: words by atomics of one fixed size, made on the fly, payload by the assembly of [`copy`],
+//! [`Region`]: words by atomics of one fixed size, made on the fly, payload by the assembly of `copy.rs`,
 //! each method with its bounds checked against private numbers. A failed check is a slip in our own
 //! arithmetic and panics; a peer's number never arrives here before it was checked.
 //!
@@ -18,7 +18,7 @@
 //! ```
 #![allow(unsafe_code)]
 
-pub mod copy;
+mod copy;
 
 use std::fmt;
 use std::io;

@@ -18,6 +18,7 @@ mod check;
 mod error;
 mod geometry;
 mod lease;
+mod release;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use self::check::{Candidate, Checked, Expect, Rejected, SegmentFault, Stage}
 pub use self::error::SegmentError;
 pub use self::geometry::{Geometry, GeometryError, MAX_CAPACITY, MAX_CONTROL};
 pub use self::lease::still_held;
+pub use self::release::{Drained, Releases, Watched};
 use crate::memory::{Access, Mapping};
 
 /// Shown in `/proc/PID/maps`. Never read by anyone of ours.

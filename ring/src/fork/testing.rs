@@ -84,3 +84,78 @@ pub(crate) fn open_fds() -> usize {
         .expect("/proc/self/fd")
         .count()
 }
+
+/// A system call that [`deny`] refuses: its number, and which argument must be how.
+pub(crate) type Denied = (libc::c_long, Argument);
+
+/// Which calls of that number are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Argument {
+    Any,
+    /// The argument at this index has this value.
+    Is(u32, u32),
+    /// The argument at this index has one of these bits.
+    Has(u32, u32),
+}
+
+/// What becomes of a denied call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Denial {
+    /// It fails with this errno.
+    Errno(i32),
+    /// The process is killed.
+    Kill,
+}
+
+/// Denies system calls to this thread, and to what it starts and forks, from now on.
+pub(crate) fn deny(calls: &[Denied], denial: Denial) {
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const ARGUMENTS: u32 = 16; // after nr, arch and the instruction pointer; 8 bytes each
+    let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let end = match denial {
+        Denial::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
+        Denial::Kill => libc::SECCOMP_RET_KILL_PROCESS,
+    };
+    let mut program = Vec::new();
+    for &(number, argument) in calls {
+        let (at, test, value) = match argument {
+            Argument::Any => (0, libc::BPF_JEQ, number as u32), // the number, once more
+            Argument::Is(index, value) => (ARGUMENTS + 8 * index, libc::BPF_JEQ, value),
+            Argument::Has(index, bits) => (ARGUMENTS + 8 * index, libc::BPF_JSET, bits),
+        };
+        program.push(step(LOAD, 0, 0, 0));
+        program.push(step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            number as u32,
+            0,
+            3,
+        ));
+        program.push(step(LOAD, at, 0, 0));
+        program.push(step(libc::BPF_JMP | test | libc::BPF_K, value, 0, 1));
+        program.push(step(libc::BPF_RET | libc::BPF_K, end, 0, 0));
+    }
+    program.push(step(
+        libc::BPF_RET | libc::BPF_K,
+        libc::SECCOMP_RET_ALLOW,
+        0,
+        0,
+    ));
+    let filter = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the program is valid and outlives the call, which copies it.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(
+            libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter),
+            0
+        );
+    }
+}

@@ -1,8 +1,9 @@
-//! Asking the kernel whether anyone still holds a segment.
+//! Asking the kernel whether anyone still has a segment open or mapped.
 //!
-//! A peer may keep a mapping long after it has gone, and the seals forbid us to take the pages back. To
-//! charge it for exactly as long, a server keeps a read-only reopening and tries to take a write
-//! lease on it, which the kernel grants only to the last one that has the file open or mapped.
+//! The kernel grants a write lease only to the last one that has a file open, or mapped from an open
+//! file. Tried on Linux 6.18, this misses two kinds of holder: an `O_PATH` fd, which keeps the memory all the
+//! same, and the file that `memfd_create` itself gave, as opposed to a reopening of it. So it is a
+//! check on peers that are not hostile; what nobody evades is [`super::Releases`].
 //!
 //! It does not wait, and it keeps no lease.
 #![allow(unsafe_code)]
@@ -10,7 +11,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// Whether another open file or mapping of `probe`'s file is left anywhere.
+/// Whether another reopening of `probe`'s file, or a mapping through one, is left anywhere.
 ///
 /// `probe` is what [`super::Segment::reopen_read_only`] gave, neither duplicated nor sent, and our own
 /// mappings of the segment are gone: each of them would count.
