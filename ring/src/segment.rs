@@ -4,7 +4,7 @@
 //! peer can take back: the size stays (no SIGBUS), the pages stay (no hole is punched, nothing is
 //! charged to the reader), and no new writable mapping appears. [`Segment`] is one we create;
 //! [`Candidate`] is one that was sent to us, believed only after its checks. Both end as a
-//! [`Mapping`](crate::memory::Mapping), with the file closed.
+//! [`Mapping`], with the file closed.
 //!
 //! The seals do not make memory safe to read: the writer writes on while we look. That is the business
 //! of [`crate::memory`] and of the lanes. Sending fds is the transport's.
