@@ -27,9 +27,10 @@ use rkyv::{Archive, Deserialize, Portable, Serialize};
 
 use crate::{DecodeError, EncodeError, Encoder, Format, Reason, Sink, SinkFull};
 
-/// The deepest nesting of pointers that a received archive may have, its root included.
+/// Levels of pointers, the root being one, that a received archive has to stay below.
 ///
-/// Checking recurses, so depth is stack: 64 levels fit any thread.
+/// Checking recurses, so depth is stack, and 64 levels fit any thread. The sender is not stopped from sending
+/// a deeper value: its session ends at the receiver.
 pub const DEPTH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
 /// Scratch bytes on the stack for a value being written. A vector of strings needs 16 an element; what does

@@ -61,7 +61,13 @@ pub trait Fingerprinted: 'static {
     /// Whether the archived form takes no bytes at all, whatever the value.
     ///
     /// A sequence of such elements can claim any length for free (four thousand million in 8 bytes), so
-    /// sequences of them are refused at compile time.
+    /// sequences of them are refused when the program is built:
+    ///
+    /// ```compile_fail
+    /// let _ = memring_codec::fingerprint_of::<Vec<[(); 8]>>();
+    /// ```
+    ///
+    /// It is seen for sequences without a wrapper.
     const HOLLOW: bool = false;
 
     /// Describes this type: first its kind and name, then generic arguments, then variants and fields in

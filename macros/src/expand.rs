@@ -6,19 +6,22 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Path, Result, WherePredicate, parse_quote};
+use syn::{Attribute, Data, DeriveInput, Error, Item, Path, Result, WherePredicate, parse_quote};
 
 use crate::attributes::{self, Arguments};
 use crate::declaration::{Declaration, Part};
 
 pub(crate) fn message(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let Arguments { path } = syn::parse2(arguments)?;
-    let input: DeriveInput = syn::parse2(item).map_err(|error| {
-        syn::Error::new(
-            error.span(),
-            format!("{error}: a message is a struct or an enum"),
-        )
-    })?;
+    let input: DeriveInput = match syn::parse2::<Item>(item.clone())? {
+        Item::Struct(_) | Item::Enum(_) | Item::Union(_) => syn::parse2(item)?,
+        other => {
+            return Err(Error::new_spanned(
+                other,
+                "a message is a struct or an enum",
+            ));
+        }
+    };
     let declaration = Declaration::read(input)?;
     let rkyv = rkyv_attributes(&declaration, &path);
     let fingerprint = fingerprint(&declaration, &path);

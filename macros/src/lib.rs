@@ -28,6 +28,9 @@ use proc_macro::TokenStream;
 /// A type that contains itself through another type needs `#[rkyv(omit_bounds)]` on one field of the
 /// cycle; a type that names itself does not.
 ///
+/// In a crate that denies `missing_docs`, put public enums whose variants have named fields into a module that
+/// allows it: rkyv derives a public helper for them whose fields have no documentation.
+///
 /// ```ignore
 /// #[memring::message]
 /// pub struct Quote {

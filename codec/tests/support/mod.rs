@@ -91,3 +91,36 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Changes every byte in several ways. A change may go unnoticed (it is another value then), but what is
+/// accepted can be looked at, and nothing panics.
+pub fn mutate<T: Owned + std::fmt::Debug>(bytes: &[u8]) -> (u32, u32) {
+    let (mut accepted, mut rejected) = (0, 0);
+    let mut bytes = aligned(bytes);
+    for at in 0..bytes.len() {
+        for mask in [0x01, 0x80, 0xff, 0x10, bytes[at]] {
+            bytes[at] ^= mask;
+            match decode::<T>(&bytes) {
+                Ok(value) => {
+                    let _ = format!("{value:?}");
+                    accepted += 1;
+                }
+                Err(DecodeError::Invalid { source }) => {
+                    assert!(!source.to_string().is_empty());
+                    rejected += 1;
+                }
+                Err(_) => rejected += 1,
+            }
+            bytes[at] ^= mask;
+        }
+    }
+    for len in 0..bytes.len() {
+        // What is left of a value that contains its own kind can be whole in itself.
+        let _ = decode::<T>(&aligned(&bytes[..len]));
+    }
+    for more in 1..=33 {
+        let longer = [&bytes[..], &vec![0; more]].concat();
+        assert!(decode::<T>(&aligned(&longer)).is_err(), "{more} bytes more");
+    }
+    (accepted, rejected)
+}
