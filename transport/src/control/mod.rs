@@ -9,19 +9,21 @@
 //! What it does not do: say when a message is due or how many file descriptors belong to it (the
 //! [`handshake`](crate::handshake) does), send, receive, or own a file descriptor.
 
+mod channel;
+mod field;
 mod layout;
 mod malformed;
-mod message;
+mod session;
 mod text;
 mod value;
 
 use zerocopy::{FromBytes, IntoBytes};
 
-pub use malformed::Malformed;
-pub use message::{
-    Granted, Hello, MAX_CAPACITY, MAX_CONTROL_BYTES, MAX_PAGE, MIN_CAPACITY, MIN_CONTROL_BYTES,
-    MIN_PAGE, Open, Refused, Reject, Welcome,
+pub use channel::{
+    Granted, MAX_CAPACITY, MAX_CONTROL_BYTES, MIN_CAPACITY, MIN_CONTROL_BYTES, Open, Refused,
 };
+pub use malformed::Malformed;
+pub use session::{Hello, MAX_PAGE, MIN_PAGE, Reject, Welcome};
 pub use text::{
     MAX_METADATA, MAX_NAME, MAX_SENTENCE, MAX_TYPE_NAME, Metadata, Name, Sentence, Text, TextError,
     TypeName,
@@ -155,7 +157,7 @@ impl Control<'_> {
             Self::Open(open) => open.write(&mut packet),
             Self::Granted(granted) => granted.write(&mut packet),
             Self::Sealed { channel } | Self::Ready { channel } => {
-                message::write_channel(*channel, &mut packet);
+                channel::write_channel(*channel, &mut packet);
             }
             Self::Refused(refused) => refused.write(&mut packet),
             Self::Fence | Self::FenceAck => {}
@@ -164,7 +166,7 @@ impl Control<'_> {
             magic: MAGIC,
             kind: (self.kind() as u16).into(),
             flags: 0.into(),
-            // Every tail is bounded by its type, so the sum is too; see the assertion in `message`.
+            // Every tail is bounded by its type, so the sum is too; see the assertion in `channel`.
             length: (packet.len() as u32).into(),
             reserved: 0.into(),
         };
@@ -217,13 +219,13 @@ pub fn decode(packet: &[u8]) -> Result<Control<'_>, Malformed> {
         Kind::Open => Control::Open(Open::read(rest)?),
         Kind::Granted => Control::Granted(Granted::read(rest)?),
         Kind::Sealed => Control::Sealed {
-            channel: message::read_channel("Sealed", rest)?,
+            channel: channel::read_channel("Sealed", rest)?,
         },
         Kind::Ready => Control::Ready {
-            channel: message::read_channel("Ready", rest)?,
+            channel: channel::read_channel("Ready", rest)?,
         },
         Kind::Refused => Control::Refused(Refused::read(rest)?),
-        Kind::Fence => message::read_nothing(rest).map(|()| Control::Fence)?,
-        Kind::FenceAck => message::read_nothing(rest).map(|()| Control::FenceAck)?,
+        Kind::Fence => channel::read_nothing(rest).map(|()| Control::Fence)?,
+        Kind::FenceAck => channel::read_nothing(rest).map(|()| Control::FenceAck)?,
     })
 }

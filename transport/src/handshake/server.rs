@@ -13,8 +13,8 @@ use super::{
     SettingsError, expect_fds,
 };
 use crate::control::{
-    self, Control, Features, Granted, Hello, Metadata, Open, RefuseCode, Refused, Reject,
-    RejectCode, SealBits, Sentence, Signature, Welcome,
+    self, Control, Granted, Hello, Metadata, Open, RefuseCode, Refused, Reject, RejectCode,
+    SealBits, Sentence, Signature, Welcome,
 };
 
 /// One handshake, at the accepting side.
@@ -367,12 +367,6 @@ impl ServerHandshake {
     #[must_use]
     pub const fn is_established(&self) -> bool {
         matches!(self.state, State::Established)
-    }
-
-    /// The features both sides use, once agreed.
-    #[must_use]
-    pub fn features(&self) -> Option<Features> {
-        self.negotiated().map(|negotiated| negotiated.features)
     }
 }
 
