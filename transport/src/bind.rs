@@ -14,8 +14,7 @@
 //!
 //! Abstract names have no file and no lock; if one is taken, that is the end of it.
 //!
-//! It accepts connections but does not ask who they are, it has no thread, and it does not look for
-//! forks except on drop.
+//! It accepts connections but does not ask who they are, and it has no thread.
 
 mod files;
 
@@ -73,6 +72,8 @@ pub enum Accepted {
     Connection(ControlSocket),
     /// Nobody is waiting.
     WouldBlock,
+    /// This is a forked child: who waits is waiting for the parent.
+    Forked,
     /// Somebody is waiting, and this process or machine has no descriptors or memory for it
     /// (`EMFILE`, `ENFILE`, `ENOMEM`, `ENOBUFS`).
     ///
@@ -334,6 +335,9 @@ impl Bound {
     /// What the kernel says beyond the states that [`Accepted`] has: `EINVAL` after
     /// [`shutdown`](Self::shutdown).
     pub fn accept(&self) -> io::Result<Accepted> {
+        if !self.generation.is_current() {
+            return Ok(Accepted::Forked);
+        }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let error = loop {
             match rustix::net::accept_with(&self.socket, flags) {

@@ -454,4 +454,30 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
     }
+
+    #[test]
+    fn attack_80_a_kernel_without_pidfds_of_peers_leaves_hang_up() {
+        if !crate::testing::alone(
+            "peer::tests::attack_80_a_kernel_without_pidfds_of_peers_leaves_hang_up",
+        ) {
+            return;
+        }
+        for option in [76, 77, 83, libc::SO_PEERGROUPS, libc::SO_PEERSEC] {
+            crate::testing::refuse(libc::SYS_setsockopt, Some(option), libc::ENOPROTOOPT);
+            crate::testing::refuse(libc::SYS_getsockopt, Some(option), libc::ENOPROTOOPT);
+        }
+        let (client, server) = connected();
+        assert_eq!(server.pass_pidfd(true).unwrap(), os::Support::Absent);
+        assert_eq!(server.pass_rights(false).unwrap(), os::Support::Absent);
+        let peer = Peer::of(&server, Origin::Connected).unwrap();
+        assert_eq!(peer.pid(), Some(std::process::id()));
+        assert_eq!(peer.death_detection(), DeathDetection::HangUp);
+        assert!(peer.pidfd().is_none() && peer.security_label().is_none());
+        assert!(peer.is_running().is_none());
+        client.send(b"x", &[]).unwrap();
+        let Incoming::Packet(packet) = server.receive(&mut [0; 8]).unwrap() else {
+            panic!()
+        };
+        assert!(packet.pidfd.is_none());
+    }
 }

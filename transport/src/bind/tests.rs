@@ -486,10 +486,15 @@ fn attack_78_a_forked_child_takes_nothing_down() {
     }
     let scratch = Scratch::new();
     let mut bound = Some(bind(scratch.join("s")).unwrap());
-    let child = Forked::start(|| drop(bound.take())); // the child's copy
+    let waiting = connect(bound.as_ref().unwrap().address()).unwrap();
+    let child = Forked::start(|| {
+        let bound = bound.take().unwrap(); // the child's copy
+        assert!(matches!(bound.accept().unwrap(), Accepted::Forked));
+    });
     assert!(child.wait(), "the child failed");
     assert_eq!(names_in(&scratch), ["s", "s.lock"]);
-    connect(bound.as_ref().unwrap().address()).unwrap();
+    waiting.send(b"x", &[]).unwrap();
+    accept(bound.as_ref().unwrap());
     assert!(matches!(
         bind(scratch.join("s")),
         Err(BindError::InUse { .. })
@@ -520,4 +525,95 @@ fn attack_85_a_child_that_keeps_the_socket_does_not_keep_the_name() {
     accept(&bound);
     drop(gate);
     assert!(child.wait());
+}
+
+#[test]
+fn attack_05_another_user_is_told_apart_and_kept_out_by_mode_and_by_policy() {
+    use crate::policy::{Denied, Policy};
+    const STRANGER: u32 = 54_321;
+    if !geteuid().is_root() {
+        println!("skipped: becoming another user takes root");
+        return;
+    }
+    let scratch = Scratch::new();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The credentials of a connection are those of the thread that makes it.
+    let connect_as_stranger = |address: &Address| {
+        std::thread::scope(|scope| {
+            let stranger = scope.spawn(|| {
+                let (uid, gid) = (Uid::from_raw(STRANGER), Gid::from_raw(STRANGER));
+                rustix::thread::set_thread_groups(&[Gid::from_raw(77)]).unwrap();
+                rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+                rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+                connect(address)
+            });
+            stranger.join().unwrap()
+        })
+    };
+    let private = bind(scratch.join("private")).unwrap();
+    let refused = connect_as_stranger(private.address());
+    assert!(
+        matches!(refused, Err(ConnectProblem::NotAllowed(_))),
+        "{refused:?}"
+    );
+
+    let open = BindOptions::new()
+        .mode(0o666)
+        .bind(&at(scratch.join("open")))
+        .unwrap();
+    let client = connect_as_stranger(open.address()).unwrap();
+    let server = accept(&open);
+    let peer = Peer::of(&server, Origin::Connected).unwrap();
+    assert_eq!((peer.uid(), peer.gid()), (Some(STRANGER), Some(STRANGER)));
+    assert_eq!(peer.pid(), Some(std::process::id()));
+    let us = geteuid().as_raw();
+    let denied = Policy::same_uid().judge(&peer, us).unwrap_err();
+    assert!(matches!(denied, Denied::NotListed { our_uid, .. } if our_uid == us));
+    Policy::nobody()
+        .allow_uid(STRANGER)
+        .judge(&peer, us)
+        .unwrap();
+    Policy::nobody()
+        .allow_gid(STRANGER)
+        .judge(&peer, us)
+        .unwrap();
+    if peer.is_in_group(77) {
+        Policy::nobody().allow_gid(77).judge(&peer, us).unwrap(); // SO_PEERGROUPS, Linux 4.13
+    }
+    assert!(Policy::nobody().allow_gid(us).judge(&peer, us).is_err());
+    // The stranger's end says who listens, whoever asks.
+    let listening = Peer::of(&client, Origin::Listening).unwrap();
+    assert_eq!(listening.uid(), Some(us));
+}
+
+#[test]
+fn attack_79_want_of_memory_in_the_kernel_is_no_error_of_accept() {
+    let test = "bind::tests::attack_79_want_of_memory_in_the_kernel_is_no_error_of_accept";
+    if !alone(test) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let bound = bind(scratch.join("s")).unwrap();
+    for errno in [libc::ENFILE, libc::ENOMEM, libc::ENOBUFS] {
+        let bound = &bound;
+        std::thread::scope(|scope| {
+            let seen = scope.spawn(move || {
+                crate::testing::refuse(libc::SYS_accept4, None, errno);
+                bound.accept()
+            });
+            let seen = seen.join().unwrap();
+            assert!(
+                matches!(&seen, Ok(Accepted::Pause { why, .. }) if why.raw_os_error() == Some(errno)),
+                "{seen:?}"
+            );
+        });
+    }
+    let denied = std::thread::scope(|scope| {
+        let seen = scope.spawn(|| {
+            crate::testing::refuse(libc::SYS_accept4, None, libc::EPERM);
+            bound.accept()
+        });
+        seen.join().unwrap()
+    });
+    assert_eq!(denied.unwrap_err().raw_os_error(), Some(libc::EPERM)); // and it ends
 }

@@ -466,3 +466,38 @@ fn deadlines_pass_and_the_last_look_counts() {
     assert!(matches!(a.send(b"z", &[]), Err(SendProblem::Closed)));
     assert!(ended(&a));
 }
+
+#[test]
+fn attack_15_credentials_that_the_sender_chose_change_nothing() {
+    let (a, b) = pair();
+    rustix::net::sockopt::set_socket_passcred(&b, true).unwrap(); // whoever made the socket may have
+    let fd = null();
+    a.send(b"x", &[fd.as_fd(); MOST_FDS]).unwrap();
+    let packet = packet(&b, &mut [0; 8]);
+    assert_eq!(packet.fds.len(), MOST_FDS);
+    assert!(
+        !packet.control_truncated,
+        "there is room for credentials beside all else"
+    );
+    let has_pidfds = b.pass_pidfd(true).unwrap() == Support::Present;
+    assert_eq!(packet.pidfd.is_some(), has_pidfds);
+
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: forging credentials takes root");
+        return;
+    }
+    let before = crate::peer::Peer::of(&b, crate::peer::Origin::Inherited).unwrap();
+    let forged = rustix::net::UCred {
+        pid: rustix::process::Pid::INIT,
+        uid: rustix::process::Uid::from_raw(4242),
+        gid: rustix::process::Gid::from_raw(4242),
+    };
+    let mut space = vec![std::mem::MaybeUninit::uninit(); 128];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmCredentials(forged)));
+    let part = [io::IoSlice::new(b"forged")];
+    rustix::net::sendmsg(&a.fd, &part, &mut control, SendFlags::DONTWAIT).unwrap();
+    assert!(matches!(b.receive(&mut [0; 8]).unwrap(), Incoming::Packet(packet) if packet.len == 6));
+    let after = crate::peer::Peer::of(&b, crate::peer::Origin::Inherited).unwrap();
+    assert_eq!(after.to_string(), before.to_string());
+}
