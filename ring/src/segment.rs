@@ -278,8 +278,8 @@ fn create_memfd() -> Result<Memfd, SegmentError> {
     }
 }
 
-/// Allocates all `len` bytes. A signal undoes a whole `fallocate`, so the steps get smaller until one
-/// fits between two signals.
+/// Allocates all `len` bytes. On older kernels a signal undoes the whole call it arrives in, so the steps
+/// get smaller until one fits between two signals.
 fn allocate(fd: BorrowedFd<'_>, len: u64) -> rustix::io::Result<()> {
     let page = rustix::param::page_size() as u64;
     let mut step = len;
