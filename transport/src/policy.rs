@@ -342,7 +342,8 @@ mod tests {
     fn attack_11_programs_are_compared_by_file() {
         let (ours, _theirs) = crate::socket::ControlSocket::pair().unwrap();
         let peer = Peer::of(&ours, Origin::Inherited).unwrap();
-        let policy = Policy::any_uid().allow_exe("/proc/self/exe");
+        let anybody = || Policy::any_uid().allow_unknown_uid();
+        let policy = anybody().allow_exe("/proc/self/exe");
         assert!(matches!(
             policy.judge(&peer, US),
             Err(Denied::ExeUnknown { .. })
@@ -353,18 +354,13 @@ mod tests {
         let peer = peer.with_pidfd(pidfd);
         policy.judge(&peer, US).unwrap();
         for other in ["/bin/sh", "/nonexistent"] {
-            let denied = Policy::any_uid()
-                .allow_exe(other)
-                .judge(&peer, US)
-                .unwrap_err();
+            let denied = anybody().allow_exe(other).judge(&peer, US).unwrap_err();
             let Denied::Exe { exe, .. } = &denied else {
                 panic!("{denied:?}")
             };
             assert_eq!(exe.as_deref(), std::env::current_exe().ok().as_deref());
         }
-        let either = Policy::any_uid()
-            .allow_exe("/bin/sh")
-            .allow_exe("/proc/self/exe");
+        let either = anybody().allow_exe("/bin/sh").allow_exe("/proc/self/exe");
         either.judge(&peer, US).unwrap();
     }
 
