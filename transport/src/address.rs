@@ -1,9 +1,10 @@
 //! Where a listener is found: a path, a name in the runtime directory, or an abstract name.
 //!
 //! Parsing happens here, once, and ends in an [`Address`] that fits a `sockaddr_un`; whether a
-//! directory is safe to bind in is [`bind`](crate::bind)'s to check. Abstract names are never guessed
-//! from a string: anybody may take one first, there is no permission check (the kernel says
-//! `EADDRINUSE` to root too), so they are for callers who asked for them by name of the constructor.
+//! directory is safe to bind in is for [`BindOptions`](crate::BindOptions) to check. Abstract names
+//! are never guessed from a string: anybody may take one first, there is no permission check (the
+//! kernel says `EADDRINUSE` to root too), so they are for callers who asked for one by its
+//! constructor.
 
 use std::env;
 use std::ffi::OsString;

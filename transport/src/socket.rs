@@ -9,9 +9,11 @@
 //! install descriptors a second time), and it does not serialise readers: who calls
 //! [`receive`](ControlSocket::receive) is the session's business.
 
+mod connecting;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -20,16 +22,13 @@ use rustix::net::{
     SocketType, sockopt,
 };
 
-use crate::address::Address;
-use crate::closer::ForeignFd;
-use crate::os::{self, Support};
+pub use crate::closer::ForeignFd;
+use crate::os;
+pub use crate::os::Support;
+pub use connecting::{ConnectProblem, Obstacle, WhenAbsent};
 
 /// The most descriptors one packet can carry: the kernel's own limit.
 pub const MOST_FDS: usize = os::MAX_PACKET_FDS;
-
-/// First and longest pause between two attempts to connect.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connected `AF_UNIX` `SOCK_SEQPACKET` socket, nonblocking and CLOEXEC.
 #[derive(Debug)]
@@ -93,65 +92,6 @@ pub enum SendProblem {
     /// Anything else.
     #[error("sending on the control socket")]
     System(#[source] io::Error),
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectProblem {
-    /// There is no such file.
-    #[error("nothing at {0}: start the service, or wait for it")]
-    NotThere(Address),
-    /// There is a socket file, but nobody listens.
-    #[error("nobody listens at {0}: the service has ended, or has not started listening yet")]
-    NobodyListens(Address),
-    /// The file's mode, or that of a directory above it, forbids it.
-    #[error("no permission to connect to {0}: ask for write access to the socket file")]
-    NotAllowed(Address),
-    /// It is no `SOCK_SEQPACKET` socket, so no memring listener.
-    #[error("{0} is not a memring socket")]
-    NotOurKind(Address),
-    /// The backlog stayed full, or the service absent, until the deadline.
-    #[error("no connection to {address} before the deadline: {last}")]
-    TimedOut {
-        /// Where to.
-        address: Address,
-        /// What the last attempt met.
-        last: Obstacle,
-    },
-    /// Anything else.
-    #[error("connecting to {address}")]
-    System {
-        /// Where to.
-        address: Address,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-/// What an attempt to connect can meet that may pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Obstacle {
-    /// The service listens, but has as many connections to accept as it lets wait.
-    #[error("the service does not accept connections")]
-    BacklogFull,
-    /// There is no such file.
-    #[error("nothing is there")]
-    NotThere,
-    /// There is a socket, but nobody listens on it.
-    #[error("nobody listens there")]
-    NobodyListens,
-}
-
-/// What to do while there is no such service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenAbsent {
-    /// Say so at once.
-    #[default]
-    Fail,
-    /// Try again until the deadline: it may be about to start.
-    Wait,
 }
 
 /// What a look at the control socket brought.
@@ -227,77 +167,16 @@ impl ControlSocket {
             Err(Errno::NOTCONN) => return Err(NotUsable::NotConnected),
             Err(error) => return Err(system(error)),
         }
-        // Shut down on our side, or hung up: `POLLHUP` with nothing left to read.
-        let (seen, readable) = (PollFlags::HUP, PollFlags::IN | PollFlags::RDHUP);
-        let mut now = [PollFd::new(&fd, readable)];
+        // Shut down or hung up, and nothing left to read.
+        let mut now = [PollFd::new(&fd, PollFlags::IN)];
         poll(&mut now, Some(&Timespec::default())).map_err(system)?;
-        if now[0].revents().contains(seen) && !has_unread(&fd) {
+        if now[0].revents().contains(PollFlags::HUP) && !has_unread(&fd) {
             return Err(NotUsable::NotConnected);
         }
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(system)?;
         let flags = rustix::fs::fcntl_getfl(&fd).map_err(system)?;
         rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK).map_err(system)?;
         Self::prepared(fd).map_err(NotUsable::System)
-    }
-
-    /// Connects, trying again with growing pauses (1 to 50 ms) while the listener's backlog is full
-    /// and, if so asked, while there is no listener.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectProblem`]; `TimedOut` only once `deadline` has passed (`None`: never).
-    pub fn connect(
-        address: &Address,
-        deadline: Option<Instant>,
-        absent: WhenAbsent,
-    ) -> Result<Self, ConnectProblem> {
-        let system = |source| ConnectProblem::System {
-            address: address.clone(),
-            source,
-        };
-        let name = address
-            .to_socket_address()
-            .map_err(|error| system(error.into()))?;
-        let fd = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )
-        .map_err(|error| system(error.into()))?;
-        // Before connecting: the first packet may be on its way as soon as that returns.
-        let socket = Self::prepared(fd).map_err(system)?;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let last = match rustix::net::connect(&socket.fd, &name) {
-                Ok(()) => return Ok(socket),
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => Obstacle::BacklogFull,
-                Err(Errno::NOENT) => Obstacle::NotThere,
-                Err(Errno::CONNREFUSED) => Obstacle::NobodyListens,
-                Err(Errno::ACCESS | Errno::PERM) => {
-                    return Err(ConnectProblem::NotAllowed(address.clone()));
-                }
-                Err(Errno::PROTOTYPE) => return Err(ConnectProblem::NotOurKind(address.clone())),
-                Err(other) => return Err(system(other.into())),
-            };
-            match (last, absent) {
-                (Obstacle::BacklogFull, _) | (_, WhenAbsent::Wait) => {}
-                (Obstacle::NotThere, _) => return Err(ConnectProblem::NotThere(address.clone())),
-                (Obstacle::NobodyListens, _) => {
-                    return Err(ConnectProblem::NobodyListens(address.clone()));
-                }
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(ConnectProblem::TimedOut {
-                    address: address.clone(),
-                    last,
-                });
-            }
-            std::thread::sleep(left.map_or(pause, |left| pause.min(left)));
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
     }
 
     /// A socket that `accept` returned.

@@ -1,9 +1,11 @@
 //! Tests of the control socket, in a file of their own for their length.
 
 use super::*;
+use crate::address::Address;
 use crate::testing::{Scratch, alone, eventually, open_fds};
 use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 fn pair() -> (ControlSocket, ControlSocket) {
     ControlSocket::pair().unwrap()
