@@ -1,1 +1,94 @@
-//! placeholder
+//! The fastest same-host messaging for Linux that stays sound against a hostile or dying peer.
+//!
+//! Two processes meet on a Unix socket; each checks the other's credentials with the kernel; two sealed
+//! memfds change hands once. From then on typed messages flow through cache-aligned lock-free lanes, with
+//! no system call a message, and a futex wakes whoever slept.
+//!
+//! ```
+//! // What both programs are compiled from:
+//! #[memring::message]
+//! pub struct Quote { pub symbol: String, pub price: f64 }
+//! #[memring::message]
+//! pub struct Order { pub symbol: String, pub quantity: i32 }
+//!
+//! pub struct Quotes;
+//! impl memring::Protocol for Quotes {
+//!     const NAME: &'static str = "quotes";
+//!     type ToClient = Quote;
+//!     type ToServer = Order;
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = std::env::temp_dir().join(format!("memring-doc-{}", std::process::id()));
+//! # std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&directory)?;
+//! # let path = directory.join("quotes.sock");
+//! // One process:
+//! let listener = memring::Listener::bind(&path)?;
+//! # let client = std::thread::spawn(move || {
+//! # (|| -> Result<(), Box<dyn std::error::Error>> {
+//! // Another one:
+//! let (mut orders, mut quotes) = memring::connect::<Quotes>(&path)?.split();
+//! let quote = quotes.recv()?;
+//! orders.send(&Order { symbol: quote.symbol.as_str().into(), quantity: 100 })?;
+//! # Ok(()) })().unwrap() });
+//!
+//! // The first again:
+//! let incoming = listener.accept()?;
+//! let (mut quotes, mut orders) = incoming.open::<Quotes>()?.split();
+//! quotes.send(&Quote { symbol: "ABC".into(), price: 12.5 })?;
+//! assert_eq!(orders.recv()?.quantity, 100);
+//! # client.join().unwrap(); std::fs::remove_dir_all(directory)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The [`guide`] explains how to choose, what fails and how, and what is promised against whom.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("memring runs on Linux only: it is built on sealed memfds, futexes and pidfds.");
+
+mod address;
+mod channel;
+mod client;
+mod error;
+pub mod guide;
+mod options;
+mod protocol;
+mod receiver;
+mod sender;
+mod server;
+
+pub use address::ToAddress;
+pub use channel::{Channel, ClientEnd, ServerEnd};
+pub use client::{Connector, connect, connect_timeout, inherited, pair, spawn};
+pub use error::{
+    AcceptFailed, BindError, ConnectError, End, Fault, RecvError, SendError, TryRecvError,
+    TrySendError,
+};
+pub use options::Lanes;
+pub use protocol::{Bytes, Protocol};
+pub use receiver::{IntoIter, Iter, Received, Receiver, View};
+pub use sender::{Batch, Sender, Slot};
+pub use server::{Incoming, Listener, ListenerBuilder};
+
+pub use memring_codec::{
+    DecodeError, EncodeError, Fingerprint, Fingerprinted, FormatOptions, Message, deserialize, rkyv,
+};
+pub use memring_macros::message;
+pub use memring_ring::fence::{AlreadyChosen, Fence, choose as choose_fence};
+pub use memring_ring::grant::GrantFull;
+pub use memring_ring::{Fault as Rule, Stats, Wait};
+pub use memring_transport::{
+    AcceptError, Address, AddressError, DeathDetection, HandshakeError, Limits, Origin, OverQuota,
+    Peer, Policy, Session, Turned,
+};
+
+/// What `#[message]` writes refers to; not for people.
+#[doc(hidden)]
+pub use memring_codec::__private;
+
+/// What memring is built of, for tools that inspect a machine.
+pub mod system {
+    pub use memring_ring::fence::{FenceBits, heavy_cost, ours as fence_bits};
+    pub use memring_ring::waitv_works;
+}

@@ -35,6 +35,9 @@ impl Core {
         if let Some(pack) = &mut self.pack {
             pack.filled += Entry::size(len);
         }
+        if mutant("push-publishes") {
+            self.close_pack();
+        }
     }
 }
 

@@ -20,8 +20,8 @@ use crate::heads::{Head, Heads, RX_ASLEEP};
 use crate::lane::{Side, Terms};
 use crate::life::{End, Life};
 use crate::position::{Capacity, HEADER, frame_size};
-use crate::sync::{Arc, Instant, Ordering, Region, mutant};
-use crate::wait::{Look, Place, Sleeper, Stopped, Wait};
+use crate::sync::{self, Arc, Instant, Ordering, Region, mutant};
+use crate::wait::{Look, PARTS, Place, Sleeper, Stopped, Wait};
 
 /// Why nothing was received, now or for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,25 +156,36 @@ impl Consumer {
                 Ok(item)
             }
             Look::Ready(Err(end)) => Err(end.into()),
-            _ => self.nothing(),
+            Look::Nothing { .. } if self.core.life.is_open() => {
+                self.core.publish();
+                Err(TryRecvError::Empty)
+            }
+            _ => self.try_further(),
         }
     }
 
+    /// Looks again, after part of a message or when it may have ended: the rest is taken, and what was
+    /// published before the end.
     #[cold]
-    fn nothing(&mut self) -> Result<Item, TryRecvError> {
-        self.core.publish();
-        if self.core.life.is_open() {
-            return Err(TryRecvError::Empty);
+    fn try_further(&mut self) -> Result<Item, TryRecvError> {
+        let over = !self.core.life.is_open();
+        if over && mutant("end-without-look") {
+            return Err(self.core.judge().into());
         }
-        // It ended: what was published before that is taken first.
-        match self.core.look() {
-            Look::Ready(Ok(item)) => {
+        let found = (0..PARTS)
+            .map(|_| self.core.look())
+            .find(|found| !matches!(found, Look::Again));
+        match found {
+            Some(Look::Ready(Ok(item))) => {
                 self.sleeper.counters.message(item.len as u64);
                 Ok(item)
             }
-            Look::Ready(Err(end)) => Err(end.into()),
-            Look::Again => Err(TryRecvError::Empty),
-            Look::Nothing { .. } => Err(self.core.judge().into()),
+            Some(Look::Ready(Err(end))) => Err(end.into()),
+            Some(Look::Nothing { .. }) if over => Err(self.core.judge().into()),
+            _ => {
+                self.core.publish();
+                Err(TryRecvError::Empty)
+            }
         }
     }
 
@@ -319,7 +330,8 @@ impl Core {
         let offset = self.capacity.offset(self.head);
         // ORDERING: Acquire; pairs with P3 in `Core::publish` of the producer. The payload and the next
         // header are read after it. It is loaded once; from here on `word` is ours.
-        let word = self.data.load64(offset, Ordering::Acquire); // C1
+        let order = sync::order("relaxed-header", Ordering::Acquire);
+        let word = self.data.load64(offset, order); // C1
         if word as u32 == 0 {
             return Look::Nothing { offset, seen: 0 };
         }
@@ -422,6 +434,10 @@ impl Core {
                 None
             }
             (Kind::Next | Kind::Last, Some(parts)) => {
+                if mutant("part-released-before-copy") {
+                    self.shared.release(self.head.wrapping_add(frame));
+                    self.shared.publish();
+                }
                 let arrived = parts.arrived + len;
                 let whole = arrived as u64 == parts.total;
                 let surplus = arrived as u64 > parts.total;

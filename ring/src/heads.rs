@@ -46,6 +46,9 @@ struct Publisher {
 
 impl Head {
     pub(crate) fn new(start: u64, mine: Region, theirs: Region, life: Arc<Life>) -> Arc<Self> {
+        // ORDERING: Relaxed; nothing was read yet. Fresh memory is zero, so it is news to tests only, whose
+        // producers are made after it or wait for nothing before.
+        mine.store64(HEAD, start, Ordering::Relaxed);
         Arc::new(Self {
             released: AtomicU64::new(start),
             published: AtomicU64::new(start),
@@ -65,7 +68,8 @@ impl Head {
     pub(crate) fn release(&self, position: u64) {
         // ORDERING: Release; pairs with the Acquire in `publish`, which may run in another thread. It
         // keeps our reads of the bytes before the store that lets the producer overwrite them.
-        self.released.store(position, Ordering::Release); // H1
+        let order = sync::order("relaxed-release", Ordering::Release);
+        self.released.store(position, order); // H1
     }
 
     /// Whether the peer's producer says that it sleeps for room.
@@ -77,8 +81,12 @@ impl Head {
 
     /// Publishes what was released, if that is news, and wakes a producer that sleeps for it.
     pub(crate) fn publish(&self) {
+        let unlocked = mutant("head-read-unlocked").then(|| self.released.load(Ordering::Acquire));
         let mut publisher = sync::lock(&self.publisher);
-        let released = self.released.load(Ordering::Acquire); // H2
+        // ORDERING: Acquire; pairs with H1, for the store below passes it on. Under the lock, so that
+        // `head` never goes back.
+        let order = sync::order("relaxed-released", Ordering::Acquire);
+        let released = unlocked.unwrap_or_else(|| self.released.load(order)); // H2
         // ORDERING: Relaxed; the lock orders it.
         if released != self.published.load(Ordering::Relaxed) && !publisher.gone {
             self.store(&mut publisher, released, released);
@@ -92,14 +100,16 @@ impl Head {
         if !publisher.gone {
             publisher.gone = true;
             // The flag changes the word's low half, so a producer that sleeps on it cannot sleep on.
-            self.store(&mut publisher, released, released | GONE);
+            let gone = if mutant("gone-unsaid") { 0 } else { GONE };
+            self.store(&mut publisher, released, released | gone);
         }
     }
 
     fn store(&self, publisher: &mut Publisher, released: u64, word: u64) {
         self.published.store(released, Ordering::Relaxed);
         // ORDERING: Release; pairs with the Acquire of H5 in the peer's `Producer::room`.
-        self.mine.store64(HEAD, word, Ordering::Release); // H2
+        let order = sync::order("relaxed-head", Ordering::Release);
+        self.mine.store64(HEAD, word, order); // H2
         if mutant("head-without-look") {
             return;
         }
@@ -107,7 +117,10 @@ impl Head {
         // ORDERING: Relaxed; ordered by H3 and by the sleeper's heavy fence.
         let asleep = Asleep(self.theirs.load32(TX_ASLEEP, Ordering::Relaxed)); // H4
         if asleep.is_new(publisher.woken) && asleep.how() == Some(How::Futex) {
-            if sync::wake(&self.mine, HEAD) {
+            let somebody = sync::wake(&self.mine, HEAD);
+            if (somebody || mutant("head-epoch-settled-by-any-wake"))
+                && !mutant("head-epoch-never-settled")
+            {
                 publisher.woken = asleep.0;
             }
             publisher.wakes += 1;

@@ -7,7 +7,7 @@
 //!
 //! | step | who | what |
 //! |---|---|---|
-//! | L1 | event | stores what happened |
+//! | L1 | event | stores what happened (Release: a waiter may find it before L2) |
 //! | L2 | event | changes the word (Release), then wakes it |
 //! | L3 | waiter | loads the word (Acquire) |
 //! | L4 | waiter | reads what happened |
@@ -20,7 +20,7 @@ use std::sync::{OnceLock, Weak};
 use crate::fault::Fault;
 use crate::fence::Fences;
 use crate::sync::{
-    self, Arc, AtomicBool, AtomicU32, Generation, Ordering, full_fence, mutant, wake_private,
+    self, Arc, AtomicBool, AtomicU32, Generation, Ordering, fence, full_fence, mutant, wake_private,
 };
 
 /// How a session ended, or a direction of it. Sticky.
@@ -51,6 +51,9 @@ pub trait Host: Send + Sync {
 
     /// Heavy fences fail from now on: ask the peer to publish with full fences.
     fn heavy_fence_failed(&self);
+
+    /// The session is over for this side (a fault, or closed): the peer may know at once.
+    fn over(&self);
 }
 
 const OPEN: u32 = 0;
@@ -98,10 +101,12 @@ impl Life {
     /// The peer will publish nothing more: its process or its socket ended. What it published before is
     /// still delivered.
     pub fn hang_up(&self) {
-        // ORDERING: Relaxed; L2 releases it. Never from OVER back to HUNG_UP.
+        // ORDERING: Release; pairs with the Acquire in `is_open` and `end`: what the peer published before
+        // it died is seen by whoever sees that it died. Never from OVER back to HUNG_UP.
+        let order = sync::order("relaxed-status", Ordering::Release);
         let _ = self
             .status
-            .compare_exchange(OPEN, HUNG_UP, Ordering::Relaxed, Ordering::Relaxed); // L1
+            .compare_exchange(OPEN, HUNG_UP, order, Ordering::Relaxed); // L1
         self.ring();
     }
 
@@ -117,14 +122,17 @@ impl Life {
 
     fn finish(&self, end: End) {
         let _ = self.over.set(end);
-        self.status.store(OVER, Ordering::Relaxed); // L1
+        // ORDERING: Release; pairs with the Acquire in `end`, which reads `over` after it.
+        self.status.store(OVER, Ordering::Release); // L1
         self.ring();
+        if let Some(host) = self.host.get().and_then(Weak::upgrade) {
+            host.over();
+        }
     }
 
     /// What ended the whole session: a fault or this side, or the peer's hang-up.
     pub fn end(&self) -> Option<End> {
-        // ORDERING: Acquire; pairs with the fence-free store after `over` was set: `over` is its own
-        // OnceLock, so only the order of the two matters, and a late reader finds `over` by itself.
+        // ORDERING: Acquire; pairs with L1 in `hang_up` and `finish`, where `over` is set before.
         match self.status.load(Ordering::Acquire) {
             OPEN => None,
             HUNG_UP => Some(End::HungUp),
@@ -138,10 +146,16 @@ impl Life {
         !self.generation.is_current()
     }
 
-    /// Whether there is anything to judge: one relaxed load for the hot path.
+    /// Whether there is nothing to judge: one relaxed load for the hot path. What the peer published before
+    /// it died is seen by the looks that follow a `false`.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        self.status.load(Ordering::Relaxed) == OPEN
+        // ORDERING: Relaxed if open, which promises nothing; else Acquire, which pairs with L1.
+        if self.status.load(Ordering::Relaxed) == OPEN {
+            return true;
+        }
+        fence(Ordering::Acquire);
+        false
     }
 
     /// Whether nothing may be delivered any more: a fault, or closed by this side.
@@ -156,7 +170,9 @@ impl Life {
         self.attention.store(true, Ordering::Relaxed);
         // ORDERING: SeqCst fence; pairs with the one in `enter`. Either we see the waiter, or it sees
         // `attention` when it comes or leaves.
-        full_fence();
+        if !mutant("trip-without-fence") {
+            full_fence();
+        }
         if self.waiters.load(Ordering::Relaxed) == 0 {
             return false;
         }
@@ -184,7 +200,9 @@ impl Life {
     pub(crate) fn enter(&self) -> Waiting<'_> {
         self.waiters.fetch_add(1, Ordering::Relaxed);
         // ORDERING: SeqCst fence; pairs with the one in `trip`.
-        full_fence();
+        if !mutant("enter-without-fence") {
+            full_fence();
+        }
         Waiting { life: self }
     }
 
@@ -230,7 +248,11 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.life.waiters.fetch_sub(1, Ordering::Relaxed);
         // ORDERING: SeqCst fence; pairs with the one in `trip`: it saw us waiting, or we see its trip.
-        sync::full_fence();
-        self.life.attend();
+        if !mutant("leave-without-fence") {
+            full_fence();
+        }
+        if !mutant("leave-without-attending") {
+            self.life.attend();
+        }
     }
 }

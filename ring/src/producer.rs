@@ -461,8 +461,8 @@ impl Core {
         if self.end.is_none() {
             // A peer that closed in order said so in its head before its socket went away.
             let gone = match self.reload(HEADER) {
-                Err(end) => Some(end),
-                Ok(_) => None,
+                Err(end) if !mutant("end-without-look") => Some(end),
+                _ => None,
             };
             self.end = match self.life.end() {
                 Some(End::HungUp) | None => gone.or(Some(End::HungUp)),
@@ -476,7 +476,7 @@ impl Core {
     #[inline]
     pub(crate) fn ready(&mut self) -> Result<(), TrySendError> {
         self.alive()?;
-        if self.pack.is_some() || self.unfinished {
+        if (self.pack.is_some() || self.unfinished) && !mutant("send-without-tidying") {
             return self.tidy();
         }
         Ok(())
@@ -498,7 +498,9 @@ impl Core {
         self.close_pack();
         if self.unfinished {
             self.unfinished = false;
-            self.publish(Kind::Abort, 0, 0);
+            if !mutant("abort-forgotten") {
+                self.publish(Kind::Abort, 0, 0);
+            }
         }
     }
 
@@ -549,7 +551,9 @@ impl Core {
     fn reload(&mut self, frame: u64) -> Result<Look<()>, End> {
         // ORDERING: Acquire; pairs with H2 in `Head::store`. The consumer's reads of the bytes come
         // before our writes over them.
-        let word = self.theirs.load64(HEAD, Ordering::Acquire);
+        let word = self
+            .theirs
+            .load64(HEAD, sync::order("relaxed-room", Ordering::Acquire));
         match check_head(word & !GONE, self.head, self.tail) {
             Ok(head) => self.head = head,
             Err(fault) => return Err(self.fault(fault)),
@@ -586,18 +590,21 @@ impl Core {
         }
         // ORDERING: Relaxed; P3 publishes it.
         self.data.store64(at + 8, tag, Ordering::Relaxed);
-        if kind != Kind::End && !mutant("next-header-not-zeroed") {
+        if kind != Kind::End
+            && !mutant("next-header-not-zeroed")
+            && !mutant("next-header-zeroed-late")
+        {
             // ORDERING: Relaxed; P3 publishes it. The consumer goes there only after this frame.
             self.data
                 .store64(self.capacity.offset(next), 0, Ordering::Relaxed); // P2
         }
-        let order = if mutant("relaxed-publish") {
-            Ordering::Relaxed
-        } else {
-            Ordering::Release
-        };
-        // ORDERING: Release; pairs with the Acquire of C1 in `Consumer::step`. Publishes P1 and P2.
+        // ORDERING: Release; pairs with the Acquire of C1 in the consumer's `Core::look`. Publishes P1 and P2.
+        let order = sync::order("relaxed-publish", Ordering::Release);
         self.data.store64(at, Header { kind, len }.word(), order); // P3
+        if mutant("next-header-zeroed-late") {
+            self.data
+                .store64(self.capacity.offset(next), 0, Ordering::Relaxed);
+        }
         self.tail = next;
         self.life.fences().light(); // P4
         // ORDERING: Relaxed; ordered by P4 and by the sleeper's heavy fence.
@@ -617,7 +624,8 @@ impl Core {
         } else {
             at
         };
-        if sync::wake(&self.data, at) || mutant("epoch-settled-by-any-wake") {
+        let somebody = sync::wake(&self.data, at);
+        if (somebody || mutant("epoch-settled-by-any-wake")) && !mutant("epoch-never-settled") {
             self.woken = asleep.0;
         }
         self.wakes += 1;
@@ -671,7 +679,9 @@ impl Drop for Producer {
         }
         // Room for this one header is always kept; see `Capacity::fits`. It ends an unfinished message.
         core.close_pack();
-        core.publish(Kind::End, 0, 0);
+        if !mutant("drop-without-end") {
+            core.publish(Kind::End, 0, 0);
+        }
     }
 }
 

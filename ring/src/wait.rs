@@ -65,6 +65,9 @@ pub(crate) struct Place<'a> {
     pub asleep: usize,
 }
 
+/// Parts that are taken, when there is no time left, for the sake of the message they belong to. One that
+/// lies in the lane whole, behind one that was given up, has fewer.
+pub(crate) const PARTS: u32 = 8;
 /// Looks between two readings of the clock.
 const STRIDE: u32 = 64;
 /// Wakes without reason before a sleep leaves out the shared word.
@@ -127,6 +130,7 @@ impl Sleeper {
         let mut spinning = budget != Some(Duration::ZERO);
         self.counters.spin(spinning);
         let mut spurious = 0;
+        let mut late = 0;
         let mut last = None;
         let mut slept = false;
         let outcome = loop {
@@ -135,11 +139,23 @@ impl Sleeper {
             waiting.attend();
             let over = !place.life.is_open();
             let expired = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if over && mutant("end-without-look") {
+                break Err(Stopped::Ended);
+            }
             let (offset, seen) = match look() {
                 Look::Ready(found) => break Ok(found), // W2
-                _ if over => break Err(Stopped::Ended),
-                _ if expired => break Err(Stopped::TimedOut),
-                Look::Again => continue,
+                Look::Again if mutant("parts-end-at-the-end") && over => {
+                    break Err(Stopped::Ended);
+                }
+                // Part of a message: the rest may lie there too. A peer that sends parts for ever does not
+                // hold us past the deadline.
+                Look::Again if !expired || late < PARTS => {
+                    late += u32::from(expired);
+                    continue;
+                }
+                Look::Again => break Err(Stopped::TimedOut),
+                Look::Nothing { .. } if over => break Err(Stopped::Ended),
+                Look::Nothing { .. } if expired => break Err(Stopped::TimedOut),
                 Look::Nothing { offset, seen } => (offset, seen),
             };
             if spinning {
@@ -193,6 +209,11 @@ impl Sleeper {
                     Some(Instant::now() + longest)
                 }
             };
+            let private_seen = if mutant("private-word-late") {
+                place.life.word().load(Ordering::Acquire)
+            } else {
+                private_seen
+            };
             // A word that moved was a good reason; the same one again and again is a peer that wakes us
             // for nothing (attack 60).
             if last.replace((offset, seen)) != Some((offset, seen)) {
@@ -211,9 +232,11 @@ impl Sleeper {
                 private_seen,
                 how,
             ); // W6
-            place
-                .mine
-                .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
+            if !mutant("awake-unsaid") {
+                place
+                    .mine
+                    .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
+            }
             slept = true;
             spurious += u32::from(woken);
         };

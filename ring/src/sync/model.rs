@@ -37,6 +37,15 @@ pub(crate) fn mutant(name: &str) -> bool {
         .is_ok_and(|mutant| mutant.as_deref() == Some(name))
 }
 
+/// The ordering, or none if the named mutant is being run.
+pub(crate) fn order(name: &str, order: Ordering) -> Ordering {
+    if mutant(name) {
+        Ordering::Relaxed
+    } else {
+        order
+    }
+}
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
@@ -135,11 +144,13 @@ impl Region {
         }
     }
 
+    /// Fails the model unless every store to these bytes happens before, or not until all that this
+    /// thread did so far happened before it: no read of a payload may race with a write.
+    #[allow(unsafe_code)]
     pub(crate) fn copy_out(&self, offset: usize, into: &mut [u8]) {
         for (index, chunk) in into.chunks_mut(8).enumerate() {
-            let word = self
-                .load64(offset + 8 * index, Ordering::Relaxed)
-                .to_le_bytes();
+            // SAFETY: loom itself checks that no store races with this load, and fails the model.
+            let word = unsafe { self.cell(offset + 8 * index).unsync_load() }.to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
     }
@@ -154,6 +165,11 @@ impl Region {
     #[allow(unsafe_code)]
     pub(crate) unsafe fn slice(&self, _offset: usize, _len: usize) -> &[u8] {
         unreachable!("models do not trust their peer")
+    }
+
+    /// What tells this memory from other memory.
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(&*self.cells) as usize
     }
 
     /// What identifies the word to the futex.
@@ -172,20 +188,31 @@ pub(crate) struct Sleep {
 
 struct Sleeping {
     keys: [usize; 2],
+    /// The shared memory it sleeps on.
+    region: usize,
     woken: bool,
     number: usize,
 }
 
+#[derive(Default)]
+struct Sleepers {
+    list: Vec<Sleeping>,
+    /// Sleeps so far.
+    number: usize,
+    /// Wakes of somebody who had been woken and had not risen yet.
+    redundant: usize,
+}
+
 /// The kernel's side of the futexes: who sleeps on which words.
 struct Futexes {
-    sleeping: Mutex<(usize, Vec<Sleeping>)>,
+    sleepers: Mutex<Sleepers>,
     changed: Condvar,
 }
 
 loom::lazy_static! {
     /// The futexes of the run that is being explored: made anew for each.
     static ref FUTEXES: Futexes =
-        Futexes { sleeping: Mutex::new((0, Vec::new())), changed: Condvar::new() };
+        Futexes { sleepers: Mutex::new(Sleepers::default()), changed: Condvar::new() };
 }
 
 pub(crate) fn sleep(
@@ -197,7 +224,7 @@ pub(crate) fn sleep(
     _how: Sleep,
 ) -> bool {
     let futexes = &*FUTEXES;
-    let mut sleeping = lock(&futexes.sleeping);
+    let mut sleepers = lock(&futexes.sleepers);
     // ORDERING: Relaxed under the lock that a waker takes after its store: it comes before us and we see
     // the store, or after us and finds us.
     if region.load64(offset, Ordering::Relaxed) as u32 != seen
@@ -205,25 +232,29 @@ pub(crate) fn sleep(
     {
         return true;
     }
-    sleeping.0 += 1;
-    let number = sleeping.0;
+    sleepers.number += 1;
+    let number = sleepers.number;
     let keys = [region.key(offset), std::ptr::from_ref(private) as usize];
-    sleeping.1.push(Sleeping {
+    sleepers.list.push(Sleeping {
         keys,
+        region: region.identity(),
         woken: false,
         number,
     });
     loop {
-        let at = sleeping.1.iter().position(|other| other.number == number);
+        let at = sleepers
+            .list
+            .iter()
+            .position(|other| other.number == number);
         match at {
-            Some(at) if !sleeping.1[at].woken => {
-                sleeping = futexes
+            Some(at) if !sleepers.list[at].woken => {
+                sleepers = futexes
                     .changed
-                    .wait(sleeping)
+                    .wait(sleepers)
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
             }
             Some(at) => {
-                sleeping.1.swap_remove(at);
+                sleepers.list.swap_remove(at);
                 return true;
             }
             None => return true,
@@ -231,16 +262,27 @@ pub(crate) fn sleep(
     }
 }
 
-fn wake_key(key: usize) -> bool {
+fn wake_key(key: usize, region: Option<&Region>) -> bool {
     let futexes = &*FUTEXES;
-    let mut sleeping = lock(&futexes.sleeping);
+    let mut sleepers = lock(&futexes.sleepers);
+    let region = region.map(Region::identity);
+    if sleepers
+        .list
+        .iter()
+        .any(|sleeper| sleeper.woken && Some(sleeper.region) == region)
+    {
+        sleepers.redundant += 1;
+    }
     let mut any = false;
-    for sleeper in sleeping
-        .1
+    for sleeper in sleepers
+        .list
         .iter_mut()
         .filter(|sleeper| sleeper.keys.contains(&key))
     {
         any |= !std::mem::replace(&mut sleeper.woken, true);
+        if mutant("wake-one-of-many") {
+            break;
+        }
     }
     if any {
         futexes.changed.notify_all();
@@ -249,11 +291,23 @@ fn wake_key(key: usize) -> bool {
 }
 
 pub(crate) fn wake(region: &Region, offset: usize) -> bool {
-    wake_key(region.key(offset))
+    wake_key(region.key(offset), Some(region))
 }
 
 pub(crate) fn wake_private(word: &AtomicU32) {
-    wake_key(std::ptr::from_ref(word) as usize);
+    wake_key(std::ptr::from_ref(word) as usize, None);
+}
+
+/// How often somebody was woken who had been woken already and had not risen yet, in this run.
+#[must_use]
+pub fn redundant_wakes() -> usize {
+    lock(&FUTEXES.sleepers).redundant
+}
+
+/// How often anybody slept, in this run.
+#[must_use]
+pub fn sleeps() -> usize {
+    lock(&FUTEXES.sleepers).number
 }
 
 /// One end of a modelled channel.

@@ -1,0 +1,145 @@
+//! A channel: both halves, before they are split.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Instant;
+
+use memring_codec::Message;
+use memring_transport::{Connection, Peer, Session};
+
+use crate::error::{RecvError, SendError, TryRecvError, TrySendError};
+use crate::receiver::{Receiver, View};
+use crate::sender::{Batch, Sender};
+
+/// An open channel that sends `S` and receives `R`.
+#[derive(Debug)]
+pub struct Channel<S: Message + ?Sized, R: Message + ?Sized> {
+    sender: Sender<S>,
+    receiver: Receiver<R>,
+}
+
+/// The server's end of a channel of protocol `P`.
+pub type ServerEnd<P> = Channel<<P as crate::Protocol>::ToClient, <P as crate::Protocol>::ToServer>;
+/// The client's end of a channel of protocol `P`.
+pub type ClientEnd<P> = Channel<<P as crate::Protocol>::ToServer, <P as crate::Protocol>::ToClient>;
+
+impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
+    pub(crate) fn new(connection: Connection) -> Self {
+        let Connection {
+            producer,
+            consumer,
+            session,
+        } = connection;
+        Self {
+            sender: Sender::new(producer, Arc::clone(&session)),
+            receiver: Receiver::new(consumer, session),
+        }
+    }
+
+    /// Splits it into its halves, which may go to different threads.
+    #[must_use]
+    pub fn split(self) -> (Sender<S>, Receiver<R>) {
+        (self.sender, self.receiver)
+    }
+
+    /// Both halves, borrowed.
+    pub fn halves(&mut self) -> (&mut Sender<S>, &mut Receiver<R>) {
+        (&mut self.sender, &mut self.receiver)
+    }
+
+    /// See [`Sender::send`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn send(&mut self, message: &S) -> Result<(), SendError> {
+        self.sender.send(message)
+    }
+
+    /// See [`Sender::send_deadline`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_deadline(&mut self, message: &S, deadline: Instant) -> Result<(), SendError> {
+        self.sender.send_deadline(message, deadline)
+    }
+
+    /// See [`Sender::try_send`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn try_send(&mut self, message: &S) -> Result<(), TrySendError> {
+        self.sender.try_send(message)
+    }
+
+    /// See [`Sender::batch`].
+    pub fn batch(&mut self) -> Batch<'_, S> {
+        self.sender.batch()
+    }
+
+    /// See [`Receiver::recv`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn recv(&mut self) -> Result<View<'_, R>, RecvError> {
+        self.receiver.recv()
+    }
+
+    /// See [`Receiver::recv_deadline`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<View<'_, R>, RecvError> {
+        self.receiver.recv_deadline(deadline)
+    }
+
+    /// See [`Receiver::try_recv`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<View<'_, R>, TryRecvError> {
+        self.receiver.try_recv()
+    }
+
+    /// Who is at the other end, as the kernel says.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.sender.peer()
+    }
+
+    /// The session: what was negotiated, and how to end it.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        self.sender.session()
+    }
+}
+
+impl<R: Message + ?Sized> Channel<[u8], R> {
+    /// See [`Sender::send_vectored`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), SendError> {
+        self.sender.send_vectored(pieces)
+    }
+
+    /// See [`Sender::claim`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn claim(&mut self, len: usize) -> Result<crate::sender::Slot<'_>, SendError> {
+        self.sender.claim(len)
+    }
+}

@@ -1,0 +1,232 @@
+//! The client's side: connecting, and sessions that begin without a listener.
+
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use memring_transport::{Policy, Role, WhenAbsent};
+
+use crate::address::ToAddress;
+use crate::channel::{Channel, ClientEnd, ServerEnd};
+use crate::error::ConnectError;
+use crate::options::{Lanes, Options, common_options};
+use crate::protocol::{Protocol, signature};
+
+/// How long connecting takes at most, unless said otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects to the listener at `address` with the defaults: it has to run under our own uid.
+///
+/// # Errors
+///
+/// [`ConnectError`] says what stands in the way and what to do.
+pub fn connect<P: Protocol>(address: impl ToAddress) -> Result<ClientEnd<P>, ConnectError> {
+    Connector::new().connect::<P>(address)
+}
+
+/// As [`connect`], with a bound on the time it takes in all; waits for a service that is not there yet.
+///
+/// # Errors
+///
+/// As `connect`.
+pub fn connect_timeout<P: Protocol>(
+    address: impl ToAddress,
+    timeout: Duration,
+) -> Result<ClientEnd<P>, ConnectError> {
+    Connector::new()
+        .timeout(timeout)
+        .wait_for_service()
+        .connect::<P>(address)
+}
+
+/// Both ends of a session in this process: the server's first.
+///
+/// # Errors
+///
+/// [`ConnectError`].
+pub fn pair<P: Protocol>() -> Result<(ServerEnd<P>, ClientEnd<P>), ConnectError> {
+    Connector::new().pair::<P>()
+}
+
+/// Starts a child that is connected from its first instruction; it calls [`inherited`]. The parent is the
+/// server.
+///
+/// # Errors
+///
+/// [`ConnectError`]; the child is gone then.
+pub fn spawn<P: Protocol>(command: &mut Command) -> Result<(Child, ServerEnd<P>), ConnectError> {
+    Connector::new().spawn::<P>(command)
+}
+
+/// In a child that [`spawn`] started: the session with its parent. The first call takes it.
+///
+/// # Errors
+///
+/// [`ConnectError`] if this process was not started so.
+pub fn inherited<P: Protocol>() -> Result<ClientEnd<P>, ConnectError> {
+    Connector::new().inherited::<P>()
+}
+
+/// A session under construction, for whoever does not listen.
+///
+/// ```no_run
+/// use memring::{Bytes, Connector, Policy, Wait};
+/// use std::time::Duration;
+///
+/// let channel = Connector::new()
+///     .policy(Policy::same_uid().allow_uid(0))   // a server that runs as root
+///     .wait(Wait::Spin)
+///     .timeout(Duration::from_secs(10))
+///     .wait_for_service()
+///     .connect::<Bytes>("/run/app/quotes.sock")?;
+/// # Ok::<(), memring::ConnectError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a connector does nothing until it connects"]
+pub struct Connector {
+    options: Options,
+    policy: Policy,
+    timeout: Duration,
+    absent: WhenAbsent,
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Connector {
+    /// The defaults: a server of our own uid, 5 s to connect, 256 KiB a lane.
+    pub fn new() -> Self {
+        Self {
+            options: Options::new(),
+            policy: Policy::same_uid(),
+            timeout: TIMEOUT,
+            absent: WhenAbsent::Fail,
+        }
+    }
+
+    common_options!();
+
+    /// Whom to accept as the server. Checked before anything is sent. Default: our own effective uid.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long to take in all.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self.options.handshake_timeout(timeout);
+        self
+    }
+
+    /// Keeps trying, until the timeout, while nobody listens at the address.
+    pub fn wait_for_service(mut self) -> Self {
+        self.absent = WhenAbsent::Wait;
+        self
+    }
+
+    /// How large the lanes shall be: to the server, and to us.
+    pub fn lanes(mut self, to_server: Lanes, to_client: Lanes) -> Self {
+        self.options.lanes(to_server, to_client);
+        self
+    }
+
+    /// Connects to the listener at `address`: a path, or a bare name in the runtime directory.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says what stands in the way and what to do.
+    pub fn connect<P: Protocol>(
+        self,
+        address: impl ToAddress,
+    ) -> Result<ClientEnd<P>, ConnectError> {
+        let address = address.to_address()?;
+        let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
+        let settings = self.options.finish()?;
+        Ok(Channel::new(memring_transport::connect(
+            &address,
+            self.timeout,
+            self.absent,
+            &self.policy,
+            &settings,
+            &signature,
+        )?))
+    }
+
+    /// Both ends of a session in this process: the server's first.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    pub fn pair<P: Protocol>(self) -> Result<(ServerEnd<P>, ClientEnd<P>), ConnectError> {
+        let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
+        let (server, client) = memring_transport::pair(&self.options.finish()?, &signature)?;
+        Ok((Channel::new(server), Channel::new(client)))
+    }
+
+    /// A session over a connected Unix seqpacket socket from elsewhere, as its client.
+    ///
+    /// The kernel names only who created such a socket. Whoever handed it over is trusted to have
+    /// connected it to the right process; [`Peer::origin`](crate::Peer::origin) says that it is inherited.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    pub fn from_fd<P: Protocol>(self, fd: OwnedFd) -> Result<ClientEnd<P>, ConnectError> {
+        let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
+        let settings = self.options.finish()?;
+        Ok(Channel::new(memring_transport::from_fd(
+            fd,
+            Role::Connecting,
+            &settings,
+            &signature,
+        )?))
+    }
+
+    /// As [`from_fd`](Self::from_fd), as the server: exactly one side is.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    pub fn from_fd_as_server<P: Protocol>(self, fd: OwnedFd) -> Result<ServerEnd<P>, ConnectError> {
+        let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
+        let settings = self.options.finish()?;
+        Ok(Channel::new(memring_transport::from_fd(
+            fd,
+            Role::Accepting,
+            &settings,
+            &signature,
+        )?))
+    }
+
+    /// Starts a child that is connected from its first instruction; it calls [`inherited`](fn@inherited).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; the child is gone then.
+    pub fn spawn<P: Protocol>(
+        self,
+        command: &mut Command,
+    ) -> Result<(Child, ServerEnd<P>), ConnectError> {
+        let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
+        let (child, connection) =
+            memring_transport::spawn(command, &self.options.finish()?, &signature)?;
+        Ok((child, Channel::new(connection)))
+    }
+
+    /// In a child that [`spawn`](Self::spawn) started: the session with its parent.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] if this process was not started so.
+    pub fn inherited<P: Protocol>(self) -> Result<ClientEnd<P>, ConnectError> {
+        let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
+        Ok(Channel::new(memring_transport::inherited(
+            &self.options.finish()?,
+            &signature,
+        )?))
+    }
+}

@@ -1,0 +1,1 @@
+//! The guide: how to choose, what fails and how, and what is promised against whom.

@@ -1,0 +1,136 @@
+//! Options that both sides of a session have, and how they are kept until there is an error to return.
+
+use std::time::Duration;
+
+use memring_codec::FormatOptions;
+use memring_ring::Wait;
+use memring_transport::Settings;
+use memring_transport::control::{ArchiveFormat, Metadata, Name};
+
+use crate::error::BadText;
+
+/// How large a channel's lanes are: memory against throughput. Latency does not depend on it.
+///
+/// A session takes both lanes and two pages. The server may grant less than the client wishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lanes {
+    /// 16 KiB each, for thousands of sessions.
+    Small,
+    /// 256 KiB each.
+    #[default]
+    Normal,
+    /// 4 MiB each, for bulk data: beyond the second-level cache the reader no longer disturbs the writer.
+    Bulk,
+    /// A power of two from 4096 to 2^30 bytes each.
+    Bytes(u64),
+}
+
+impl Lanes {
+    pub(crate) const fn bytes(self) -> u64 {
+        match self {
+            Self::Small => 16 << 10,
+            Self::Normal => 256 << 10,
+            Self::Bulk => 4 << 20,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// Settings under construction: the first that breaks a limit is reported when they are used.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    settings: Settings,
+    bad: Option<BadText>,
+}
+
+impl Options {
+    pub(crate) fn new() -> Self {
+        let mut settings = Settings::new();
+        let FormatOptions {
+            little_endian,
+            aligned,
+            pointer_width,
+        } = FormatOptions::compiled();
+        if let Some(archive) = ArchiveFormat::new(little_endian, aligned, pointer_width) {
+            settings.archive = archive;
+        }
+        Self {
+            settings,
+            bad: None,
+        }
+    }
+
+    pub(crate) fn name(&mut self, name: &str) {
+        match Name::new(name.to_owned()) {
+            Ok(name) => self.settings.name = name,
+            Err(error) => self.bad = self.bad.take().or(Some(("application name", error))),
+        }
+    }
+
+    pub(crate) fn metadata(&mut self, metadata: &[u8]) {
+        match Metadata::new(metadata.to_vec()) {
+            Ok(metadata) => self.settings.metadata = metadata,
+            Err(error) => self.bad = self.bad.take().or(Some(("metadata", error))),
+        }
+    }
+
+    pub(crate) fn wait(&mut self, wait: Wait) {
+        self.settings.wait = wait;
+    }
+
+    pub(crate) fn lanes(&mut self, to_server: Lanes, to_client: Lanes) {
+        self.settings.capacities = [to_server.bytes(), to_client.bytes()];
+    }
+
+    pub(crate) fn largest_message(&mut self, bytes: u64) {
+        self.settings.largest_message = bytes;
+    }
+
+    pub(crate) fn handshake_timeout(&mut self, timeout: Duration) {
+        self.settings.handshake_timeout = timeout;
+    }
+
+    pub(crate) fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// The settings, unless one of them breaks a limit.
+    pub(crate) fn finish(self) -> Result<Settings, BadText> {
+        match self.bad {
+            Some(bad) => Err(bad),
+            None => Ok(self.settings),
+        }
+    }
+}
+
+/// The methods that every builder has, on its field `options`.
+macro_rules! common_options {
+    () => {
+        /// What this application calls itself, at most 64 bytes; shown to the peer.
+        pub fn name(mut self, name: &str) -> Self {
+            self.options.name(name);
+            self
+        }
+
+        /// Up to 4 KiB of the application's own for the peer, before the channel opens.
+        pub fn metadata(mut self, metadata: &[u8]) -> Self {
+            self.options.metadata(metadata);
+            self
+        }
+
+        /// How this side's blocking calls wait.
+        pub fn wait(mut self, wait: $crate::Wait) -> Self {
+            self.options.wait(wait);
+            self
+        }
+
+        /// The largest message this side sends or takes, in bytes; 16 MiB by default. The smaller of both
+        /// sides' counts. A receiver's memory grows with what arrives, never with what is claimed.
+        pub fn largest_message(mut self, bytes: u64) -> Self {
+            self.options.largest_message(bytes);
+            self
+        }
+    };
+}
+pub(crate) use common_options;

@@ -1,0 +1,58 @@
+//! Protocols: what flows on a channel, each way, under one name.
+
+use memring_codec::Message;
+use memring_transport::control::{Fingerprint, Signature, TextError, TypeId, TypeName};
+
+/// What flows on a channel: a name, and a message type for each direction.
+///
+/// Both programs are compiled from the same declaration, usually in a crate of its own. When a channel
+/// opens, the name and the fingerprints of both types are compared; a mismatch is refused with an error
+/// that names the types of both sides.
+///
+/// ```
+/// #[memring::message]
+/// pub struct Quote { pub symbol: String, pub price: f64 }
+/// #[memring::message]
+/// pub struct Order { pub symbol: String, pub quantity: i32 }
+///
+/// pub struct Quotes;
+/// impl memring::Protocol for Quotes {
+///     const NAME: &'static str = "quotes";
+///     type ToClient = Quote;
+///     type ToServer = Order;
+/// }
+/// ```
+pub trait Protocol: 'static {
+    /// The name, at most 128 bytes without control characters; compared on both sides.
+    const NAME: &'static str;
+    /// What the server (the accepting side) sends.
+    type ToClient: Message + ?Sized;
+    /// What the client (the connecting side) sends.
+    type ToServer: Message + ?Sized;
+}
+
+/// The untyped protocol: byte strings both ways.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes;
+
+impl Protocol for Bytes {
+    const NAME: &'static str = "bytes";
+    type ToClient = [u8];
+    type ToServer = [u8];
+}
+
+/// What the handshake says of a protocol.
+pub(crate) fn signature<P: Protocol>() -> Result<Signature<'static>, TextError> {
+    Ok(Signature {
+        protocol: TypeName::new(P::NAME)?,
+        to_accepting: type_id::<P::ToServer>(),
+        to_connecting: type_id::<P::ToClient>(),
+    })
+}
+
+fn type_id<T: Message + ?Sized>() -> TypeId<'static> {
+    TypeId {
+        fingerprint: Fingerprint(T::fingerprint().to_le_bytes()),
+        name: TypeName::fit(&T::name()),
+    }
+}

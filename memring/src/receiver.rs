@@ -1,0 +1,464 @@
+//! The receiving half of a typed channel.
+//!
+//! A message is copied once into memory of our own, validated there, and lent as a view; the peer can
+//! change it no more.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use memring_codec::{DecodeError, Format, Message, Rkyv, rkyv};
+use memring_ring::buffer::Buffer;
+use memring_ring::consumer::{self, Consumer, Item};
+use memring_ring::{Stats, Wait};
+use memring_transport::{Peer, Session};
+
+use crate::error::{End, Fault, RecvError, TryRecvError, end_of};
+
+/// Buffers kept for owned messages, and the largest one kept.
+const POOLED: usize = 16;
+const POOLED_BYTES: usize = 1 << 20;
+
+/// What decoding a `T` leaves beside its bytes.
+type CheckedOf<T> = <<T as Message>::Format as Format<T>>::Checked;
+/// What a receiver of `T` looks at.
+type ViewOf<T> = <<T as Message>::Format as Format<T>>::View;
+
+/// Receives messages of one type. One owner: `Send`, not `Clone`.
+///
+/// Dropping it ends its direction: the peer's sends fail with [`End::Closed`].
+pub struct Receiver<T: Message + ?Sized> {
+    consumer: Consumer,
+    /// Set by a message that did not decode: the same for every later call.
+    fault: Option<Fault>,
+    pool: Arc<Pool>,
+    session: Arc<Session>,
+    _receives: PhantomData<fn() -> Box<T>>,
+}
+
+impl<T: Message + ?Sized> Receiver<T> {
+    pub(crate) fn new(consumer: Consumer, session: Arc<Session>) -> Self {
+        Self {
+            consumer,
+            fault: None,
+            pool: Arc::default(),
+            session,
+            _receives: PhantomData,
+        }
+    }
+
+    /// Waits for the next message and lends a view of it, until the next receive.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Ended`], after everything sent before was received.
+    #[inline]
+    pub fn recv(&mut self) -> Result<View<'_, T>, RecvError> {
+        self.recv_by(None)
+    }
+
+    /// As [`recv`](Self::recv), waiting until the deadline at most. A message that is there by then is
+    /// received, however late the thread was woken.
+    ///
+    /// # Errors
+    ///
+    /// As `recv`, and [`RecvError::TimedOut`].
+    #[inline]
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<View<'_, T>, RecvError> {
+        self.recv_by(Some(deadline))
+    }
+
+    #[inline]
+    fn recv_by(&mut self, deadline: Option<Instant>) -> Result<View<'_, T>, RecvError> {
+        let item = self.next(deadline)?;
+        let checked = self.decode(&item)?;
+        Ok(View {
+            checked,
+            bytes: self.consumer.bytes(&item),
+        })
+    }
+
+    /// Lends a view of the next message if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<View<'_, T>, TryRecvError> {
+        let item = self.try_next()?;
+        let checked = self.decode(&item)?;
+        Ok(View {
+            checked,
+            bytes: self.consumer.bytes(&item),
+        })
+    }
+
+    /// As [`recv`](Self::recv), with a message to keep: it may outlive the receiver and go to other
+    /// threads. Its memory is used again once it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As `recv`.
+    pub fn recv_owned(&mut self) -> Result<Received<T>, RecvError> {
+        let item = self.next(None)?;
+        let checked = self.decode(&item)?;
+        Ok(self.keep(&item, checked))
+    }
+
+    /// As [`recv_owned`](Self::recv_owned), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_deadline`](Self::recv_deadline).
+    pub fn recv_owned_deadline(&mut self, deadline: Instant) -> Result<Received<T>, RecvError> {
+        let item = self.next(Some(deadline))?;
+        let checked = self.decode(&item)?;
+        Ok(self.keep(&item, checked))
+    }
+
+    /// As [`try_recv`](Self::try_recv), with a message to keep.
+    ///
+    /// # Errors
+    ///
+    /// As `try_recv`.
+    pub fn try_recv_owned(&mut self) -> Result<Received<T>, TryRecvError> {
+        let item = self.try_next()?;
+        let checked = self.decode(&item)?;
+        Ok(self.keep(&item, checked))
+    }
+
+    /// The messages as they come, to keep; ends when the peer closes. Any other end is its last item.
+    pub fn iter(&mut self) -> Iter<'_, T> {
+        Iter {
+            receiver: self,
+            over: false,
+        }
+    }
+
+    #[inline]
+    fn next(&mut self, deadline: Option<Instant>) -> Result<Item, RecvError> {
+        self.consumer.recv(deadline).map_err(|error| match error {
+            consumer::RecvError::Ended(end) => RecvError::Ended(self.end_of(end)),
+            _ => RecvError::TimedOut,
+        })
+    }
+
+    #[inline]
+    fn try_next(&mut self) -> Result<Item, TryRecvError> {
+        self.consumer.try_recv().map_err(|error| match error {
+            consumer::TryRecvError::Ended(end) => TryRecvError::Ended(self.end_of(end)),
+            _ => TryRecvError::Empty,
+        })
+    }
+
+    #[cold]
+    fn end_of(&self, end: memring_ring::End) -> End {
+        match (&self.fault, end) {
+            (Some(fault), memring_ring::End::Fault(rule)) if fault.rule == rule => {
+                End::Fault(fault.clone())
+            }
+            (_, end) => end_of(end, self.session.peer()),
+        }
+    }
+
+    #[inline]
+    fn decode(&mut self, item: &Item) -> Result<CheckedOf<T>, End> {
+        match T::Format::decode(self.consumer.bytes(item)) {
+            Ok(checked) => Ok(checked),
+            Err(error) => Err(self.undecodable(&error)),
+        }
+    }
+
+    /// A peer that sends what is no message of its type has broken the protocol.
+    #[cold]
+    fn undecodable(&mut self, error: &DecodeError) -> End {
+        let rule = memring_ring::Fault::Decode;
+        self.consumer.fail(rule);
+        let fault = Fault {
+            rule,
+            detail: Some(full_text(error).into()),
+        };
+        self.fault = Some(fault.clone());
+        End::Fault(fault)
+    }
+
+    fn keep(&mut self, item: &Item, checked: CheckedOf<T>) -> Received<T> {
+        let buffer = self.consumer.take(item, self.pool.take());
+        Received {
+            checked,
+            buffer,
+            pool: Arc::clone(&self.pool),
+        }
+    }
+
+    /// Publishes what was received, so that the peer can use the room, without waiting for it to be due.
+    /// Only needed before this thread waits for something other than memring.
+    pub fn release(&mut self) {
+        self.consumer.publish();
+    }
+
+    /// Reads whole frames in place from now on, without the copy.
+    ///
+    /// A frame's room is given back by the next receive. Messages in batches and parts are copied still.
+    ///
+    /// # Safety
+    ///
+    /// The peer must not change a message after it was sent, by accident or on purpose: what was validated
+    /// would no longer be what is read, which is undefined behaviour in this process. Only a peer that is
+    /// one program with this one can be trusted so.
+    #[must_use]
+    pub unsafe fn trust_peer(mut self) -> Self {
+        // SAFETY: the caller vouches for the peer, as it does here.
+        unsafe { self.consumer.trust_peer() };
+        self
+    }
+
+    /// Who sends.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.session.peer()
+    }
+
+    /// The session this half belongs to.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// What this half did so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.consumer.stats()
+    }
+
+    /// Bytes that the lane holds.
+    #[must_use]
+    pub fn lane_bytes(&self) -> u64 {
+        self.consumer.capacity().bytes()
+    }
+
+    /// How blocking calls wait.
+    #[must_use]
+    pub fn wait_strategy(&self) -> Wait {
+        self.consumer.wait_strategy()
+    }
+
+    /// Changes how blocking calls wait.
+    pub fn set_wait_strategy(&mut self, wait: Wait) {
+        self.consumer.set_wait_strategy(wait);
+    }
+}
+
+fn full_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A received message, lent until the next receive. Derefs to the message's view: the archived form of a
+/// `#[message]` type, or `[u8]`.
+pub struct View<'a, T: Message + ?Sized> {
+    checked: CheckedOf<T>,
+    bytes: &'a [u8],
+}
+
+impl<T: Message + ?Sized> View<'_, T> {
+    /// The message's bytes, as they were sent.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl<T: Message + ?Sized> Deref for View<'_, T> {
+    type Target = ViewOf<T>;
+
+    #[inline]
+    fn deref(&self) -> &ViewOf<T> {
+        // SAFETY: (1) `checked` came from decoding these bytes in `Receiver::decode`. (2) They lie in the
+        // consumer's buffer, which nothing writes while `'a` borrows the receiver, or in the lane after
+        // `trust_peer`, whose caller vouched for the peer. (3) `Consumer::bytes` aligns to 16.
+        unsafe { T::Format::view(&self.checked, self.bytes) }
+    }
+}
+
+/// A received message to keep: `'static`, and its memory is used again once it is dropped.
+pub struct Received<T: Message + ?Sized> {
+    checked: CheckedOf<T>,
+    buffer: Buffer,
+    pool: Arc<Pool>,
+}
+
+impl<T: Message + ?Sized> Received<T> {
+    /// The message's bytes, as they were sent.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.bytes()
+    }
+}
+
+impl<T: Message + ?Sized> Deref for Received<T> {
+    type Target = ViewOf<T>;
+
+    #[inline]
+    fn deref(&self) -> &ViewOf<T> {
+        // SAFETY: (1) `checked` came from decoding bytes equal to these in `Receiver::decode`. (2) The
+        // buffer is this value's own and nothing writes it before it is dropped. (3) A buffer begins at a
+        // multiple of 16.
+        unsafe { T::Format::view(&self.checked, self.buffer.bytes()) }
+    }
+}
+
+impl<T: Message + ?Sized> Drop for Received<T> {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::take(&mut self.buffer));
+    }
+}
+
+/// Messages of `#[message]` types can be turned into owned values.
+macro_rules! owned_value {
+    ($($holder:ident $(<$life:lifetime>)?),*) => {$(
+        impl<$($life,)? T> $holder<$($life,)? T>
+        where
+            T: Message<Format = Rkyv> + rkyv::Archive,
+            Rkyv: Format<T, View = T::Archived>,
+            T::Archived: rkyv::Deserialize<T, rkyv::rancor::Strategy<memring_codec::Owner, memring_codec::Reason>>,
+        {
+            /// The message as an owned value of its type.
+            ///
+            /// # Errors
+            ///
+            /// [`DecodeError`] if a wrapper (`#[rkyv(with = ...)]`) of yours refuses.
+            pub fn to_value(&self) -> Result<T, DecodeError> {
+                memring_codec::deserialize::<T>(self)
+            }
+        }
+    )*};
+}
+owned_value!(View<'a>, Received);
+
+/// Buffers of owned messages that were dropped. Bounded, in number and size.
+#[derive(Default)]
+struct Pool {
+    buffers: Mutex<Vec<Buffer>>,
+}
+
+impl Pool {
+    fn take(&self) -> Buffer {
+        self.buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
+    }
+
+    fn give(&self, mut buffer: Buffer) {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffers.len() < POOLED && buffer.capacity() <= POOLED_BYTES {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+}
+
+/// The messages of a receiver as they come; see [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T: Message + ?Sized> {
+    receiver: &'a mut Receiver<T>,
+    over: bool,
+}
+
+/// The messages of a receiver as they come, owning it.
+#[derive(Debug)]
+pub struct IntoIter<T: Message + ?Sized> {
+    receiver: Receiver<T>,
+    over: bool,
+}
+
+fn step<T: Message + ?Sized>(
+    receiver: &mut Receiver<T>,
+    over: &mut bool,
+) -> Option<Result<Received<T>, RecvError>> {
+    if *over {
+        return None;
+    }
+    match receiver.recv_owned() {
+        Ok(received) => Some(Ok(received)),
+        Err(error) => {
+            *over = true;
+            (!matches!(error, RecvError::Ended(End::Closed))).then_some(Err(error))
+        }
+    }
+}
+
+impl<T: Message + ?Sized> Iterator for Iter<'_, T> {
+    type Item = Result<Received<T>, RecvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        step(self.receiver, &mut self.over)
+    }
+}
+
+impl<T: Message + ?Sized> Iterator for IntoIter<T> {
+    type Item = Result<Received<T>, RecvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        step(&mut self.receiver, &mut self.over)
+    }
+}
+
+impl<'a, T: Message + ?Sized> IntoIterator for &'a mut Receiver<T> {
+    type Item = Result<Received<T>, RecvError>;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T: Message + ?Sized> IntoIterator for Receiver<T> {
+    type Item = Result<Received<T>, RecvError>;
+    type IntoIter = IntoIter<T>;
+
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter {
+            receiver: self,
+            over: false,
+        }
+    }
+}
+
+impl<T: Message + ?Sized> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("message", &T::name())
+            .field("peer", self.peer())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Message + ?Sized> fmt::Debug for View<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "View<{}>({} bytes)", T::name(), self.bytes.len())
+    }
+}
+
+impl<T: Message + ?Sized> fmt::Debug for Received<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Received<{}>({} bytes)",
+            T::name(),
+            self.buffer.bytes().len()
+        )
+    }
+}

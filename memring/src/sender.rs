@@ -1,0 +1,450 @@
+//! The sending half of a typed channel.
+
+use std::io::IoSlice;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Instant;
+
+use memring_codec::{EncodeError, Encoder, Format, Message, Scratch, Sink, SinkFull};
+use memring_ring::batch;
+use memring_ring::grant::Grant;
+use memring_ring::producer::Producer;
+use memring_ring::{Stats, Wait};
+use memring_transport::{Peer, Session};
+
+use crate::error::{End, SendError, TrySendError, end_of, send_error, try_send_error};
+
+/// Memory kept for encoding messages that did not go straight into a frame.
+const KEEP: usize = 1 << 20;
+
+/// Sends messages of one type. One owner: `Send`, not `Clone`.
+///
+/// Dropping it ends its direction: the peer receives everything sent, then [`End::Closed`].
+///
+/// ```
+/// let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
+/// server.send(b"hello")?;
+/// assert_eq!(&*client.recv()?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Sender<T: Message + ?Sized> {
+    producer: Producer,
+    /// What the last message took: how much to claim for the next.
+    hint: usize,
+    scratch: Scratch,
+    session: Arc<Session>,
+    _sends: PhantomData<fn(&T)>,
+}
+
+/// A frame's room as a place to encode into.
+struct InLane<'a, 'b>(&'a mut Grant<'b>);
+
+impl Sink for InLane<'_, '_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkFull> {
+        self.0.write(bytes).map_err(|_| SinkFull::Room)
+    }
+}
+
+impl<T: Message + ?Sized> Sender<T> {
+    pub(crate) fn new(producer: Producer, session: Arc<Session>) -> Self {
+        let max = usize::try_from(producer.largest_message()).unwrap_or(usize::MAX);
+        Self {
+            producer,
+            hint: 0,
+            scratch: Scratch::new(max),
+            session,
+            _sends: PhantomData,
+        }
+    }
+
+    /// Sends a message, waiting for room as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; the peer sees nothing of the message then.
+    #[inline]
+    pub fn send(&mut self, message: &T) -> Result<(), SendError> {
+        self.send_by(message, None)
+    }
+
+    /// As [`send`](Self::send), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// As `send`, and [`SendError::TimedOut`].
+    pub fn send_deadline(&mut self, message: &T, deadline: Instant) -> Result<(), SendError> {
+        self.send_by(message, Some(deadline))
+    }
+
+    #[inline]
+    fn send_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
+        if self.place(message).map_err(unsent)? {
+            return Ok(());
+        }
+        self.encode(message).map_err(unsent)?;
+        let sent = self.producer.send(&self.scratch, 0, deadline);
+        self.scratch.clear_and_shrink(KEEP);
+        sent.map_err(|error| send_error(error, self.session.peer()))
+    }
+
+    /// Sends a message if there is room for it now.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was sent.
+    #[inline]
+    pub fn try_send(&mut self, message: &T) -> Result<(), TrySendError> {
+        if self.place(message).map_err(unsent_now)? {
+            return Ok(());
+        }
+        self.encode(message).map_err(unsent_now)?;
+        let sent = self.producer.try_send(&self.scratch, 0);
+        self.scratch.clear_and_shrink(KEEP);
+        sent.map_err(|error| try_send_error(error, self.session.peer()))
+    }
+
+    /// Encodes straight into a frame; false if it did not fit there.
+    #[inline]
+    fn place(&mut self, message: &T) -> Result<bool, EncodeError> {
+        match self.producer.try_claim(self.hint) {
+            Ok(grant) => place::<T>(grant, message, &mut self.hint),
+            // What stands in the way is found again by whoever sends from scratch.
+            Err(_) => Ok(false),
+        }
+    }
+
+    #[cold]
+    fn encode(&mut self, message: &T) -> Result<(), EncodeError> {
+        encode(
+            message,
+            &mut self.scratch,
+            &mut self.hint,
+            self.producer.largest_frame(),
+        )
+    }
+
+    /// Begins a batch: small messages share a frame and are seen together, when the batch is flushed or
+    /// dropped. It trades latency for throughput.
+    ///
+    /// ```
+    /// # let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
+    /// let mut batch = server.batch();
+    /// for line in ["one", "two", "three"] {
+    ///     batch.push(line.as_bytes())?;
+    /// }
+    /// drop(batch);
+    /// assert_eq!(&*client.recv()?, b"one");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn batch(&mut self) -> Batch<'_, T> {
+        Batch {
+            hint: &mut self.hint,
+            scratch: &mut self.scratch,
+            session: &self.session,
+            largest: self.producer.largest_frame(),
+            batch: self.producer.batch(),
+            _sends: PhantomData,
+        }
+    }
+
+    /// Who receives.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.session.peer()
+    }
+
+    /// The session this half belongs to.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// What this half did so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.producer.stats()
+    }
+
+    /// The negotiated largest message, in bytes.
+    #[must_use]
+    pub fn largest_message(&self) -> u64 {
+        self.producer.largest_message()
+    }
+
+    /// Bytes that the lane holds.
+    #[must_use]
+    pub fn lane_bytes(&self) -> u64 {
+        self.producer.capacity().bytes()
+    }
+
+    /// How blocking calls wait.
+    #[must_use]
+    pub fn wait_strategy(&self) -> Wait {
+        self.producer.wait_strategy()
+    }
+
+    /// Changes how blocking calls wait.
+    pub fn set_wait_strategy(&mut self, wait: Wait) {
+        self.producer.set_wait_strategy(wait);
+    }
+
+    /// How this direction ended, if it has. Looks; never waits.
+    pub fn end(&mut self) -> Option<End> {
+        self.producer
+            .end()
+            .map(|end| end_of(end, self.session.peer()))
+    }
+}
+
+/// Encodes straight into the grant and commits it; false if it did not fit.
+#[inline]
+fn place<T: Message + ?Sized>(
+    mut grant: Grant<'_>,
+    message: &T,
+    hint: &mut usize,
+) -> Result<bool, EncodeError> {
+    match T::Format::encode(message, &mut Encoder::new(&mut InLane(&mut grant))) {
+        Ok(()) => {
+            *hint = grant.written();
+            grant.commit(0);
+            Ok(true)
+        }
+        Err(EncodeError::Full) => Ok(false),
+        Err(other) => Err(other),
+    }
+}
+
+/// Encodes into memory of our own.
+fn encode<T: Message + ?Sized>(
+    message: &T,
+    scratch: &mut Scratch,
+    hint: &mut usize,
+    largest: usize,
+) -> Result<(), EncodeError> {
+    scratch.clear();
+    T::Format::encode(message, &mut Encoder::new(scratch))?;
+    *hint = scratch.len().min(largest);
+    Ok(())
+}
+
+fn unsent(error: EncodeError) -> SendError {
+    match error {
+        EncodeError::TooLarge { max } => SendError::TooLarge {
+            len: max as u64 + 1,
+            max: max as u64,
+        },
+        other => SendError::Encode(other),
+    }
+}
+
+fn unsent_now(error: EncodeError) -> TrySendError {
+    match error {
+        EncodeError::TooLarge { max } => TrySendError::TooLarge {
+            len: max as u64 + 1,
+            max: max as u64,
+        },
+        other => TrySendError::Encode(other),
+    }
+}
+
+/// Byte strings can also be sent in pieces, or written in place.
+impl Sender<[u8]> {
+    /// Sends the pieces, one after the other, as one message.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), SendError> {
+        self.producer
+            .send_vectored(pieces, 0, None)
+            .map_err(|error| send_error(error, self.session.peer()))
+    }
+
+    /// As [`send_vectored`](Self::send_vectored), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_deadline`](Self::send_deadline).
+    pub fn send_vectored_deadline(
+        &mut self,
+        pieces: &[IoSlice<'_>],
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        self.producer
+            .send_vectored(pieces, 0, Some(deadline))
+            .map_err(|error| send_error(error, self.session.peer()))
+    }
+
+    /// Waits for room for a message of up to `len` bytes, at most a quarter of the lane, and lends it to
+    /// be written in place.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`] beyond [`Slot`]'s largest, [`SendError::Ended`].
+    pub fn claim(&mut self, len: usize) -> Result<Slot<'_>, SendError> {
+        match self.producer.claim(len, None) {
+            Ok(grant) => Ok(Slot { grant }),
+            Err(error) => Err(send_error(error, self.session.peer())),
+        }
+    }
+
+    /// As [`claim`](Self::claim), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// As `claim`, and [`SendError::TimedOut`].
+    pub fn claim_deadline(&mut self, len: usize, deadline: Instant) -> Result<Slot<'_>, SendError> {
+        match self.producer.claim(len, Some(deadline)) {
+            Ok(grant) => Ok(Slot { grant }),
+            Err(error) => Err(send_error(error, self.session.peer())),
+        }
+    }
+
+    /// As [`claim`](Self::claim), if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`].
+    pub fn try_claim(&mut self, len: usize) -> Result<Slot<'_>, TrySendError> {
+        match self.producer.try_claim(len) {
+            Ok(grant) => Ok(Slot { grant }),
+            Err(error) => Err(try_send_error(error, self.session.peer())),
+        }
+    }
+}
+
+/// Room in the lane for one message, written in place. Dropping it sends nothing.
+///
+/// ```
+/// let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
+/// let mut slot = server.claim(16)?;
+/// slot.write(b"in ")?;
+/// slot.write(b"place")?;
+/// slot.commit();
+/// assert_eq!(&*client.recv()?, b"in place");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a slot that is dropped sends nothing"]
+pub struct Slot<'a> {
+    grant: Grant<'a>,
+}
+
+impl Slot<'_> {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`GrantFull`](memring_ring::grant::GrantFull) if they do not fit; nothing of them was written.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), memring_ring::grant::GrantFull> {
+        self.grant.write(bytes)
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.grant.written()
+    }
+
+    /// Bytes the slot holds in all, at least what was asked for.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.grant.limit()
+    }
+
+    /// Sends what was written as one message.
+    pub fn commit(self) {
+        self.grant.commit(0);
+    }
+}
+
+/// A batch of messages; see [`Sender::batch`]. Published when it is flushed or dropped, when it fills a
+/// quarter of the lane, and before it waits for room.
+#[must_use = "a batch is published when it is dropped"]
+#[derive(Debug)]
+pub struct Batch<'a, T: Message + ?Sized> {
+    batch: batch::Batch<'a>,
+    hint: &'a mut usize,
+    scratch: &'a mut Scratch,
+    session: &'a Session,
+    largest: usize,
+    _sends: PhantomData<fn(&T)>,
+}
+
+impl<T: Message + ?Sized> Batch<'_, T> {
+    /// Adds a message, waiting for room as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    #[inline]
+    pub fn push(&mut self, message: &T) -> Result<(), SendError> {
+        self.push_by(message, None)
+    }
+
+    /// As [`push`](Self::push), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send_deadline`].
+    pub fn push_deadline(&mut self, message: &T, deadline: Instant) -> Result<(), SendError> {
+        self.push_by(message, Some(deadline))
+    }
+
+    #[inline]
+    fn push_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
+        if self.place(message).map_err(unsent)? {
+            return Ok(());
+        }
+        self.encode(message).map_err(unsent)?;
+        let sent = self.batch.push(self.scratch, 0, deadline);
+        self.scratch.clear_and_shrink(KEEP);
+        sent.map_err(|error| send_error(error, self.session.peer()))
+    }
+
+    /// Adds a message if there is room now. If there is none, what was pushed before is published.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::try_send`].
+    #[inline]
+    pub fn try_push(&mut self, message: &T) -> Result<(), TrySendError> {
+        if self.place(message).map_err(unsent_now)? {
+            return Ok(());
+        }
+        self.encode(message).map_err(unsent_now)?;
+        let sent = self.batch.try_push(self.scratch, 0);
+        self.scratch.clear_and_shrink(KEEP);
+        sent.map_err(|error| try_send_error(error, self.session.peer()))
+    }
+
+    /// Encodes straight into the open pack; false if it did not fit there.
+    #[inline]
+    fn place(&mut self, message: &T) -> Result<bool, EncodeError> {
+        match self.batch.try_claim(*self.hint) {
+            Ok(grant) => place::<T>(grant, message, self.hint),
+            // What stands in the way is found again by whoever sends from scratch.
+            Err(_) => Ok(false),
+        }
+    }
+
+    #[cold]
+    fn encode(&mut self, message: &T) -> Result<(), EncodeError> {
+        encode(message, self.scratch, self.hint, self.largest)
+    }
+
+    /// Publishes what was pushed so far.
+    pub fn flush(&mut self) {
+        self.batch.flush();
+    }
+}
+
+impl<T: Message + ?Sized> std::fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender")
+            .field("message", &T::name())
+            .field("peer", self.peer())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,141 @@
+//! Connecting: to a listener by its address, or over a socket that came from elsewhere.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use crate::address::{Address, AddressError};
+use crate::connection::Connection;
+use crate::control::Signature;
+use crate::establish::{Greeting, HandshakeError, accepting, connecting};
+use crate::peer::{Origin, Peer};
+use crate::policy::Policy;
+use crate::settings::Settings;
+use crate::socket::{ConnectProblem, ControlSocket, NotUsable, WhenAbsent};
+
+/// Why there is no session with a server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address cannot be one.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Nobody could be reached there.
+    #[error(transparent)]
+    Unreachable(#[from] ConnectProblem),
+    /// A descriptor handed in cannot be used.
+    #[error(transparent)]
+    NotUsable(#[from] NotUsable),
+    /// No session came about with who is there.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
+
+/// Which side of a session a process is, where the socket does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Makes the segments and answers: exactly one side does.
+    Accepting,
+    /// Speaks first.
+    Connecting,
+}
+
+/// Connects to a listener.
+///
+/// The server's credentials are checked against `policy` before anything is sent. `timeout` bounds the
+/// whole: reaching it and the handshake, which has at most its own deadline.
+///
+/// # Errors
+///
+/// [`ConnectError`].
+pub fn connect(
+    address: &Address,
+    timeout: Duration,
+    absent: WhenAbsent,
+    policy: &Policy,
+    settings: &Settings,
+    signature: &Signature<'_>,
+) -> Result<Connection, ConnectError> {
+    let deadline = Instant::now() + timeout;
+    let socket = ControlSocket::connect(address, Some(deadline), absent)?;
+    let peer = Peer::of(&socket, Origin::Listening).map_err(HandshakeError::system(
+        "asking the kernel who the server is",
+    ))?;
+    policy
+        .judge(&peer, rustix::process::geteuid().as_raw())
+        .map_err(HandshakeError::from)?;
+    let greeting = Greeting::new(socket, peer, deadline);
+    Ok(connecting::greet(greeting, settings, signature)?)
+}
+
+/// Makes a session over a connected Unix seqpacket socket that came from elsewhere.
+///
+/// The kernel names only who *created* such a socket, so who is at the other end is not verified:
+/// whoever handed it over is trusted for that.
+///
+/// # Errors
+///
+/// [`ConnectError::NotUsable`] if `fd` is not such a socket, [`ConnectError::Handshake`].
+pub fn from_fd(
+    fd: OwnedFd,
+    role: Role,
+    settings: &Settings,
+    signature: &Signature<'_>,
+) -> Result<Connection, ConnectError> {
+    let socket = ControlSocket::from_fd(fd)?;
+    let peer = Peer::of(&socket, Origin::Inherited)
+        .map_err(HandshakeError::system("asking the kernel about the socket"))?;
+    over(socket, peer, role, settings, signature)
+}
+
+/// Makes a session over a socket whose peer is known already.
+pub(crate) fn over(
+    socket: ControlSocket,
+    peer: Peer,
+    role: Role,
+    settings: &Settings,
+    signature: &Signature<'_>,
+) -> Result<Connection, ConnectError> {
+    let greeting = Greeting::new(socket, peer, accepting::deadline(settings));
+    Ok(match role {
+        Role::Connecting => connecting::greet(greeting, settings, signature)?,
+        Role::Accepting => {
+            let _unsupported_is_fine = greeting
+                .socket
+                .pass_rights(false)
+                .map_err(HandshakeError::system("refusing descriptors"))?;
+            accepting::greet(greeting, settings, None)?.accept(signature)?
+        }
+    })
+}
+
+/// Two connected ends in this process: the accepting side's first.
+///
+/// # Errors
+///
+/// [`ConnectError`].
+pub fn pair(
+    settings: &Settings,
+    signature: &Signature<'_>,
+) -> Result<(Connection, Connection), ConnectError> {
+    let (ours, theirs) =
+        ControlSocket::pair().map_err(HandshakeError::system("making a socketpair"))?;
+    std::thread::scope(|scope| {
+        let accepting = std::thread::Builder::new()
+            .name("memring-pair".to_owned())
+            .spawn_scoped(scope, || {
+                let peer = Peer::of(&ours, Origin::Inherited)
+                    .map_err(HandshakeError::system("asking the kernel about the socket"))?;
+                over(ours, peer, Role::Accepting, settings, signature)
+            })
+            .map_err(HandshakeError::system("starting a thread"))?;
+        let peer = Peer::of(&theirs, Origin::Inherited)
+            .map_err(HandshakeError::system("asking the kernel about the socket"))?;
+        let connected = over(theirs, peer, Role::Connecting, settings, signature);
+        let accepted = match accepting.join() {
+            Ok(accepted) => accepted,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // The connecting side's error is the echo of the accepting side's, which knows why.
+        Ok((accepted?, connected?))
+    })
+}

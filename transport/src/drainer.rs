@@ -1,0 +1,65 @@
+//! The drainer: one thread that reads control sockets when nobody waits who could.
+//!
+//! A receive can block where the kernel discards a descriptor that came with a packet, so neither the
+//! watcher nor an accepting thread ever reads. The drainer starts on first need and sleeps otherwise.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use memring_ring::fork::PerProcess;
+
+use crate::os;
+use crate::session::Session;
+
+#[derive(Default)]
+struct Drainer {
+    queue: Mutex<VecDeque<Arc<Session>>>,
+    more: Condvar,
+}
+
+/// Has the session's control socket read, soon.
+pub(crate) fn submit(session: Arc<Session>) {
+    static DRAINER: PerProcess<Option<Arc<Drainer>>> = PerProcess::new();
+    match DRAINER.get_or_init(start) {
+        Some(drainer) => {
+            // A session is here at most once: its watch is one-shot and armed again by the drain.
+            drainer
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_back(session);
+            drainer.more.notify_one();
+        }
+        // No thread can be had. Better to read here, where it may block, than never.
+        None => session.drain(),
+    }
+}
+
+fn start() -> Option<Arc<Drainer>> {
+    let drainer = Arc::new(Drainer::default());
+    let body = Arc::clone(&drainer);
+    os::spawn_quiet("memring-drainer", move || body.run()).ok()?;
+    Some(drainer)
+}
+
+impl Drainer {
+    fn run(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match queue.pop_front() {
+                Some(session) => {
+                    drop(queue);
+                    session.drain();
+                    drop(session); // perhaps the last reference: not under the lock
+                    queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                }
+                None => {
+                    queue = self
+                        .more
+                        .wait(queue)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The accepting side: makes the segments, checks the seal, and holds the offer until it is decided.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use memring_ring::fork::{Generation, generation};
+use memring_ring::memory::Mapping;
+use memring_ring::segment::{Geometry, Segment};
+use memring_ring::{Life, Terms, channel};
+
+use super::{Greeting, HandshakeError, fences};
+use crate::connection::Connection;
+use crate::control::{RefuseCode, SealBits, Signature};
+use crate::handshake::{ChannelGeometry, Mismatch, Opened, ServerHandshake, ServerStep};
+use crate::peer::Peer;
+use crate::quota::{Quotas, SessionTicket};
+use crate::session::{Charges, Session};
+use crate::settings::Settings;
+
+/// A channel that a peer asked for, with everything ready; the application has to decide.
+pub(crate) struct Offer {
+    greeting: Greeting,
+    handshake: ServerHandshake,
+    pub opened: Opened,
+    /// S, which we write.
+    mine: Arc<Mapping>,
+    /// C, which the peer writes.
+    theirs: Arc<Mapping>,
+    charges: Option<Charges>,
+    generation: Generation,
+    settings: Settings,
+}
+
+/// Runs the handshake up to the offer. Quotas are those of a listener; a socketpair has none.
+pub(crate) fn greet(
+    mut greeting: Greeting,
+    settings: &Settings,
+    quotas: Option<(&Quotas, SessionTicket)>,
+) -> Result<Offer, HandshakeError> {
+    let mut handshake = ServerHandshake::new(settings.local(), settings.capacity_limits)?;
+    let mut bytes = None;
+    let mut segments = None;
+    loop {
+        let (packet, fds) = greeting.receive()?;
+        let step = handshake.on_packet(packet, fds.len());
+        drop(fds); // none is ever due here; they close on the closer's thread
+        match step? {
+            ServerStep::Send(packet) => greeting.send(&packet)?,
+            ServerStep::Reject {
+                packet,
+                code,
+                sentence,
+            } => {
+                greeting.send(&packet)?;
+                return Err(HandshakeError::Rejected(crate::handshake::Rejection {
+                    code,
+                    sentence,
+                }));
+            }
+            ServerStep::Refuse(packet) => {
+                greeting.send(&packet)?;
+                return Err(HandshakeError::PageTooLarge);
+            }
+            ServerStep::Grant(geometry) => {
+                let charged = match &quotas {
+                    Some((quotas, _)) => quotas
+                        .bytes(greeting.peer.uid(), geometry.bytes())
+                        .map(Some),
+                    None => Ok(None),
+                };
+                let made = charged.map_err(HandshakeError::from).and_then(|charged| {
+                    bytes = charged;
+                    Pair::make(geometry)
+                });
+                match made {
+                    Ok(pair) => segments = Some(pair.send(&greeting, &mut handshake)?),
+                    Err(error) => {
+                        let code = match error {
+                            HandshakeError::OverQuota(_) => RefuseCode::Quota,
+                            _ => RefuseCode::Resources,
+                        };
+                        let sentence = in_full(&error);
+                        let packet = handshake.refuse(code, &sentence, &Signature::default());
+                        greeting.send(&packet)?;
+                        return Err(error);
+                    }
+                }
+            }
+            ServerStep::CheckSealed => {
+                let Some((mine, c)) = segments.take() else {
+                    return Err(HandshakeError::PeerGone);
+                };
+                let theirs = match c.into_reader() {
+                    Ok(theirs) => theirs,
+                    Err(error) => {
+                        let none = Signature::default();
+                        let sentence = error.to_string();
+                        let packet = handshake.refuse(RefuseCode::Seals, &sentence, &none);
+                        greeting.send(&packet)?;
+                        return Err(error.into());
+                    }
+                };
+                let charges = match (quotas, bytes) {
+                    (Some((_, session)), Some(bytes)) => Some(Charges {
+                        _session: session,
+                        _bytes: bytes,
+                    }),
+                    _ => None,
+                };
+                let opened = handshake.sealed_ok();
+                return Ok(Offer {
+                    greeting,
+                    handshake,
+                    opened,
+                    mine,
+                    theirs,
+                    charges,
+                    generation: generation(),
+                    settings: settings.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Both segments of a channel, just made.
+struct Pair {
+    s: Segment,
+    c: Segment,
+}
+
+impl Pair {
+    fn make(geometry: ChannelGeometry) -> Result<Self, HandshakeError> {
+        let segment = |capacity| -> Result<Segment, HandshakeError> {
+            Ok(Segment::create(Geometry::new(
+                geometry.control_bytes,
+                capacity,
+            )?)?)
+        };
+        Ok(Self {
+            s: segment(geometry.capacity_s)?,
+            c: segment(geometry.capacity_c)?,
+        })
+    }
+
+    /// Maps and seals S, and sends both. What is left is C, to be mapped once the peer has sealed it.
+    fn send(
+        self,
+        greeting: &Greeting,
+        handshake: &mut ServerHandshake,
+    ) -> Result<(Arc<Mapping>, Segment), HandshakeError> {
+        let seals = |segment: &Segment| {
+            SealBits::new(segment.seal_mask().bits()).unwrap_or(SealBits::PLAIN)
+        };
+        let packet = handshake.granted(seals(&self.s), seals(&self.c));
+        let (mine, s, _) = self.s.into_writer()?;
+        let c = self.c.offer_writer()?;
+        let fds = [s.as_fd(), c.as_fd()];
+        greeting
+            .socket
+            .send_deadline(&packet, &fds, Some(greeting.deadline))?;
+        Ok((mine, self.c))
+    }
+}
+
+impl Offer {
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.greeting.peer
+    }
+
+    /// Takes the channel, if it is the one that `ours` describes.
+    pub(crate) fn accept(mut self, ours: &Signature<'_>) -> Result<Connection, HandshakeError> {
+        self.check_process()?;
+        if let Some(mismatch) = Mismatch::between(ours, &self.opened.signature) {
+            let packet = self.handshake.refuse_mismatch(&mismatch);
+            let sent = self.answer(&packet);
+            return Err(HandshakeError::Refused(crate::handshake::Refusal {
+                code: mismatch.code(),
+                sentence: crate::control::Sentence::default(),
+                mismatch: Some(Box::new(mismatch)),
+            }))
+            .or_else(|error| sent.and(Err(error)));
+        }
+        let packet = self.handshake.accept();
+        self.answer(&packet)?;
+        let negotiated = self.opened.negotiated;
+        let life = Life::new(fences(negotiated.peer_fence), self.generation);
+        let terms = Terms::new(negotiated.largest_message).wait(self.settings.wait);
+        let (producer, consumer) = channel(&self.mine, &self.theirs, &life, &terms);
+        let Greeting { socket, peer, .. } = self.greeting;
+        let session = Session::start(
+            socket,
+            peer,
+            negotiated,
+            life,
+            self.generation,
+            self.charges,
+        )
+        .map_err(HandshakeError::system("watching the session"))?;
+        Ok(Connection {
+            producer,
+            consumer,
+            session,
+        })
+    }
+
+    /// Turns the channel down, with words for the peer's error.
+    pub(crate) fn refuse(mut self, sentence: &str) -> Result<(), HandshakeError> {
+        self.check_process()?;
+        let none = Signature::default();
+        let packet = self
+            .handshake
+            .refuse(RefuseCode::Application, sentence, &none);
+        self.answer(&packet)
+    }
+
+    /// The last packet: by now the peer has at most one of ours unread, so there is room.
+    fn answer(&self, packet: &[u8]) -> Result<(), HandshakeError> {
+        Ok(self.greeting.socket.send(packet, &[])?)
+    }
+
+    fn check_process(&self) -> Result<(), HandshakeError> {
+        if self.generation.is_current() {
+            Ok(())
+        } else {
+            Err(HandshakeError::Forked)
+        }
+    }
+}
+
+impl std::fmt::Debug for Offer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offer")
+            .field("opened", &self.opened)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An error and its causes, in one line.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The moment by which a handshake that begins now has to be over.
+pub(crate) fn deadline(settings: &Settings) -> Instant {
+    Instant::now() + settings.handshake_timeout
+}

@@ -1,0 +1,413 @@
+//! The listener: accepts, asks who it is, and runs handshakes beside each other.
+//!
+//! Accepting and shaking hands are apart. Whoever calls [`Listener::accept`] takes connections from the
+//! kernel, asks it for the credentials, judges them and the quotas, and only then gives the connection a
+//! thread of its own for its handshake; it never reads a socket itself. Finished handshakes queue up and
+//! are handed out in the order in which they finished, so a client that stalls delays nobody, and the
+//! application's decision is one packet that blocks on nothing.
+//!
+//! Not here: what the application decides.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use memring_ring::fork::{Generation, generation};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+
+use crate::address::Address;
+use crate::bind::{Accepted, BindError, BindOptions, Bound};
+use crate::connection::Connection;
+use crate::control::{Metadata, RejectCode, Signature};
+use crate::establish::accepting::{self, Offer};
+use crate::establish::{Greeting, HandshakeError};
+use crate::handshake::{ServerHandshake, SettingsError};
+use crate::os;
+use crate::peer::{Origin, Peer};
+use crate::policy::Policy;
+use crate::quota::{HandshakeTicket, Limits, Quotas, SessionTicket};
+use crate::settings::Settings;
+use crate::socket::ControlSocket;
+
+/// Connections taken from the kernel before the finished ones are looked at again.
+const BURST: usize = 16;
+
+/// How a listener is set up.
+#[derive(Clone, Debug, Default)]
+#[must_use = "options do nothing until `bind` is called"]
+pub struct ListenOptions {
+    /// The socket: mode, owner, backlog.
+    pub bind: BindOptions,
+    /// Who may connect; by default processes of our own uid.
+    pub policy: Policy,
+    /// How much each uid, and all together, may hold.
+    pub limits: Limits,
+    /// What this side brings to each session.
+    pub settings: Settings,
+}
+
+/// Why nothing was accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The deadline passed.
+    #[error("nobody connected before the deadline")]
+    TimedOut,
+    /// The listener was shut down.
+    #[error("the listener was shut down")]
+    ShutDown,
+    /// This process was forked from the one that listens.
+    #[error("the listener belongs to the parent process")]
+    Forked,
+    /// The kernel refused.
+    #[error("accepting connections")]
+    System(#[source] io::Error),
+}
+
+/// What became of the connections that a listener did not hand out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turned {
+    /// Turned away by the policy.
+    pub denied: u64,
+    /// Turned away by a quota.
+    pub over_quota: u64,
+    /// Gave up, died or ran out of time in the handshake.
+    pub unfinished: u64,
+    /// Broke a rule of the handshake.
+    pub faults: u64,
+    /// Failed for reasons of our own: descriptors, memory, threads.
+    pub failed: u64,
+}
+
+/// A socket that accepts sessions.
+pub struct Listener {
+    bound: Bound,
+    shared: Arc<Shared>,
+    generation: Generation,
+}
+
+/// What the listener shares with the threads of its handshakes.
+struct Shared {
+    policy: Policy,
+    settings: Settings,
+    quotas: Quotas,
+    finished: Mutex<VecDeque<Offer>>,
+    /// Readable while something has finished, or the listener was shut down.
+    bell: OwnedFd,
+    turned: [AtomicU64; 5],
+    stopped: std::sync::atomic::AtomicBool,
+}
+
+#[derive(Clone, Copy)]
+enum Turn {
+    Denied,
+    OverQuota,
+    Unfinished,
+    Fault,
+    Failed,
+}
+
+impl ListenOptions {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`], which says what stands in the way.
+    pub fn listen(self, address: &Address) -> Result<Listener, ListenError> {
+        ServerHandshake::new(self.settings.local(), self.settings.capacity_limits)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|error| ListenError::System(error.into()))?;
+        let bound = self.bind.bind(address)?;
+        Ok(Listener {
+            bound,
+            shared: Arc::new(Shared {
+                policy: self.policy,
+                settings: self.settings,
+                quotas: Quotas::new(self.limits),
+                finished: Mutex::default(),
+                bell,
+                turned: Default::default(),
+                stopped: false.into(),
+            }),
+            generation: generation(),
+        })
+    }
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The address cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A name, metadata or size of ours breaks a limit.
+    #[error("the settings of this listener")]
+    Settings(#[from] SettingsError),
+    /// The kernel refused.
+    #[error("setting up the listener")]
+    System(#[source] io::Error),
+}
+
+impl Listener {
+    /// The address it listens at.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        self.bound.address()
+    }
+
+    /// Waits for the next peer whose handshake has come as far as asking for a channel.
+    ///
+    /// Handshakes proceed only while some thread is in this call. May be called by several threads.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError`]; a peer that fails is counted ([`turned`](Self::turned)) and is no error.
+    pub fn accept(&self, deadline: Option<Instant>) -> Result<Incoming, AcceptError> {
+        // While the process lacks descriptors or memory, the socket is left alone until then.
+        let mut paused: Option<Instant> = None;
+        loop {
+            if !self.generation.is_current() {
+                return Err(AcceptError::Forked);
+            }
+            if let Some(offer) = self.shared.take() {
+                return Ok(Incoming { offer });
+            }
+            if self.shared.stopped.load(Ordering::Relaxed) {
+                return Err(AcceptError::ShutDown);
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return Err(AcceptError::TimedOut);
+            }
+            paused = paused.filter(|until| now < *until);
+            self.wait(
+                paused.is_none(),
+                [deadline, paused].into_iter().flatten().min(),
+            )?;
+            if paused.is_some() {
+                continue;
+            }
+            for _ in 0..BURST {
+                match self.bound.accept() {
+                    Ok(Accepted::Connection(socket)) => self.shared.receive(socket),
+                    Ok(Accepted::WouldBlock) => break,
+                    Ok(Accepted::Forked) => return Err(AcceptError::Forked),
+                    Ok(Accepted::Pause { pause, .. }) => {
+                        self.shared.count(Turn::Failed);
+                        paused = Some(Instant::now() + pause);
+                        break;
+                    }
+                    Err(_) if self.shared.stopped.load(Ordering::Relaxed) => break,
+                    Err(error) => return Err(AcceptError::System(error)),
+                }
+            }
+        }
+    }
+
+    /// Waits for a connection, unless they are paused, or for a handshake to finish.
+    fn wait(&self, connections: bool, until: Option<Instant>) -> Result<(), AcceptError> {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let mut fds = [
+            PollFd::new(&self.shared.bell, PollFlags::IN),
+            PollFd::new(&self.bound, PollFlags::IN),
+        ];
+        let fds = if connections {
+            &mut fds[..]
+        } else {
+            &mut fds[..1]
+        };
+        match poll(fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(AcceptError::System(error.into())),
+        }
+    }
+
+    /// Ends every [`accept`](Self::accept), now and later. Sessions go on.
+    pub fn shut_down(&self) {
+        if self.generation.is_current() {
+            self.shared.stopped.store(true, Ordering::Relaxed);
+            self.bound.shutdown();
+            self.shared.ring();
+        }
+    }
+
+    /// How many connections were turned away so far, and why.
+    #[must_use]
+    pub fn turned(&self) -> Turned {
+        let [denied, over_quota, unfinished, faults, failed] =
+            [0, 1, 2, 3, 4].map(|at: usize| self.shared.turned[at].load(Ordering::Relaxed));
+        Turned {
+            denied,
+            over_quota,
+            unfinished,
+            faults,
+            failed,
+        }
+    }
+
+    /// What is held against the quotas.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.shared.quotas
+    }
+}
+
+impl Shared {
+    /// A connection has come: judges it, and gives its handshake a thread.
+    fn receive(self: &Arc<Self>, socket: ControlSocket) {
+        let Ok(peer) = Peer::of(&socket, Origin::Connected) else {
+            return self.count(Turn::Failed);
+        };
+        if self
+            .policy
+            .judge(&peer, rustix::process::geteuid().as_raw())
+            .is_err()
+        {
+            self.count(Turn::Denied);
+            // Not which rule: that is for whoever wrote the policy.
+            let why =
+                "this server does not admit your process: whoever runs it decides whom it does";
+            return turn_away(&socket, RejectCode::Denied, why);
+        }
+        let tickets = self
+            .quotas
+            .handshake(peer.uid())
+            .and_then(|handshake| Ok((handshake, self.quotas.session(peer.uid())?)));
+        let (handshake, session) = match tickets {
+            Ok(tickets) => tickets,
+            Err(over) => {
+                self.count(Turn::OverQuota);
+                return turn_away(&socket, RejectCode::Busy, &over.to_string());
+            }
+        };
+        let greeting = Greeting::new(socket, peer, accepting::deadline(&self.settings));
+        let shared = Arc::clone(self);
+        let thread = os::spawn_quiet("memring-hello", move || {
+            shared.greet(greeting, handshake, session);
+        });
+        if thread.is_err() {
+            self.count(Turn::Failed); // the connection went with the closure
+        }
+    }
+
+    fn greet(&self, greeting: Greeting, ticket: HandshakeTicket, session: SessionTicket) {
+        match accepting::greet(greeting, &self.settings, Some((&self.quotas, session))) {
+            Ok(offer) => {
+                self.finished().push_back(offer);
+                self.ring();
+            }
+            Err(error) => self.count(match error {
+                HandshakeError::TimedOut
+                | HandshakeError::PeerGone
+                | HandshakeError::Rejected(_) => Turn::Unfinished,
+                HandshakeError::OverQuota(_) => Turn::OverQuota,
+                HandshakeError::Fault(_) | HandshakeError::Segment(_) => Turn::Fault,
+                _ => Turn::Failed,
+            }),
+        }
+        drop(ticket);
+    }
+
+    fn take(&self) -> Option<Offer> {
+        let mut finished = self.finished();
+        let offer = finished.pop_front();
+        if finished.is_empty() && !self.stopped.load(Ordering::Relaxed) {
+            let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        }
+        offer
+    }
+
+    fn finished(&self) -> MutexGuard<'_, VecDeque<Offer>> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        // Full only after 2^64 - 2 rings that nobody heard: readable all the same.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
+
+    fn count(&self, turn: Turn) {
+        self.turned[turn as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Says why, without waiting to be heard, and closes.
+fn turn_away(socket: &ControlSocket, code: RejectCode, sentence: &str) {
+    let _ = socket.send(&ServerHandshake::reject(code, sentence), &[]);
+}
+
+/// A peer that asked for a channel. Dropping it closes the connection.
+#[derive(Debug)]
+#[must_use = "a peer that is neither accepted nor refused sees the connection close"]
+pub struct Incoming {
+    offer: Offer,
+}
+
+impl Incoming {
+    /// Who asks, as the kernel says.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.offer.peer()
+    }
+
+    /// What the peer's application calls itself. Only a claim.
+    #[must_use]
+    pub fn peer_name(&self) -> &str {
+        self.offer.opened.negotiated.peer_name.as_str()
+    }
+
+    /// The peer application's own bytes.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata<'static> {
+        &self.offer.opened.negotiated.peer_metadata
+    }
+
+    /// The protocol and message types it means to speak.
+    #[must_use]
+    pub fn signature(&self) -> &Signature<'static> {
+        &self.offer.opened.signature
+    }
+
+    /// Takes the channel, if both sides mean the same messages.
+    ///
+    /// # Errors
+    ///
+    /// [`HandshakeError::Refused`] with the mismatch, which the peer is told too.
+    pub fn accept(self, ours: &Signature<'_>) -> Result<Connection, HandshakeError> {
+        self.offer.accept(ours)
+    }
+
+    /// Turns the peer away with a sentence for its error.
+    ///
+    /// # Errors
+    ///
+    /// [`HandshakeError`] if it could not be told; it is turned away all the same.
+    pub fn refuse(self, sentence: &str) -> Result<(), HandshakeError> {
+        self.offer.refuse(sentence)
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("address", self.address())
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.bound.as_fd()
+    }
+}

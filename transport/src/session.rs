@@ -1,0 +1,236 @@
+//! A session: a control socket, the peer behind it, and the life its halves share.
+//!
+//! The session reads the control socket, and one reader at a time: [`Session::drain`] holds the control
+//! lock over receiving packets and filing what they brought. Who calls it is decided elsewhere: a thread
+//! that waits and was tripped, or the drainer. The end of the socket or of the peer's process ends the
+//! session's life as a hang-up; the lanes say whether that was a close or a death.
+//!
+//! When the last half drops its session, the socket is shut down, for a forked child may hold it open.
+//!
+//! Not here: messages, which never touch the control socket.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use memring_ring::fork::Generation;
+use memring_ring::{Fault, Host, Life};
+
+use crate::control::MAX_PACKET;
+use crate::handshake::{Negotiated, Notice, after_ready};
+use crate::peer::Peer;
+use crate::quota::{BytesTicket, SessionTicket};
+use crate::socket::{ControlSocket, Incoming, SendProblem};
+use crate::watcher::Watch;
+use crate::{drainer, watcher};
+
+/// What a server charged for a session, given back when it ends.
+#[derive(Debug)]
+pub(crate) struct Charges {
+    pub _session: SessionTicket,
+    pub _bytes: BytesTicket,
+}
+
+/// One session with one peer.
+pub struct Session {
+    socket: ControlSocket,
+    peer: Peer,
+    negotiated: Negotiated,
+    life: Arc<Life>,
+    generation: Generation,
+    control: Mutex<Reader>,
+    watch: OnceLock<Watch>,
+    _charges: Option<Charges>,
+}
+
+/// The control lock: whoever holds it is the one reader.
+struct Reader {
+    buffer: Box<[u8; MAX_PACKET]>,
+    /// Notices that the peer's full queue did not take yet.
+    owed: Vec<Notice>,
+}
+
+impl Session {
+    /// Takes over an established connection and has it watched.
+    pub(crate) fn start(
+        socket: ControlSocket,
+        peer: Peer,
+        negotiated: Negotiated,
+        life: Arc<Life>,
+        generation: Generation,
+        charges: Option<Charges>,
+    ) -> std::io::Result<Arc<Self>> {
+        let session = Arc::new(Self {
+            socket,
+            peer,
+            negotiated,
+            life,
+            generation,
+            control: Mutex::new(Reader {
+                buffer: Box::new([0; MAX_PACKET]),
+                owed: Vec::new(),
+            }),
+            watch: OnceLock::new(),
+            _charges: charges,
+        });
+        let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
+        session.life.set_host(host);
+        let watch = watcher::watch(&session)?;
+        let _ = session.watch.set(watch);
+        // What came before the watch began raises no edge; look once.
+        session.drain();
+        Ok(session)
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// What both sides agreed on.
+    #[must_use]
+    pub fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
+
+    /// What the session shares with its halves.
+    #[must_use]
+    pub fn life(&self) -> &Arc<Life> {
+        &self.life
+    }
+
+    /// Ends the session for both halves and the peer, at once.
+    pub fn close(&self) {
+        if self.generation.is_current() {
+            self.life.close();
+        }
+    }
+
+    /// Stops using system calls that a sandbox may forbid: from here on sleeps need no membarrier.
+    ///
+    /// Until the peer has answered, sleeps are cut into slices of at most 10 ms.
+    pub fn before_sandbox(&self) {
+        if self.generation.is_current() && self.life.fences().stop_calling() {
+            self.heavy_fence_failed();
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The control socket has something to read, or has ended: finds somebody to see to it.
+    pub(crate) fn on_control(self: &Arc<Self>) {
+        if !self.life.trip() {
+            drainer::submit(Arc::clone(self));
+        }
+    }
+
+    /// The peer's process has ended.
+    pub(crate) fn on_death(&self) {
+        self.life.hang_up();
+    }
+
+    /// Reads the control socket until it is empty and files what came.
+    pub(crate) fn drain(&self) {
+        let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever tripped us before this point is answered by what follows.
+        self.life.take_attention();
+        let reader = &mut *reader;
+        loop {
+            match self.socket.receive(reader.buffer.as_mut_slice()) {
+                Ok(Incoming::WouldBlock) => break,
+                Ok(Incoming::Ended) | Err(_) => return self.life.hang_up(),
+                Ok(Incoming::Packet(packet)) => {
+                    let whole = !packet.truncated && !packet.control_truncated;
+                    let notice = reader
+                        .buffer
+                        .get(..packet.len)
+                        .filter(|_| whole)
+                        .and_then(|bytes| after_ready(bytes, packet.fds.len()).ok());
+                    match notice {
+                        Some(notice) => self.on_notice(notice, &mut reader.owed),
+                        None => return self.life.fail(Fault::Control),
+                    }
+                }
+            }
+        }
+        self.pay(&mut reader.owed);
+        if let Some(watch) = self.watch.get() {
+            watch.rearm(self.socket.as_fd(), !reader.owed.is_empty());
+        }
+    }
+
+    fn on_notice(&self, notice: Notice, owed: &mut Vec<Notice>) {
+        match notice {
+            Notice::Fence => {
+                self.life.fences().publish_full();
+                owe(owed, Notice::FenceAck);
+            }
+            Notice::FenceAck => self.life.fences().peer_publishes_full(),
+        }
+    }
+
+    /// Sends what is owed; what the peer's queue does not take stays owed until there is room.
+    fn pay(&self, owed: &mut Vec<Notice>) {
+        while let Some(notice) = owed.first() {
+            match self.socket.send(&notice.encode(), &[]) {
+                Ok(()) => {
+                    owed.remove(0);
+                }
+                Err(SendProblem::WouldBlock | SendProblem::NoMemory) => return,
+                // The socket has ended, which its reader will find.
+                Err(_) => owed.clear(),
+            }
+        }
+    }
+}
+
+/// A notice says all there is to say however often it is sent, so one of a kind is owed at a time.
+fn owe(owed: &mut Vec<Notice>, notice: Notice) {
+    if !owed.contains(&notice) {
+        owed.push(notice);
+    }
+}
+
+impl Host for Session {
+    fn attend(&self) {
+        if self.generation.is_current() {
+            self.drain();
+        }
+    }
+
+    fn heavy_fence_failed(&self) {
+        {
+            let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+            owe(&mut reader.owed, Notice::Fence);
+        }
+        self.drain();
+    }
+
+    fn over(&self) {
+        self.socket.shutdown();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.generation.is_current() {
+            return; // the parent's; our copies of its descriptors close, and that is all
+        }
+        if let Some(watch) = self.watch.take() {
+            watch.end(&self.socket, &self.peer);
+        }
+        self.socket.shutdown();
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("peer", &self.peer)
+            .field("end", &self.life.end())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,78 @@
+//! Settings: what this side brings to a session, whichever way it came about.
+
+use std::time::Duration;
+
+use memring_ring::{Wait, fence};
+
+use crate::control::{ArchiveFormat, FenceBits, Metadata, Name};
+use crate::handshake::{CapacityLimits, DEFAULT_LARGEST_MESSAGE, Local};
+
+/// Bytes of a lane unless the application says otherwise.
+pub const DEFAULT_CAPACITY: u64 = 256 << 10;
+
+/// How long a handshake may take in all, unless the application says otherwise.
+pub const DEFAULT_HANDSHAKE: Duration = Duration::from_secs(1);
+
+/// What this side brings to a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// What the application calls itself; shown to the peer.
+    pub name: Name<'static>,
+    /// The application's own bytes for the peer.
+    pub metadata: Metadata<'static>,
+    /// The largest message in bytes; the smaller of both sides' counts.
+    pub largest_message: u64,
+    /// The size in bytes wished for each lane, by the connecting side: to the accepting side and to us.
+    pub capacities: [u64; 2],
+    /// The sizes of lanes that this side grants or takes.
+    pub capacity_limits: CapacityLimits,
+    /// How blocking calls wait.
+    pub wait: Wait,
+    /// How long the whole handshake may take.
+    pub handshake_timeout: Duration,
+    /// How this side's messages are archived.
+    pub archive: ArchiveFormat,
+}
+
+impl Settings {
+    /// The defaults: 256 KiB a lane, messages of up to 16 MiB, one second for the handshake.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            name: Name::default(),
+            metadata: Metadata::default(),
+            largest_message: DEFAULT_LARGEST_MESSAGE,
+            capacities: [DEFAULT_CAPACITY; 2],
+            capacity_limits: CapacityLimits::PROTOCOL,
+            wait: Wait::default(),
+            handshake_timeout: DEFAULT_HANDSHAKE,
+            archive: ArchiveFormat::DEFAULT,
+        }
+    }
+
+    /// What the handshake says about this side and this process.
+    pub(crate) fn local(&self) -> Local {
+        let fence::FenceBits {
+            registered,
+            can_call,
+        } = fence::ours();
+        let bits = FenceBits {
+            registered,
+            can_call,
+        };
+        let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
+        Local {
+            largest_message: self.largest_message,
+            name: self.name.clone(),
+            metadata: self.metadata.clone(),
+            ..Local::new(page, bits, self.archive)
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
