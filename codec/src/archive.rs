@@ -37,6 +37,10 @@ pub const DEPTH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 /// not fit is allocated for the moment.
 const SPACE: usize = 512;
 
+/// Bytes gathered before they are passed on. An archive is written in pieces of a few bytes, and each piece
+/// handed to the sink costs a call and a copy into shared memory.
+const STAGE: usize = 512;
+
 /// The format of everything that `#[message]` declares.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rkyv;
@@ -69,13 +73,15 @@ impl<T: Archivable> Format<T> for Rkyv {
 
     #[inline]
     fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError> {
+        let mut stage = [MaybeUninit::uninit(); STAGE];
         let mut space = [MaybeUninit::uninit(); SPACE];
-        let mut serializer = Serializer::new(out.sink, out.position, &mut space);
+        let mut serializer = Serializer::new(out.sink, out.position, &mut stage, &mut space);
         let result = serialize_using::<_, Failure>(value, &mut serializer);
+        let result = result.and_then(|_| serializer.flush());
         out.position = serializer.position;
         match result {
-            Ok(_) => Ok(()),
-            Err(failure) => Err(failure.into()),
+            Ok(()) => Ok(()),
+            Err(failure) => Err(explain(failure, serializer.refusal)),
         }
     }
 
@@ -136,21 +142,69 @@ pub struct Owner;
 /// The serialiser behind [`Rkyv`]: writes to a sink, allocates on the stack first, shares no pointers.
 pub struct Serializer<'a> {
     sink: &'a mut dyn Sink,
+    /// Bytes written, staged ones included.
     position: usize,
+    stage: &'a mut [MaybeUninit<u8>; STAGE],
+    /// The first so many bytes of the stage are initialised and not yet passed on.
+    staged: usize,
+    /// What the sink said when it refused. Not in the error: a thin one stays in registers.
+    refusal: Option<SinkFull>,
     space: SubAllocator<'a>,
     space_range: Range<usize>,
 }
 
 impl<'a> Serializer<'a> {
     #[inline]
-    fn new(sink: &'a mut dyn Sink, position: usize, space: &'a mut [MaybeUninit<u8>]) -> Self {
+    fn new(
+        sink: &'a mut dyn Sink,
+        position: usize,
+        stage: &'a mut [MaybeUninit<u8>; STAGE],
+        space: &'a mut [MaybeUninit<u8>],
+    ) -> Self {
         let start = space.as_ptr().addr();
         let space_range = start..start + space.len();
+        let space = SubAllocator::new(space);
         Self {
             sink,
             position,
-            space: SubAllocator::new(space),
+            stage,
+            staged: 0,
+            refusal: None,
+            space,
             space_range,
+        }
+    }
+
+    /// Passes on what is staged.
+    #[inline]
+    fn flush(&mut self) -> Result<(), Failure> {
+        let staged = self.stage.as_ptr().cast::<u8>();
+        // SAFETY: the first `staged` bytes were written by `write`, which alone raises it.
+        let staged = unsafe { std::slice::from_raw_parts(staged, self.staged) };
+        self.staged = 0;
+        match self.sink.write(staged) {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                self.refusal = Some(refusal);
+                Err(Failure::Sink)
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_past_stage(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.flush()?;
+        if bytes.len() <= STAGE {
+            return self.write(bytes);
+        }
+        self.position += bytes.len();
+        match self.sink.write(bytes) {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                self.refusal = Some(refusal);
+                Err(Failure::Sink)
+            }
         }
     }
 }
@@ -165,12 +219,18 @@ impl Positional for Serializer<'_> {
 impl Writer<Failure> for Serializer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        // rkyv pads before every value, mostly with nothing.
-        if bytes.is_empty() {
-            return Ok(());
+        let len = bytes.len();
+        if len > STAGE - self.staged {
+            return self.write_past_stage(bytes);
         }
-        self.sink.write(bytes).map_err(Failure::Sink)?;
-        self.position += bytes.len();
+        // SAFETY: by the line above the stage has `len` bytes after the staged ones; it is borrowed by
+        // nobody else, so `bytes` lie apart from it.
+        unsafe {
+            let room = self.stage.as_mut_ptr().add(self.staged).cast::<u8>();
+            room.copy_from_nonoverlapping(bytes.as_ptr(), len);
+        }
+        self.staged += len;
+        self.position += len;
         Ok(())
     }
 }
@@ -264,25 +324,26 @@ unsafe impl<E: Source> ArchiveContext<E> for Check<'_> {
 #[derive(Debug)]
 pub enum Failure {
     /// The sink refused.
-    Sink(SinkFull),
+    Sink,
     /// The value refused.
     Value(Reason),
 }
 
-impl From<Failure> for EncodeError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Sink(full) => full.into(),
-            Failure::Value(source) => Self::Unencodable { source },
-        }
+#[cold]
+fn explain(failure: Failure, refusal: Option<SinkFull>) -> EncodeError {
+    match (failure, refusal) {
+        (Failure::Value(source), _) => EncodeError::Unencodable { source },
+        (Failure::Sink, Some(refusal)) => refusal.into(),
+        // A value's own code made the failure up.
+        (Failure::Sink, None) => EncodeError::Full,
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sink(full) => full.fmt(f),
-            Self::Value(error) => error.fmt(f),
+            Self::Sink => f.write_str("the sink has no room left"),
+            Self::Value(reason) => reason.fmt(f),
         }
     }
 }
@@ -295,8 +356,8 @@ impl Trace for Failure {
         R: fmt::Debug + fmt::Display + Send + Sync + 'static,
     {
         match self {
-            Self::Sink(full) => Self::Sink(full),
-            Self::Value(error) => Self::Value(error.trace(trace)),
+            Self::Sink => Self::Sink,
+            Self::Value(reason) => Self::Value(reason.trace(trace)),
         }
     }
 }
