@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Format, lints and documentation, all as errors; and how many crates a plain memring pulls.
+source "$(dirname "$0")/common.sh"
+
+crates() {
+  local most=32 count
+  count=$(cargo tree -p memring -e normal --prefix none --locked | awk '{print $1, $2}' | sort -u | wc -l)
+  echo "a plain memring pulls $count crates, itself included; at most $most are allowed"
+  [ "$count" -le "$most" ]
+}
+
+step format cargo fmt --all --check
+step "format of fuzz" cargo fmt --manifest-path fuzz/Cargo.toml --check
+step clippy cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+step "clippy of the models" env RUSTFLAGS="--cfg memring_loom" CARGO_TARGET_DIR=target/loom \
+  cargo clippy -p memring-ring -p memring-loom-tests --lib --bins --locked -- -D warnings
+step docs env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
+step "crate count" crates
