@@ -22,10 +22,10 @@ impl Core {
     /// Publishes the open pack, if there is one with anything in it.
     #[inline]
     pub(crate) fn close_pack(&mut self) {
-        if let Some(pack) = self.pack.take() {
-            if pack.filled > 0 {
-                self.publish(Kind::Pack, pack.filled as u32, 0);
-            }
+        if let Some(pack) = self.pack.take()
+            && pack.filled > 0
+        {
+            self.publish(Kind::Pack, pack.filled as u32, 0);
         }
     }
 

@@ -98,13 +98,16 @@ impl Fences {
     }
 
     /// Publishes carry a full fence from now on: the peer said that it cannot call any more.
-    pub fn publish_full(&self) {
-        self.full.store(true, Ordering::Relaxed);
-        // A thread of ours may be between a light publish and its look. This barrier reaches it: we had
-        // registered, or we would not have published lightly. The peer hears of it only afterwards.
-        if !heavy_fence() {
-            full_fence();
-        }
+    ///
+    /// True if the peer may be told so: every thread of ours has passed a barrier since. False if this
+    /// process cannot call either; the peer then goes on sleeping in slices.
+    #[must_use = "the peer may only be told if this is true"]
+    pub fn publish_full(&self) -> bool {
+        // ORDERING: Relaxed; the barrier below orders it before what the peer is told.
+        let was_light = !self.full.swap(true, Ordering::Relaxed);
+        // A thread of ours may be between a light publish and its look. The barrier reaches it: we had
+        // registered, or we would not have published lightly.
+        !was_light || heavy_fence()
     }
 
     /// Gives up calling, before a sandbox forbids it. True if the peer has to be told.

@@ -102,7 +102,7 @@ pub const fn frame_size(payload: u64) -> u64 {
 /// [`Fault::Head`] if it lies outside, or between two grains.
 #[inline]
 pub const fn check_head(loaded: u64, last: u64, tail: u64) -> Result<u64, Fault> {
-    if loaded.wrapping_sub(last) <= tail.wrapping_sub(last) && loaded % HEADER == 0 {
+    if loaded.wrapping_sub(last) <= tail.wrapping_sub(last) && loaded.is_multiple_of(HEADER) {
         Ok(loaded)
     } else {
         Err(Fault::Head)

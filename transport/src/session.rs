@@ -165,8 +165,9 @@ impl Session {
     fn on_notice(&self, notice: Notice, owed: &mut Vec<Notice>) {
         match notice {
             Notice::Fence => {
-                self.life.fences().publish_full();
-                owe(owed, Notice::FenceAck);
+                if self.life.fences().publish_full() {
+                    owe(owed, Notice::FenceAck);
+                }
             }
             Notice::FenceAck => self.life.fences().peer_publishes_full(),
         }
