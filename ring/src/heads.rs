@@ -13,6 +13,8 @@
 //! | H4 | publisher | loads the peer's `tx_asleep`; wakes it, once an epoch |
 //! | H5 | peer's producer | loads `head` (Acquire), then writes over the bytes |
 
+use crossbeam_utils::CachePadded;
+
 use crate::asleep::{Asleep, How};
 use crate::counters;
 use crate::life::Life;
@@ -29,7 +31,8 @@ pub(crate) const TX_ASLEEP: usize = 256;
 /// One consumer's release position.
 pub(crate) struct Head {
     /// How far the consumer has read: owned by the consumer, read by whoever publishes.
-    released: AtomicU64,
+    /// On a line of its own: stored at every receive.
+    released: CachePadded<AtomicU64>,
     /// What `head` was last stored as: written under `publisher`.
     published: AtomicU64,
     publisher: Mutex<Publisher>,
@@ -50,7 +53,7 @@ impl Head {
         // producers are made after it or wait for nothing before.
         mine.store64(HEAD, start, Ordering::Relaxed);
         Arc::new(Self {
-            released: AtomicU64::new(start),
+            released: CachePadded::new(AtomicU64::new(start)),
             published: AtomicU64::new(start),
             publisher: Mutex::new(Publisher {
                 woken: 0,

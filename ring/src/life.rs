@@ -17,10 +17,12 @@
 
 use std::sync::{OnceLock, Weak};
 
+use crossbeam_utils::CachePadded;
+
 use crate::fault::Fault;
 use crate::fence::Fences;
 use crate::sync::{
-    self, Arc, AtomicBool, AtomicU32, Generation, Ordering, fence, full_fence, mutant, wake_private,
+    Arc, AtomicBool, AtomicU32, Generation, Ordering, fence, full_fence, mutant, wake_private,
 };
 
 /// How a session ended, or a direction of it. Sticky.
@@ -62,8 +64,9 @@ const OVER: u32 = 2;
 
 /// The private half of a session's state.
 pub struct Life {
+    /// Read by both halves at every call, so apart from what waiting threads count up and down.
+    status: CachePadded<AtomicU32>,
     word: AtomicU32,
-    status: AtomicU32,
     attention: AtomicBool,
     waiters: AtomicU32,
     over: OnceLock<End>,
@@ -78,7 +81,7 @@ impl Life {
     pub fn new(fences: Fences, generation: Generation) -> Arc<Self> {
         Arc::new(Self {
             word: AtomicU32::new(0),
-            status: AtomicU32::new(OPEN),
+            status: CachePadded::new(AtomicU32::new(OPEN)),
             attention: AtomicBool::new(false),
             waiters: AtomicU32::new(0),
             over: OnceLock::new(),
@@ -103,10 +106,9 @@ impl Life {
     pub fn hang_up(&self) {
         // ORDERING: Release; pairs with the Acquire in `is_open` and `end`: what the peer published before
         // it died is seen by whoever sees that it died. Never from OVER back to HUNG_UP.
-        let order = sync::order("relaxed-status", Ordering::Release);
         let _ = self
             .status
-            .compare_exchange(OPEN, HUNG_UP, order, Ordering::Relaxed); // L1
+            .compare_exchange(OPEN, HUNG_UP, Ordering::Release, Ordering::Relaxed); // L1
         self.ring();
     }
 
@@ -154,7 +156,9 @@ impl Life {
         if self.status.load(Ordering::Relaxed) == OPEN {
             return true;
         }
-        fence(Ordering::Acquire);
+        if !mutant("relaxed-end") {
+            fence(Ordering::Acquire);
+        }
         false
     }
 
@@ -168,8 +172,9 @@ impl Life {
     /// and the caller has to find somebody else.
     pub fn trip(&self) -> bool {
         self.attention.store(true, Ordering::Relaxed);
-        // ORDERING: SeqCst fence; pairs with the one in `enter`. Either we see the waiter, or it sees
-        // `attention` when it comes or leaves.
+        // ORDERING: SeqCst fence; pairs with the one in `Waiting::drop`. A waiter that we see has not left,
+        // and sees `attention` when it does; or it sleeps, and is woken. One that we do not see may see
+        // `attention` too: `take_attention` gives the duty to one.
         if !mutant("trip-without-fence") {
             full_fence();
         }
@@ -198,11 +203,8 @@ impl Life {
 
     /// Begins a wait during which this thread will attend to trips.
     pub(crate) fn enter(&self) -> Waiting<'_> {
+        // ORDERING: Relaxed; if `trip` does not see it, its caller looks for somebody else.
         self.waiters.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: SeqCst fence; pairs with the one in `trip`.
-        if !mutant("enter-without-fence") {
-            full_fence();
-        }
         Waiting { life: self }
     }
 
@@ -216,10 +218,10 @@ impl Life {
     }
 
     fn attend(&self) {
-        if self.take_attention() {
-            if let Some(host) = self.host.get().and_then(Weak::upgrade) {
-                host.attend();
-            }
+        if self.take_attention()
+            && let Some(host) = self.host.get().and_then(Weak::upgrade)
+        {
+            host.attend();
         }
     }
 }
