@@ -89,10 +89,7 @@ impl<T: Archivable> Format<T> for Rkyv {
     fn decode(bytes: &[u8]) -> Result<(), DecodeError> {
         let needed = size_of::<T::Archived>();
         if bytes.len() < needed {
-            return Err(DecodeError::Short {
-                needed,
-                found: bytes.len(),
-            });
+            return Err(DecodeError::Short { needed, found: bytes.len() });
         }
         let mut check = Check::new(bytes);
         check_pos_with_context::<T::Archived, _, Reason>(
@@ -103,10 +100,7 @@ impl<T: Archivable> Format<T> for Rkyv {
         .map_err(|source| DecodeError::Invalid { source })?;
         match check.surplus() {
             0 => Ok(()),
-            surplus => Err(DecodeError::Surplus {
-                surplus,
-                found: bytes.len(),
-            }),
+            surplus => Err(DecodeError::Surplus { surplus, found: bytes.len() }),
         }
     }
 
@@ -164,15 +158,7 @@ impl<'a> Serializer<'a> {
         let start = space.as_ptr().addr();
         let space_range = start..start + space.len();
         let space = SubAllocator::new(space);
-        Self {
-            sink,
-            position,
-            stage,
-            staged: 0,
-            refusal: None,
-            space,
-            space_range,
-        }
+        Self { sink, position, stage, staged: 0, refusal: None, space, space_range }
     }
 
     /// Passes on what is staged.
@@ -247,9 +233,7 @@ unsafe impl Allocator<Failure> for Serializer<'_> {
         }
         // SAFETY: as above.
         let memory = unsafe { std::alloc::alloc(layout) };
-        let Some(memory) = NonNull::new(memory) else {
-            std::alloc::handle_alloc_error(layout)
-        };
+        let Some(memory) = NonNull::new(memory) else { std::alloc::handle_alloc_error(layout) };
         Ok(NonNull::slice_from_raw_parts(memory, layout.size()))
     }
 

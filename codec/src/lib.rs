@@ -39,7 +39,7 @@ pub use archive::{Archivable, Check, DEPTH, Failure, Owner, Rkyv, Serializer, de
 pub use described::Wrapped;
 pub use encode::{EncodeError, Encoder, Sink, SinkFull};
 pub use fingerprint::Fingerprint;
-pub use message::{DecodeError, Format, Message};
+pub use message::{Checked, DecodeError, Format, Message, View};
 pub use options::FormatOptions;
 pub use raw::Raw;
 pub use reason::Reason;

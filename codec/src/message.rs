@@ -62,6 +62,12 @@ pub trait Format<T: ?Sized> {
     unsafe fn view<'a>(checked: &'a Self::Checked, bytes: &'a [u8]) -> &'a Self::View;
 }
 
+/// What a receiver of `T` looks at.
+pub type View<T> = <<T as Message>::Format as Format<T>>::View;
+
+/// What validating a `T` leaves behind, kept beside its bytes.
+pub type Checked<T> = <<T as Message>::Format as Format<T>>::Checked;
+
 /// Received bytes are not what their type says.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -64,27 +64,15 @@ impl FormatOptions {
             2 => 64,
             _ => return None,
         };
-        Some(Self {
-            little_endian: bits & 1 != 0,
-            aligned: bits & 2 != 0,
-            pointer_width,
-        })
+        Some(Self { little_endian: bits & 1 != 0, aligned: bits & 2 != 0, pointer_width })
     }
 }
 
 impl fmt::Display for FormatOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let order = if self.little_endian {
-            "little-endian"
-        } else {
-            "big-endian"
-        };
+        let order = if self.little_endian { "little-endian" } else { "big-endian" };
         let alignment = if self.aligned { "aligned" } else { "unaligned" };
-        write!(
-            f,
-            "{order}, {alignment}, {}-bit lengths",
-            self.pointer_width
-        )
+        write!(f, "{order}, {alignment}, {}-bit lengths", self.pointer_width)
     }
 }
 

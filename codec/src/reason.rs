@@ -61,10 +61,6 @@ impl Trace for Reason {
 impl Source for Reason {
     #[cold]
     fn new<T: Error + Send + Sync + 'static>(source: T) -> Self {
-        Self(Box::new(Inner {
-            cause: Box::new(source),
-            steps: Vec::new(),
-            left_out: 0,
-        }))
+        Self(Box::new(Inner { cause: Box::new(source), steps: Vec::new(), left_out: 0 }))
     }
 }

@@ -134,12 +134,7 @@ pub struct Schema {
 
 impl Schema {
     fn new() -> Self {
-        Self {
-            hash: Fnv::new(),
-            met: HashMap::new(),
-            labels: Vec::new(),
-            open: Vec::new(),
-        }
+        Self { hash: Fnv::new(), met: HashMap::new(), labels: Vec::new(), open: Vec::new() }
     }
 
     /// Begins a type that the language or a library defines: a leaf such as `u32`, or a constructor such
@@ -258,9 +253,7 @@ impl Schema {
 
     fn label_argument(&mut self, argument: &str) {
         if let Some(label) = self.label() {
-            label
-                .text
-                .push_str(if label.arguments == 0 { "<" } else { ", " });
+            label.text.push_str(if label.arguments == 0 { "<" } else { ", " });
             label.text.push_str(argument);
             label.arguments += 1;
         }

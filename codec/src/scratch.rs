@@ -20,10 +20,7 @@ impl Scratch {
     /// An empty buffer for at most `max` bytes. Allocates nothing yet.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self {
-            bytes: AlignedVec::new(),
-            max,
-        }
+        Self { bytes: AlignedVec::new(), max }
     }
 
     /// Forgets the contents and keeps the memory.
@@ -70,10 +67,7 @@ impl Sink for Scratch {
 
 impl std::fmt::Debug for Scratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scratch")
-            .field("len", &self.len())
-            .field("max", &self.max)
-            .finish()
+        f.debug_struct("Scratch").field("len", &self.len()).field("max", &self.max).finish()
     }
 }
 

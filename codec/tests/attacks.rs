@@ -20,9 +20,7 @@ use zoo::*;
 /// overflow our own stack.
 fn forged_chain(depth: usize) -> Vec<u8> {
     let link = encode(&Chain { next: None });
-    let some = encode(&Chain {
-        next: Some(Box::new(Chain { next: None })),
-    });
+    let some = encode(&Chain { next: Some(Box::new(Chain { next: None })) });
     // The outer link points back by its own size; so does each further one.
     let outer = &some[link.len()..];
     let mut bytes = link.to_vec();
@@ -58,30 +56,21 @@ fn attack_70_the_deepest_allowed_chain_is_read_on_a_small_stack() {
     on_a_small_stack(|| {
         let depth = memring_codec::DEPTH.get() - 2; // The root is a level, and the limit is not reached.
         decode::<Chain>(&aligned(&forged_chain(depth))).expect("as deep as allowed");
-        assert!(
-            decode::<Chain>(&aligned(&forged_chain(depth + 1))).is_err(),
-            "one more is not"
-        );
+        assert!(decode::<Chain>(&aligned(&forged_chain(depth + 1))).is_err(), "one more is not");
     });
 }
 
 #[test]
 fn attack_71_a_length_that_the_bytes_do_not_hold_is_an_error() {
     let text = b"a line that does not fit into the string itself";
-    let tree = Tree {
-        value: String::from_utf8_lossy(text).into_owned(),
-        children: vec![],
-    };
+    let tree = Tree { value: String::from_utf8_lossy(text).into_owned(), children: vec![] };
     let bytes = encode(&tree);
     // The root ends the archive; every number in it made as large as it gets.
     let root = text.len().next_multiple_of(4);
     for at in (root..bytes.len()).step_by(4) {
         let mut forged = bytes.clone();
         forged[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(
-            decode::<Tree<String>>(&forged).is_err(),
-            "the number at {at}"
-        );
+        assert!(decode::<Tree<String>>(&forged).is_err(), "the number at {at}");
     }
 }
 
@@ -139,10 +128,7 @@ fn attack_72_misaligned_bytes_are_an_error() {
 
 #[test]
 fn attack_72_each_broken_rule_is_named() {
-    let picky = any::picky()
-        .new_tree(&mut TestRunner::deterministic())
-        .expect("one")
-        .current();
+    let picky = any::picky().new_tree(&mut TestRunner::deterministic()).expect("one").current();
     let bytes = encode(&picky);
     let layout = |name: &str| match name {
         "yes" => std::mem::offset_of!(ArchivedPicky, yes),
@@ -172,10 +158,7 @@ fn attack_73_two_strings_cannot_share_their_bytes() {
         second: Box<str>,
     }
     let text = "the bytes of a text";
-    let bytes = encode(&Two {
-        first: text.into(),
-        second: text.into(),
-    });
+    let bytes = encode(&Two { first: text.into(), second: text.into() });
     let size = size_of::<ArchivedTwo>() / 2;
     let root = bytes.len() - 2 * size;
     // The second pointer is the first's, counted from where it stands.
@@ -184,11 +167,7 @@ fn attack_73_two_strings_cannot_share_their_bytes() {
     let second = first - i32::try_from(size).expect("small");
     forged[root + size..][..4].copy_from_slice(&second.to_le_bytes());
     let error = decode::<Two>(&forged).expect_err("one text, two owners");
-    assert!(
-        chain(&error).contains("subtree pointer overran range"),
-        "{}",
-        chain(&error)
-    );
+    assert!(chain(&error).contains("subtree pointer overran range"), "{}", chain(&error));
 }
 
 #[test]
@@ -196,19 +175,11 @@ fn attack_75_checking_is_linear_in_the_bytes() {
     // Not timed: each element is checked once, so the work is counted by a message that is all elements.
     let tree = |count| Tree {
         value: 0_u8,
-        children: (0..count)
-            .map(|_| Tree {
-                value: 0_u8,
-                children: vec![],
-            })
-            .collect(),
+        children: (0..count).map(|_| Tree { value: 0_u8, children: vec![] }).collect(),
     };
     let small = encode(&tree(100)).len();
     let large = encode(&tree(100_000));
-    assert!(
-        large.len() < small * 1001,
-        "an archive grows with its elements and no faster"
-    );
+    assert!(large.len() < small * 1001, "an archive grows with its elements and no faster");
     decode::<Tree<u8>>(&large).expect("valid");
     assert_eq!(Tree::<u8>::name(), "Tree<u8>");
 }

@@ -228,40 +228,24 @@ macro_rules! table {
 
 #[test]
 fn every_change_of_a_struct_changes_it() {
-    all_differ(
-        &table!(Type: base renamed_field reordered retyped retyped_alias changed_nested
+    all_differ(&table!(Type: base renamed_field reordered retyped retyped_alias changed_nested
         changed_argument changed_generic added_field wrapper another_wrapper wrapper_argument
-        foreign another_foreign),
-    );
+        foreign another_foreign));
     all_differ(&table!(Pair: no_niche niche_in_first niche_in_second named_niche_in_second));
 }
 
 #[test]
 fn every_change_of_an_enum_changes_it() {
-    all_differ(
-        &table!(Enum: base added_variant renamed_variant reordered_variants
-        unit_variants numbered_variants renumbered_variants retyped_in_variant field_moved_to_another_variant),
-    );
+    all_differ(&table!(Enum: base added_variant renamed_variant reordered_variants
+        unit_variants numbered_variants renumbered_variants retyped_in_variant field_moved_to_another_variant));
 }
 
 #[test]
 fn a_type_that_moves_stays_the_same() {
-    assert_eq!(
-        fingerprint_of::<base::Type>(),
-        fingerprint_of::<moved::Type>()
-    );
-    assert_eq!(
-        fingerprint_of::<base::Enum>(),
-        fingerprint_of::<moved::Enum>()
-    );
-    assert_eq!(
-        fingerprint_of::<base::Type>(),
-        fingerprint_of::<renamed_alias::Type>()
-    );
-    assert_eq!(
-        <base::Type as Message>::fingerprint(),
-        fingerprint_of::<base::Type>()
-    );
+    assert_eq!(fingerprint_of::<base::Type>(), fingerprint_of::<moved::Type>());
+    assert_eq!(fingerprint_of::<base::Enum>(), fingerprint_of::<moved::Enum>());
+    assert_eq!(fingerprint_of::<base::Type>(), fingerprint_of::<renamed_alias::Type>());
+    assert_eq!(<base::Type as Message>::fingerprint(), fingerprint_of::<base::Type>());
 }
 
 #[test]
@@ -368,10 +352,7 @@ fn a_tangle_of_types_takes_no_exponential_time() {
         ("Z", fingerprint_of::<tangled::Z>()),
         ("A without Z", fingerprint_of::<less_tangled::A>()),
     ]);
-    assert_eq!(
-        fingerprint_of::<tangled::M>(),
-        fingerprint_of::<tangled_again::M>()
-    );
+    assert_eq!(fingerprint_of::<tangled::M>(), fingerprint_of::<tangled_again::M>());
 }
 
 #[test]
@@ -407,9 +388,6 @@ fn names_are_short_and_without_a_path() {
     check(zoo::Tree::<String>::name(), "Tree<String>");
     check(zoo::Matrix::<u8, 3>::name(), "Matrix<u8, 3>");
     check(name_of::<Vec<Option<zoo::Quote>>>(), "Vec<Option<Quote>>");
-    check(
-        name_of::<zoo::Tree<zoo::Tree<(u8, u16)>>>(),
-        "Tree<Tree<tuple<u8, u16>>>",
-    );
+    check(name_of::<zoo::Tree<zoo::Tree<(u8, u16)>>>(), "Tree<Tree<tuple<u8, u16>>>");
     check(zoo::Chain::name(), "Chain");
 }

@@ -27,12 +27,7 @@ fn maps() -> impl Strategy<Value = Maps> {
         btree_map(any::<u32>(), ".{0,12}", 0..60),
         btree_set(".{0,12}", 0..30),
     )
-        .prop_map(|(table, set, tree, leaves)| Maps {
-            table,
-            set,
-            tree,
-            leaves,
-        })
+        .prop_map(|(table, set, tree, leaves)| Maps { table, set, tree, leaves })
 }
 
 proptest! {
@@ -58,12 +53,6 @@ fn attack_74_mutated_maps_are_never_a_panic() {
 #[test]
 fn a_hasher_is_no_part_of_the_message() {
     type Fixed = std::hash::BuildHasherDefault<std::collections::hash_map::DefaultHasher>;
-    assert_eq!(
-        fingerprint_of::<HashMap<u8, u8>>(),
-        fingerprint_of::<HashMap<u8, u8, Fixed>>()
-    );
-    assert_ne!(
-        fingerprint_of::<HashMap<u8, u8>>(),
-        fingerprint_of::<BTreeMap<u8, u8>>()
-    );
+    assert_eq!(fingerprint_of::<HashMap<u8, u8>>(), fingerprint_of::<HashMap<u8, u8, Fixed>>());
+    assert_ne!(fingerprint_of::<HashMap<u8, u8>>(), fingerprint_of::<BTreeMap<u8, u8>>());
 }

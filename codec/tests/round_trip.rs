@@ -12,20 +12,14 @@ use zoo::*;
 
 fn trip<T: Owned + PartialEq + std::fmt::Debug>(value: &T) {
     let bytes = encode(value);
-    assert_eq!(
-        &decode::<T>(&bytes).expect("what we encode is valid"),
-        value
-    );
+    assert_eq!(&decode::<T>(&bytes).expect("what we encode is valid"), value);
 
     let exact = encode_into_frame(value, bytes.len()).expect("it fits exactly");
     assert_eq!(exact, bytes.as_slice(), "the sink decides nothing");
     for room in [0, bytes.len() / 2, bytes.len().saturating_sub(1)] {
         if room < bytes.len() {
             let short = encode_into_frame(value, room);
-            assert!(
-                matches!(short, Err(EncodeError::Full)),
-                "{short:?} with room for {room}"
-            );
+            assert!(matches!(short, Err(EncodeError::Full)), "{short:?} with room for {room}");
         }
     }
 }
@@ -64,10 +58,7 @@ fn scratch_space_beyond_the_stack_is_found_elsewhere() {
             .map(|index| Tree {
                 value: line(index),
                 children: (0..40)
-                    .map(|leaf| Tree {
-                        value: line(leaf),
-                        children: vec![],
-                    })
+                    .map(|leaf| Tree { value: line(leaf), children: vec![] })
                     .collect(),
             })
             .collect(),
@@ -81,15 +72,9 @@ fn a_value_larger_than_allowed_says_so_at_once() {
     let long = Chain { next: None };
     <Chain as Message>::Format::encode(&long, &mut Encoder::new(&mut scratch)).unwrap();
     scratch.clear();
-    let tree = Tree {
-        value: "x".repeat(101),
-        children: vec![],
-    };
+    let tree = Tree { value: "x".repeat(101), children: vec![] };
     let error = <Tree<String> as Message>::Format::encode(&tree, &mut Encoder::new(&mut scratch));
-    assert!(
-        matches!(error, Err(EncodeError::TooLarge { max: 100 })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Err(EncodeError::TooLarge { max: 100 })), "{error:?}");
     assert!(scratch.is_empty(), "a piece goes in whole or not at all");
 }
 
@@ -104,10 +89,7 @@ fn a_value_without_an_encoding_keeps_its_reason() {
         map: Default::default(),
     };
     let error = encode_into_frame(&value, 1000).expect_err("not UTF-8");
-    assert!(
-        matches!(error, EncodeError::Unencodable { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, EncodeError::Unencodable { .. }), "{error:?}");
     assert!(chain(&error).contains("UTF-8"), "{}", chain(&error));
 }
 
@@ -128,21 +110,12 @@ fn bytes_of_the_wrong_size_are_told_apart() {
         let text = chain(&error);
         assert!(text.contains(expected), "{text} does not say {expected:?}");
     };
-    check(
-        &[],
-        "message of 0 bytes is too short: its type takes at least 32",
-    );
+    check(&[], "message of 0 bytes is too short: its type takes at least 32");
     check(&whole[..31], "message of 31 bytes is too short");
     check(&[&whole[..], &[0]].concat(), "not a valid archive"); // misaligned
-    check(
-        &[&whole[..], &[0; 8]].concat(),
-        "8 of the message's 40 bytes belong to no part of it",
-    );
+    check(&[&whole[..], &[0; 8]].concat(), "8 of the message's 40 bytes belong to no part of it");
     assert!(matches!(
         decode::<Empty>(&aligned(&[1, 2, 3])),
-        Err(DecodeError::Surplus {
-            surplus: 3,
-            found: 3
-        })
+        Err(DecodeError::Surplus { surplus: 3, found: 3 })
     ));
 }

@@ -21,11 +21,7 @@ fn attack_73_and_others_do_not_compile() {
     cases.pass("tests/ui/pass/*.rs");
     cases.compile_fail("tests/ui/*.rs");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = Command::new(rustc)
-        .arg("--version")
-        .output()
-        .expect("rustc runs")
-        .stdout;
+    let version = Command::new(rustc).arg("--version").output().expect("rustc runs").stdout;
     if String::from_utf8_lossy(&version).starts_with(RELEASE) && !cfg!(feature = "maps") {
         cases.compile_fail("tests/ui/compiler/*.rs");
     }

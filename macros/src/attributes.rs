@@ -17,15 +17,10 @@ pub(crate) struct Arguments {
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         if input.is_empty() {
-            return Ok(Self {
-                path: parse_quote!(::memring),
-            });
+            return Ok(Self { path: parse_quote!(::memring) });
         }
         input.parse::<Token![crate]>().map_err(|error| {
-            Error::new(
-                error.span(),
-                "expected `crate = path`, the only argument there is",
-            )
+            Error::new(error.span(), "expected `crate = path`, the only argument there is")
         })?;
         input.parse::<Token![=]>()?;
         let path = input.call(Path::parse_mod_style)?;
@@ -46,11 +41,7 @@ pub(crate) struct Rkyv {
 impl Parse for Rkyv {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let key = input.call(Ident::parse_any)?;
-        let mut this = Self {
-            key,
-            value: None,
-            group: None,
-        };
+        let mut this = Self { key, value: None, group: None };
         if input.parse::<Option<Token![=]>>()?.is_some() {
             this.value = Some(input.parse()?);
         } else if input.peek(syn::token::Paren) {
@@ -76,10 +67,7 @@ pub(crate) fn rkyv(attributes: &[Attribute]) -> Result<Vec<Rkyv>> {
 /// Takes our own attributes off a field. Returns the name given by hand, if there is one.
 pub(crate) fn take_foreign(attributes: &mut Vec<Attribute>) -> Result<Option<LitStr>> {
     let mut foreign = None;
-    for attribute in attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("memring"))
-    {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("memring")) {
         attribute.parse_nested_meta(|meta| {
             if !meta.path.is_ident("foreign") {
                 return Err(meta.error("expected `foreign = \"name and version\"`"));
@@ -116,10 +104,7 @@ pub(crate) fn refuse_conditional(attributes: &[Attribute]) -> Result<()> {
 
 /// The conditions among `attributes`, to be put on what is generated from the same place.
 pub(crate) fn conditions(attributes: &[Attribute]) -> Vec<&Attribute> {
-    attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("cfg"))
-        .collect()
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
 }
 
 /// Whether one of `names` occurs among `tokens`, however deep.

@@ -45,24 +45,15 @@ impl Declaration {
         }
         for param in &input.generics.params {
             if let GenericParam::Lifetime(param) = param {
-                errors.add(Error::new_spanned(
-                    param,
-                    "a message owns its data: no lifetimes",
-                ));
+                errors.add(Error::new_spanned(param, "a message owns its data: no lifetimes"));
             }
         }
         errors.take(attributes::refuse_conditional(&input.attrs));
-        if input
-            .attrs
-            .iter()
-            .any(|attribute| attribute.path().is_ident("memring"))
-        {
+        if input.attrs.iter().any(|attribute| attribute.path().is_ident("memring")) {
             let message = "`#[memring(...)]` belongs on a field";
             errors.add(Error::new(input.ident.span(), message));
         }
-        let rkyv = errors
-            .take(attributes::rkyv(&input.attrs))
-            .unwrap_or_default();
+        let rkyv = errors.take(attributes::rkyv(&input.attrs)).unwrap_or_default();
         for argument in &rkyv {
             errors.take(check_container(argument));
         }
@@ -74,10 +65,7 @@ impl Declaration {
             let mut list = Vec::new();
             for (index, field) in fields.iter_mut().enumerate() {
                 if let Some(part) = errors.take(read_field(&ident, index, field)) {
-                    omits_bounds |= part
-                        .rkyv
-                        .iter()
-                        .any(|argument| argument.key == "omit_bounds");
+                    omits_bounds |= part.rkyv.iter().any(|argument| argument.key == "omit_bounds");
                     list.push(part);
                 }
             }
@@ -85,19 +73,13 @@ impl Declaration {
         };
         match &mut input.data {
             Data::Struct(data) => read(&mut data.fields),
-            Data::Enum(data) => data
-                .variants
-                .iter_mut()
-                .for_each(|variant| read(&mut variant.fields)),
+            Data::Enum(data) => {
+                data.variants.iter_mut().for_each(|variant| read(&mut variant.fields))
+            }
             Data::Union(_) => {}
         }
         errors.finish()?;
-        Ok(Self {
-            input,
-            rkyv,
-            parts,
-            omits_bounds,
-        })
+        Ok(Self { input, rkyv, parts, omits_bounds })
     }
 }
 
@@ -108,10 +90,7 @@ fn check_container(argument: &Rkyv) -> Result<()> {
     } else if argument.key == "crate" {
         refuse("memring brings its own rkyv: use `#[memring::message(crate = path)]`")
     } else if argument.key == "attr"
-        && argument
-            .group
-            .clone()
-            .is_some_and(|tokens| attributes::mentions(tokens, &["repr"]))
+        && argument.group.clone().is_some_and(|tokens| attributes::mentions(tokens, &["repr"]))
     {
         refuse("this changes the layout behind the fingerprint's back")
     } else {
@@ -123,11 +102,7 @@ fn read_field(owner: &Ident, index: usize, field: &mut Field) -> Result<Part> {
     attributes::refuse_conditional(&field.attrs)?;
     let foreign = attributes::take_foreign(&mut field.attrs)?;
     let mut rkyv = attributes::rkyv(&field.attrs)?;
-    let mut scan = Scan {
-        owner,
-        recursive: false,
-        borrowed: None,
-    };
+    let mut scan = Scan { owner, recursive: false, borrowed: None };
     scan.visit_type(&field.ty);
     if let Some(span) = scan.borrowed {
         let message = "a message owns its data: no references or pointers (`String` for `&str`, \
@@ -142,12 +117,7 @@ fn read_field(owner: &Ident, index: usize, field: &mut Field) -> Result<Part> {
         Some(ident) => syn::ext::IdentExt::unraw(ident).to_string(),
         None => index.to_string(),
     };
-    Ok(Part {
-        name,
-        field: field.clone(),
-        rkyv,
-        foreign,
-    })
+    Ok(Part { name, field: field.clone(), rkyv, foreign })
 }
 
 /// Looks through a field's type.

@@ -16,10 +16,7 @@ pub(crate) fn message(arguments: TokenStream, item: TokenStream) -> Result<Token
     let input: DeriveInput = match syn::parse2::<Item>(item.clone())? {
         Item::Struct(_) | Item::Enum(_) | Item::Union(_) => syn::parse2(item)?,
         other => {
-            return Err(Error::new_spanned(
-                other,
-                "a message is a struct or an enum",
-            ));
+            return Err(Error::new_spanned(other, "a message is a struct or an enum"));
         }
     };
     let declaration = Declaration::read(input)?;
@@ -41,12 +38,8 @@ fn rkyv_attributes(declaration: &Declaration, path: &Path) -> Vec<Attribute> {
     if !declaration.omits_bounds {
         return attributes;
     }
-    let types: Vec<_> = declaration
-        .input
-        .generics
-        .type_params()
-        .map(|param| &param.ident)
-        .collect();
+    let types: Vec<_> =
+        declaration.input.generics.type_params().map(|param| &param.ident).collect();
     let given = |key: &str| declaration.rkyv.iter().any(|argument| argument.key == key);
     if !given("archive_bounds") && !types.is_empty() {
         attributes.push(parse_quote!(#[rkyv(archive_bounds(#(#types: #rkyv::Archive),*))]));
@@ -83,21 +76,14 @@ fn rkyv_attributes(declaration: &Declaration, path: &Path) -> Vec<Attribute> {
 /// The impls of `Fingerprinted` and `Message`.
 fn fingerprint(declaration: &Declaration, path: &Path) -> TokenStream {
     let private = quote!(#path::__private);
-    let DeriveInput {
-        ident,
-        generics,
-        data,
-        ..
-    } = &declaration.input;
+    let DeriveInput { ident, generics, data, .. } = &declaration.input;
     let name = ident.unraw().to_string();
 
     let mut described = generics.clone();
     let clause = described.make_where_clause();
     for param in generics.type_params() {
         let param = &param.ident;
-        clause
-            .predicates
-            .push(parse_quote!(#param: #private::Fingerprinted));
+        clause.predicates.push(parse_quote!(#param: #private::Fingerprinted));
     }
     let mut sent = described.clone();
     // Of a type without parameters the compiler knows it, and says so where it is wrong.
@@ -181,10 +167,7 @@ fn part(part: &Part) -> TokenStream {
     let name = &part.name;
     let ty = &part.field.ty;
     let value = |key: &str| {
-        part.rkyv
-            .iter()
-            .find(|argument| argument.key == key)
-            .and_then(|found| found.value.as_ref())
+        part.rkyv.iter().find(|argument| argument.key == key).and_then(|found| found.value.as_ref())
     };
     // A missing fingerprint is reported at the field; names are looked up where all of ours are.
     let here = Span::call_site().located_at(ty.span());
@@ -195,11 +178,10 @@ fn part(part: &Part) -> TokenStream {
     } else {
         quote_spanned!(here=> into.field::<#ty>(#name);)
     };
-    let niches = part
-        .rkyv
-        .iter()
-        .filter(|argument| argument.key == "niche")
-        .map(|argument| match &argument.value {
+    let niches =
+        part.rkyv.iter().filter(|argument| argument.key == "niche").map(|argument| match &argument
+            .value
+        {
             Some(niche) => quote!(into.niche::<#niche>();),
             None => quote!(into.default_niche();),
         });

@@ -71,10 +71,7 @@ impl Sink for Frame {
 }
 
 pub fn encode_into_frame<T: Message>(value: &T, room: usize) -> Result<Vec<u8>, EncodeError> {
-    let mut frame = Frame {
-        bytes: Vec::new(),
-        room,
-    };
+    let mut frame = Frame { bytes: Vec::new(), room };
     let mut encoder = Encoder::new(&mut frame);
     T::Format::encode(value, &mut encoder)?;
     assert_eq!(encoder.position(), frame.bytes.len());

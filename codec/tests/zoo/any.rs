@@ -26,22 +26,16 @@ pub fn side() -> impl Strategy<Value = Side> {
 
 pub fn picky() -> impl Strategy<Value = Picky> {
     // A NaN is not equal to itself, so none is bred.
-    (
-        any::<bool>(),
-        any::<char>(),
-        1..=u32::MAX,
-        any::<u8>(),
-        -1e9..1e9,
-        side(),
-    )
-        .prop_map(|(yes, letter, nonzero, small, ratio, side)| Picky {
+    (any::<bool>(), any::<char>(), 1..=u32::MAX, any::<u8>(), -1e9..1e9, side()).prop_map(
+        |(yes, letter, nonzero, small, ratio, side)| Picky {
             yes,
             letter,
             nonzero: NonZeroU32::new(nonzero).expect("from 1 on"),
             small,
             ratio,
             side,
-        })
+        },
+    )
 }
 
 pub fn letter() -> impl Strategy<Value = Letter> {
@@ -55,18 +49,16 @@ pub fn letter() -> impl Strategy<Value = Letter> {
         vec((any::<u8>(), ".{0,20}"), 0..9),
         proptest::option::of(quote()),
     )
-        .prop_map(
-            |(subject, bytes, quotes, lines, boxed, text, queue, maybe)| Letter {
-                subject,
-                bytes,
-                quotes,
-                lines,
-                boxed: boxed.into(),
-                text: text.into(),
-                queue: queue.into(),
-                maybe: maybe.map(Box::new),
-            },
-        )
+        .prop_map(|(subject, bytes, quotes, lines, boxed, text, queue, maybe)| Letter {
+            subject,
+            bytes,
+            quotes,
+            lines,
+            boxed: boxed.into(),
+            text: text.into(),
+            queue: queue.into(),
+            maybe: maybe.map(Box::new),
+        })
 }
 
 pub fn event() -> impl Strategy<Value = Event> {
@@ -81,36 +73,28 @@ pub fn event() -> impl Strategy<Value = Event> {
 }
 
 pub fn expression() -> impl Strategy<Value = Expression> {
-    any::<i64>()
-        .prop_map(Expression::Number)
-        .prop_recursive(8, 60, 5, |inner| {
-            prop_oneof![
-                inner
-                    .clone()
-                    .prop_map(|inner| Expression::Negate(Box::new(inner))),
-                vec(inner, 0..5).prop_map(Expression::Sum),
-            ]
-        })
+    any::<i64>().prop_map(Expression::Number).prop_recursive(8, 60, 5, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|inner| Expression::Negate(Box::new(inner))),
+            vec(inner, 0..5).prop_map(Expression::Sum),
+        ]
+    })
 }
 
 pub fn tree() -> impl Strategy<Value = Tree<String>> {
-    ".{0,20}"
-        .prop_map(|value| Tree {
-            value,
-            children: Vec::new(),
-        })
-        .prop_recursive(8, 60, 5, |inner| {
+    ".{0,20}".prop_map(|value| Tree { value, children: Vec::new() }).prop_recursive(
+        8,
+        60,
+        5,
+        |inner| {
             (".{0,20}", vec(inner, 0..5)).prop_map(|(value, children)| Tree { value, children })
-        })
+        },
+    )
 }
 
 pub fn matrix() -> impl Strategy<Value = Matrix<u16, 3>> {
-    [
-        vec(any::<u16>(), 0..9),
-        vec(any::<u16>(), 0..9),
-        vec(any::<u16>(), 0..9),
-    ]
-    .prop_map(|rows| Matrix { rows })
+    [vec(any::<u16>(), 0..9), vec(any::<u16>(), 0..9), vec(any::<u16>(), 0..9)]
+        .prop_map(|rows| Matrix { rows })
 }
 
 pub fn wrapped() -> impl Strategy<Value = Wrapped> {
