@@ -395,6 +395,10 @@ impl Core {
         let payload = offset + HEADER as usize;
         let len = header.len as usize;
         let frame = frame_size(header.len.into());
+        if mutant("part-released-before-copy") {
+            self.shared.release(self.head.wrapping_add(frame));
+            self.shared.publish();
+        }
         let item = match (header.kind, self.parts) {
             (Kind::End, _) => {
                 self.parts = None; // an unfinished message is discarded
@@ -434,10 +438,6 @@ impl Core {
                 None
             }
             (Kind::Next | Kind::Last, Some(parts)) => {
-                if mutant("part-released-before-copy") {
-                    self.shared.release(self.head.wrapping_add(frame));
-                    self.shared.publish();
-                }
                 let arrived = parts.arrived + len;
                 let whole = arrived as u64 == parts.total;
                 let surplus = arrived as u64 > parts.total;

@@ -68,6 +68,8 @@ pub(crate) struct Place<'a> {
 /// Parts that are taken, when there is no time left, for the sake of the message they belong to. One that
 /// lies in the lane whole, behind one that was given up, has fewer.
 pub(crate) const PARTS: u32 = 8;
+/// Looks before anything else is done: an answer that is on its way comes within these.
+const FIRST: u32 = 512;
 /// Looks between two readings of the clock.
 const STRIDE: u32 = 64;
 /// Wakes without reason before a sleep leaves out the shared word.
@@ -117,7 +119,7 @@ impl Sleeper {
             Wait::Park => Some(Duration::ZERO),
         };
         if budget != Some(Duration::ZERO) {
-            for _ in 0..STRIDE {
+            for _ in 0..FIRST {
                 if let Look::Ready(found) = look() {
                     return Ok(found);
                 }
@@ -142,7 +144,7 @@ impl Sleeper {
             if over && mutant("end-without-look") {
                 break Err(Stopped::Ended);
             }
-            let (offset, seen) = match look() {
+            let offset = match look() {
                 Look::Ready(found) => break Ok(found), // W2
                 Look::Again if mutant("parts-end-at-the-end") && over => {
                     break Err(Stopped::Ended);
@@ -156,7 +158,7 @@ impl Sleeper {
                 Look::Again => break Err(Stopped::TimedOut),
                 Look::Nothing { .. } if over => break Err(Stopped::Ended),
                 Look::Nothing { .. } if expired => break Err(Stopped::TimedOut),
-                Look::Nothing { offset, seen } => (offset, seen),
+                Look::Nothing { offset, .. } => offset,
             };
             if spinning {
                 let mut found = None;
@@ -185,7 +187,7 @@ impl Sleeper {
                 .store32(place.asleep, Asleep::futex(self.epoch), Ordering::Relaxed); // W3
             let heavy = place.life.fences().heavy(); // W4
             let (offset, seen) = if mutant("sleep-without-look") {
-                (offset, seen)
+                (offset, place.shared.load32(offset, Ordering::Relaxed))
             } else {
                 match look() {
                     Look::Nothing { offset, seen } => (offset, seen), // W5

@@ -110,7 +110,7 @@ impl Region {
 
     fn cell(&self, offset: usize) -> &AtomicU64 {
         assert!(
-            offset % self.grain == 0,
+            offset.is_multiple_of(self.grain),
             "a word is reached through one address"
         );
         &self.cells[offset / self.grain % self.cells.len()]

@@ -1,0 +1,70 @@
+//! Frames: what is published is whole, in order, and never read while it is written.
+
+use super::{Model, NOT_SENT, RACE, SMALLEST, both, channel, expect, mutant, send};
+
+pub const MODELS: &[Model] = &[
+    Model {
+        name: "across-the-wrap",
+        property: "Messages arrive whole and in order across the end of the lane and of the positions.",
+        body: across_the_wrap,
+        mutants: &[
+            mutant("relaxed-publish", RACE),
+            mutant("relaxed-header", RACE),
+        ],
+    },
+    Model {
+        name: "next-header",
+        property: "The header after a published frame reads zero until a frame is published there.",
+        body: next_header,
+        mutants: &[
+            mutant("next-header-not-zeroed", NOT_SENT),
+            mutant("next-header-zeroed-late", NOT_SENT),
+        ],
+    },
+];
+
+fn across_the_wrap() {
+    let [mut near, mut far] = channel(SMALLEST);
+    both(
+        move || {
+            for number in 1..=3 {
+                // Alone in its lane, so the third waits for the first.
+                send(&mut near.producer, number);
+            }
+            near
+        },
+        move || {
+            (1..=3).for_each(|number| expect(&mut far.consumer, number));
+            far
+        },
+    );
+}
+
+fn next_header() {
+    let [mut near, mut far] = channel(SMALLEST);
+    // Once round the lane: where frames will end there are words that would do for headers.
+    for number in 1..=2 {
+        send(&mut near.producer, number);
+        expect(&mut far.consumer, number);
+    }
+    both(
+        move || {
+            near.producer.try_send(&[], 3).expect("there is room");
+            near.producer.try_send(&[], 4).expect("there is room");
+            near
+        },
+        move || {
+            let mut next = 3;
+            for _ in 0..3 {
+                if let Ok(item) = far.consumer.try_recv() {
+                    assert!(
+                        item.tag == next && item.is_empty() && next <= 4,
+                        "{NOT_SENT}: {item:?}"
+                    );
+                    next += 1;
+                }
+            }
+            far
+        },
+    );
+}
