@@ -106,9 +106,8 @@ impl<T: Archivable> Format<T> for Rkyv {
 
     #[inline]
     unsafe fn view<'a>(_: &'a (), bytes: &'a [u8]) -> &'a T::Archived {
-        // SAFETY: by the contract of `Format::view`, (1) `decode` accepted these bytes or bytes equal to
-        // them as a `T::Archived` at the root position, and archives refer to their parts by distance;
-        // (2) they do not change; (3) they are aligned as they were, at a multiple of 16.
+        // SAFETY: by the contract of `Format::view`, (1) `decode` accepted these bytes, at this address, as a
+        // `T::Archived` at the root position, alignment included, and (2) they have not changed.
         unsafe { rkyv::access_unchecked::<T::Archived>(bytes) }
     }
 }

@@ -56,9 +56,9 @@ pub trait Format<T: ?Sized> {
     ///
     /// # Safety
     ///
-    /// 1. `checked` came from `Self::decode` of these very bytes, or of bytes equal to them.
+    /// 1. `checked` came from `Self::decode` of these very bytes, and they lie where they lay then. (A copy has
+    ///    to be decoded again: a type may ask for more alignment than 16.)
     /// 2. Nothing wrote to them since, and nothing can for as long as `'a` lasts.
-    /// 3. They begin at a multiple of 16.
     unsafe fn view<'a>(checked: &'a Self::Checked, bytes: &'a [u8]) -> &'a Self::View;
 }
 

@@ -99,6 +99,8 @@ mutations! {
     attack_72_mutated_event: event
     attack_72_mutated_expression: expression
     attack_72_mutated_tree: tree
+    attack_72_mutated_list: list
+    attack_72_mutated_folder: folder
     attack_72_mutated_matrix: matrix
     attack_72_mutated_wrapped: wrapped
     attack_72_mutated_odds: odds

@@ -35,7 +35,7 @@ macro_rules! trips {
         }
     };
 }
-trips!(quote side picky letter event expression tree matrix wrapped odds);
+trips!(quote side picky letter event expression tree list folder matrix wrapped odds);
 
 #[test]
 fn a_message_without_bytes_is_an_empty_one() {

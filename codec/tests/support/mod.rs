@@ -40,8 +40,7 @@ pub fn aligned(bytes: &[u8]) -> AlignedVec<16> {
 /// Validates, looks, and takes an owned value.
 pub fn decode<T: Owned>(bytes: &AlignedVec<16>) -> Result<T, DecodeError> {
     Rkyv::decode_as::<T>(bytes)?;
-    // SAFETY: (1) checked in the line above, (2) borrowed for as long as the view lives, (3) an
-    // `AlignedVec` of 16.
+    // SAFETY: (1) checked in the line above, (2) borrowed for as long as the view lives.
     deserialize::<T>(unsafe { <Rkyv as Format<T>>::view(&(), bytes) })
 }
 

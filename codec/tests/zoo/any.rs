@@ -92,6 +92,20 @@ pub fn tree() -> impl Strategy<Value = Tree<String>> {
     )
 }
 
+pub fn list() -> impl Strategy<Value = List<String>> {
+    vec(".{0,20}", 0..20).prop_map(|items| {
+        items.into_iter().fold(List::Nil, |list, item| List::Cons(item, Box::new(list)))
+    })
+}
+
+pub fn folder() -> impl Strategy<Value = Folder> {
+    let file = (".{0,20}", any::<u64>()).prop_map(|(name, size)| Entry::File { name, size });
+    let entry = file.prop_recursive(6, 40, 5, |inner| {
+        vec(inner, 0..5).prop_map(|entries| Entry::Folder(Folder { entries }))
+    });
+    vec(entry, 0..5).prop_map(|entries| Folder { entries })
+}
+
 pub fn matrix() -> impl Strategy<Value = Matrix<u16, 3>> {
     [vec(any::<u16>(), 0..9), vec(any::<u16>(), 0..9), vec(any::<u16>(), 0..9)]
         .prop_map(|rows| Matrix { rows })

@@ -92,6 +92,28 @@ pub struct Tree<T> {
     pub children: Vec<Tree<T>>,
 }
 
+/// An enum that contains itself and an argument.
+#[message(crate = memring_codec)]
+#[derive(Debug, Clone, PartialEq)]
+pub enum List<T> {
+    Nil,
+    Cons(T, Box<List<T>>),
+}
+
+/// Two that contain each other: one of them has to say so.
+#[message(crate = memring_codec)]
+#[derive(Debug, Clone, PartialEq)]
+pub struct Folder {
+    pub entries: Vec<Entry>,
+}
+
+#[message(crate = memring_codec)]
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    File { name: String, size: u64 },
+    Folder(#[rkyv(omit_bounds)] Folder),
+}
+
 #[message(crate = memring_codec)]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix<T, const ROWS: usize> {
