@@ -1,5 +1,5 @@
-//! Fingerprints as another implementation computed them: the computation laid down in the protocol, and
-//! never to change within a version of it.
+//! Fingerprints as another implementation computed them: the computation laid down in
+//! `docs/PROTOCOL.md`, section 11, and never to change within a version of it.
 
 mod zoo;
 
