@@ -44,6 +44,14 @@ pub trait Format<T: ?Sized> {
     /// value can be encoded again into a larger one. The other errors will not go away by trying again.
     fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError>;
 
+    /// The encoding of `value`, if it lies there already: such a message is copied once and never encoded.
+    #[inline]
+    #[must_use]
+    fn ready(value: &T) -> Option<&[u8]> {
+        let _ = value;
+        None
+    }
+
     /// Checks that `bytes` are a `T`. They are believed in nothing, but must be private to the caller
     /// and begin at a multiple of 16.
     ///

@@ -22,6 +22,11 @@ impl Format<[u8]> for Raw {
     }
 
     #[inline]
+    fn ready(value: &[u8]) -> Option<&[u8]> {
+        Some(value)
+    }
+
+    #[inline]
     fn decode(_: &[u8]) -> Result<(), DecodeError> {
         Ok(())
     }

@@ -25,11 +25,7 @@ pub type ClientEnd<P> = Channel<<P as crate::Protocol>::ToServer, <P as crate::P
 
 impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
     pub(crate) fn new(connection: Connection) -> Self {
-        let Connection {
-            producer,
-            consumer,
-            session,
-        } = connection;
+        let Connection { producer, consumer, session } = connection;
         Self {
             sender: Sender::new(producer, Arc::clone(&session)),
             receiver: Receiver::new(consumer, session),

@@ -33,10 +33,7 @@ pub fn connect_timeout<P: Protocol>(
     address: impl ToAddress,
     timeout: Duration,
 ) -> Result<ClientEnd<P>, ConnectError> {
-    Connector::new()
-        .timeout(timeout)
-        .wait_for_service()
-        .connect::<P>(address)
+    Connector::new().timeout(timeout).wait_for_service().connect::<P>(address)
 }
 
 /// Both ends of a session in this process: the server's first.
@@ -178,12 +175,7 @@ impl Connector {
     pub fn from_fd<P: Protocol>(self, fd: OwnedFd) -> Result<ClientEnd<P>, ConnectError> {
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
         let settings = self.options.finish()?;
-        Ok(Channel::new(memring_transport::from_fd(
-            fd,
-            Role::Connecting,
-            &settings,
-            &signature,
-        )?))
+        Ok(Channel::new(memring_transport::from_fd(fd, Role::Connecting, &settings, &signature)?))
     }
 
     /// As [`from_fd`](Self::from_fd), as the server: exactly one side is.
@@ -194,12 +186,7 @@ impl Connector {
     pub fn from_fd_as_server<P: Protocol>(self, fd: OwnedFd) -> Result<ServerEnd<P>, ConnectError> {
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
         let settings = self.options.finish()?;
-        Ok(Channel::new(memring_transport::from_fd(
-            fd,
-            Role::Accepting,
-            &settings,
-            &signature,
-        )?))
+        Ok(Channel::new(memring_transport::from_fd(fd, Role::Accepting, &settings, &signature)?))
     }
 
     /// Starts a child that is connected from its first instruction; it calls [`inherited`](fn@inherited).
@@ -224,9 +211,6 @@ impl Connector {
     /// [`ConnectError`] if this process was not started so.
     pub fn inherited<P: Protocol>(self) -> Result<ClientEnd<P>, ConnectError> {
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
-        Ok(Channel::new(memring_transport::inherited(
-            &self.options.finish()?,
-            &signature,
-        )?))
+        Ok(Channel::new(memring_transport::inherited(&self.options.finish()?, &signature)?))
     }
 }

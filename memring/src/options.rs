@@ -47,18 +47,11 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn new() -> Self {
         let mut settings = Settings::new();
-        let FormatOptions {
-            little_endian,
-            aligned,
-            pointer_width,
-        } = FormatOptions::compiled();
+        let FormatOptions { little_endian, aligned, pointer_width } = FormatOptions::compiled();
         if let Some(archive) = ArchiveFormat::new(little_endian, aligned, pointer_width) {
             settings.archive = archive;
         }
-        Self {
-            settings,
-            bad: None,
-        }
+        Self { settings, bad: None }
     }
 
     pub(crate) fn name(&mut self, name: &str) {

@@ -42,13 +42,7 @@ pub struct Receiver<T: Message + ?Sized> {
 
 impl<T: Message + ?Sized> Receiver<T> {
     pub(crate) fn new(consumer: Consumer, session: Arc<Session>) -> Self {
-        Self {
-            consumer,
-            fault: None,
-            pool: Arc::default(),
-            session,
-            _receives: PhantomData,
-        }
+        Self { consumer, fault: None, pool: Arc::default(), session, _receives: PhantomData }
     }
 
     /// Waits for the next message and lends a view of it, until the next receive.
@@ -76,10 +70,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     fn recv_by(&mut self, deadline: Option<Instant>) -> Result<View<'_, T>, RecvError> {
         let item = self.next(deadline)?;
         let checked = self.decode(&item)?;
-        Ok(View {
-            checked,
-            bytes: self.consumer.bytes(&item),
-        })
+        Ok(View { checked, bytes: self.consumer.bytes(&item) })
     }
 
     /// Lends a view of the next message if there is one now.
@@ -91,10 +82,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     pub fn try_recv(&mut self) -> Result<View<'_, T>, TryRecvError> {
         let item = self.try_next()?;
         let checked = self.decode(&item)?;
-        Ok(View {
-            checked,
-            bytes: self.consumer.bytes(&item),
-        })
+        Ok(View { checked, bytes: self.consumer.bytes(&item) })
     }
 
     /// As [`recv`](Self::recv), with a message to keep: it may outlive the receiver and go to other
@@ -105,8 +93,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// As `recv`.
     pub fn recv_owned(&mut self) -> Result<Received<T>, RecvError> {
         let item = self.next(None)?;
-        let checked = self.decode(&item)?;
-        Ok(self.keep(&item, checked))
+        Ok(self.keep(&item)?)
     }
 
     /// As [`recv_owned`](Self::recv_owned), waiting until the deadline at most.
@@ -116,8 +103,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// As [`recv_deadline`](Self::recv_deadline).
     pub fn recv_owned_deadline(&mut self, deadline: Instant) -> Result<Received<T>, RecvError> {
         let item = self.next(Some(deadline))?;
-        let checked = self.decode(&item)?;
-        Ok(self.keep(&item, checked))
+        Ok(self.keep(&item)?)
     }
 
     /// As [`try_recv`](Self::try_recv), with a message to keep.
@@ -127,16 +113,12 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// As `try_recv`.
     pub fn try_recv_owned(&mut self) -> Result<Received<T>, TryRecvError> {
         let item = self.try_next()?;
-        let checked = self.decode(&item)?;
-        Ok(self.keep(&item, checked))
+        Ok(self.keep(&item)?)
     }
 
     /// The messages as they come, to keep; ends when the peer closes. Any other end is its last item.
     pub fn iter(&mut self) -> Iter<'_, T> {
-        Iter {
-            receiver: self,
-            over: false,
-        }
+        Iter { receiver: self, over: false }
     }
 
     #[inline]
@@ -178,20 +160,17 @@ impl<T: Message + ?Sized> Receiver<T> {
     fn undecodable(&mut self, error: &DecodeError) -> End {
         let rule = memring_ring::Fault::Decode;
         self.consumer.fail(rule);
-        let fault = Fault {
-            rule,
-            detail: Some(full_text(error).into()),
-        };
+        let fault = Fault { rule, detail: Some(full_text(error).into()) };
         self.fault = Some(fault.clone());
         End::Fault(fault)
     }
 
-    fn keep(&mut self, item: &Item, checked: CheckedOf<T>) -> Received<T> {
+    /// Takes the message out and decodes it where it will stay.
+    fn keep(&mut self, item: &Item) -> Result<Received<T>, End> {
         let buffer = self.consumer.take(item, self.pool.take());
-        Received {
-            checked,
-            buffer,
-            pool: Arc::clone(&self.pool),
+        match T::Format::decode(buffer.bytes()) {
+            Ok(checked) => Ok(Received { checked, buffer, pool: Arc::clone(&self.pool) }),
+            Err(error) => Err(self.undecodable(&error)),
         }
     }
 
@@ -311,9 +290,9 @@ impl<T: Message + ?Sized> Deref for Received<T> {
 
     #[inline]
     fn deref(&self) -> &ViewOf<T> {
-        // SAFETY: (1) `checked` came from decoding bytes equal to these in `Receiver::decode`. (2) The
-        // buffer is this value's own and nothing writes it before it is dropped. (3) A buffer begins at a
-        // multiple of 16.
+        // SAFETY: (1) `checked` came from decoding these bytes in `Receiver::keep`; moving a buffer does not
+        // move them. (2) The buffer is this value's own and nothing writes it before it is dropped. (3) A
+        // buffer begins at a multiple of 16.
         unsafe { T::Format::view(&self.checked, self.buffer.bytes()) }
     }
 }
@@ -354,11 +333,7 @@ struct Pool {
 
 impl Pool {
     fn take(&self) -> Buffer {
-        self.buffers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-            .unwrap_or_default()
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     fn give(&self, mut buffer: Buffer) {
@@ -430,10 +405,7 @@ impl<T: Message + ?Sized> IntoIterator for Receiver<T> {
     type IntoIter = IntoIter<T>;
 
     fn into_iter(self) -> IntoIter<T> {
-        IntoIter {
-            receiver: self,
-            over: false,
-        }
+        IntoIter { receiver: self, over: false }
     }
 }
 
@@ -454,11 +426,6 @@ impl<T: Message + ?Sized> fmt::Debug for View<'_, T> {
 
 impl<T: Message + ?Sized> fmt::Debug for Received<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Received<{}>({} bytes)",
-            T::name(),
-            self.buffer.bytes().len()
-        )
+        write!(f, "Received<{}>({} bytes)", T::name(), self.buffer.bytes().len())
     }
 }

@@ -49,13 +49,7 @@ impl Sink for InLane<'_, '_> {
 impl<T: Message + ?Sized> Sender<T> {
     pub(crate) fn new(producer: Producer, session: Arc<Session>) -> Self {
         let max = usize::try_from(producer.largest_message()).unwrap_or(usize::MAX);
-        Self {
-            producer,
-            hint: 0,
-            scratch: Scratch::new(max),
-            session,
-            _sends: PhantomData,
-        }
+        Self { producer, hint: 0, scratch: Scratch::new(max), session, _sends: PhantomData }
     }
 
     /// Sends a message, waiting for room as long as it takes.
@@ -79,6 +73,10 @@ impl<T: Message + ?Sized> Sender<T> {
 
     #[inline]
     fn send_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
+        if let Some(bytes) = T::Format::ready(message) {
+            let sent = self.producer.send(bytes, 0, deadline);
+            return sent.map_err(|error| send_error(error, self.session.peer()));
+        }
         if self.place(message).map_err(unsent)? {
             return Ok(());
         }
@@ -95,6 +93,10 @@ impl<T: Message + ?Sized> Sender<T> {
     /// [`TrySendError`]; nothing was sent.
     #[inline]
     pub fn try_send(&mut self, message: &T) -> Result<(), TrySendError> {
+        if let Some(bytes) = T::Format::ready(message) {
+            let sent = self.producer.try_send(bytes, 0);
+            return sent.map_err(|error| try_send_error(error, self.session.peer()));
+        }
         if self.place(message).map_err(unsent_now)? {
             return Ok(());
         }
@@ -116,12 +118,7 @@ impl<T: Message + ?Sized> Sender<T> {
 
     #[cold]
     fn encode(&mut self, message: &T) -> Result<(), EncodeError> {
-        encode(
-            message,
-            &mut self.scratch,
-            &mut self.hint,
-            self.producer.largest_frame(),
-        )
+        encode(message, &mut self.scratch, &mut self.hint, self.producer.largest_frame())
     }
 
     /// Begins a batch: small messages share a frame and are seen together, when the batch is flushed or
@@ -191,9 +188,7 @@ impl<T: Message + ?Sized> Sender<T> {
 
     /// How this direction ended, if it has. Looks; never waits.
     pub fn end(&mut self) -> Option<End> {
-        self.producer
-            .end()
-            .map(|end| end_of(end, self.session.peer()))
+        self.producer.end().map(|end| end_of(end, self.session.peer()))
     }
 }
 
@@ -230,20 +225,18 @@ fn encode<T: Message + ?Sized>(
 
 fn unsent(error: EncodeError) -> SendError {
     match error {
-        EncodeError::TooLarge { max } => SendError::TooLarge {
-            len: max as u64 + 1,
-            max: max as u64,
-        },
+        EncodeError::TooLarge { max } => {
+            SendError::TooLarge { len: max as u64 + 1, max: max as u64 }
+        }
         other => SendError::Encode(other),
     }
 }
 
 fn unsent_now(error: EncodeError) -> TrySendError {
     match error {
-        EncodeError::TooLarge { max } => TrySendError::TooLarge {
-            len: max as u64 + 1,
-            max: max as u64,
-        },
+        EncodeError::TooLarge { max } => {
+            TrySendError::TooLarge { len: max as u64 + 1, max: max as u64 }
+        }
         other => TrySendError::Encode(other),
     }
 }
@@ -394,6 +387,10 @@ impl<T: Message + ?Sized> Batch<'_, T> {
 
     #[inline]
     fn push_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
+        if let Some(bytes) = T::Format::ready(message) {
+            let sent = self.batch.push(bytes, 0, deadline);
+            return sent.map_err(|error| send_error(error, self.session.peer()));
+        }
         if self.place(message).map_err(unsent)? {
             return Ok(());
         }
@@ -410,6 +407,10 @@ impl<T: Message + ?Sized> Batch<'_, T> {
     /// As [`Sender::try_send`].
     #[inline]
     pub fn try_push(&mut self, message: &T) -> Result<(), TrySendError> {
+        if let Some(bytes) = T::Format::ready(message) {
+            let sent = self.batch.try_push(bytes, 0);
+            return sent.map_err(|error| try_send_error(error, self.session.peer()));
+        }
         if self.place(message).map_err(unsent_now)? {
             return Ok(());
         }

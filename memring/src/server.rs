@@ -55,9 +55,7 @@ impl Listener {
     ///
     /// [`AcceptFailed`] after [`shut_down`](Self::shut_down), after a fork, or if the kernel refuses.
     pub fn accept(&self) -> Result<Incoming, AcceptFailed> {
-        Ok(Incoming {
-            inner: self.inner.accept(None)?,
-        })
+        Ok(Incoming { inner: self.inner.accept(None)? })
     }
 
     /// As [`accept`](Self::accept), waiting until the deadline at most.
@@ -66,9 +64,7 @@ impl Listener {
     ///
     /// As `accept`, and `AcceptError::TimedOut`.
     pub fn accept_deadline(&self, deadline: Instant) -> Result<Incoming, AcceptFailed> {
-        Ok(Incoming {
-            inner: self.inner.accept(Some(deadline))?,
-        })
+        Ok(Incoming { inner: self.inner.accept(Some(deadline))? })
     }
 
     /// The peers that ask for channels, as they come; ends after [`shut_down`](Self::shut_down).
@@ -99,9 +95,7 @@ impl Listener {
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener")
-            .field("address", self.address())
-            .finish_non_exhaustive()
+        f.debug_struct("Listener").field("address", self.address()).finish_non_exhaustive()
     }
 }
 
@@ -211,9 +205,7 @@ impl ListenerBuilder {
         options.policy = self.policy;
         options.limits = self.limits;
         options.settings = self.options.finish()?;
-        Ok(Listener {
-            inner: options.listen(&address)?,
-        })
+        Ok(Listener { inner: options.listen(&address)? })
     }
 }
 

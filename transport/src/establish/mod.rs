@@ -129,10 +129,10 @@ impl Greeting {
             Incoming::WouldBlock => Err(HandshakeError::TimedOut),
             Incoming::Ended => Err(HandshakeError::PeerGone),
             Incoming::Packet(packet) => {
-                if let Some(pidfd) = packet.pidfd {
-                    if std::mem::take(&mut self.adopt_sender) {
-                        self.peer = self.peer.with_pidfd(pidfd);
-                    }
+                if let Some(pidfd) = packet.pidfd
+                    && std::mem::take(&mut self.adopt_sender)
+                {
+                    self.peer = self.peer.with_pidfd(pidfd);
                 }
                 // A descriptor that did not fit is lost, and so is the handshake. (A packet that did not
                 // fit fills the buffer, which is longer than the decoder takes.)
