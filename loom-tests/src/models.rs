@@ -2,6 +2,7 @@
 
 mod batch;
 mod end;
+mod fence;
 mod frames;
 mod parts;
 mod room;
@@ -54,6 +55,7 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         parts::MODELS,
         sessions::MODELS,
         trip::MODELS,
+        fence::MODELS,
     ]
     .into_iter()
     .flatten()

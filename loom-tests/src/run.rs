@@ -78,12 +78,7 @@ pub fn main() -> ExitCode {
         return explore(model, mutant.as_deref(), options.bound);
     }
     let chosen: Vec<&Model> = models::all()
-        .filter(|model| {
-            options
-                .only
-                .as_deref()
-                .is_none_or(|name| name == model.name)
-        })
+        .filter(|model| options.only.as_deref().is_none_or(|name| name == model.name))
         .collect();
     if chosen.is_empty() {
         eprintln!("there is no such model; --list says which there are");
@@ -112,11 +107,8 @@ fn run_all(chosen: &[&'static Model], options: &Options) -> ExitCode {
         .flat_map(|model| model.mutants.iter().map(|mutant| (*model, Some(mutant))))
         .filter(|_| options.mutants);
     let jobs: Vec<Job> = models.chain(mutants).collect();
-    let (next, wrong, out) = (
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-        Mutex::new(std::io::stdout()),
-    );
+    let (next, wrong, out) =
+        (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(std::io::stdout()));
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.min(jobs.len()) {
             scope.spawn(|| {
@@ -144,11 +136,7 @@ fn run_all(chosen: &[&'static Model], options: &Options) -> ExitCode {
             format!("{wrong} WRONG")
         },
     );
-    if wrong == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs one job in a child; one line about it, and whether it is as it must be.
@@ -177,10 +165,7 @@ fn run((model, mutant): &Job, bound: usize) -> (String, bool) {
     // A mutant that passed, or failed otherwise; a model that failed.
     if !good {
         let noise = String::from_utf8_lossy(&output.stderr);
-        return (
-            format!("WRONG {name} ({}): {said}\n{noise}", output.status),
-            false,
-        );
+        return (format!("WRONG {name} ({}): {said}\n{noise}", output.status), false);
     }
     let said: String = said.chars().take(120).collect();
     (format!("ok    {name:<56} {said}"), true)
@@ -201,12 +186,14 @@ fn explore(name: &str, mutant: Option<&str>, bound: usize) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or("?", |place| place.file());
         let place = place.rsplit_once("src/").map_or(place, |(_, file)| file);
-        let said = panic.payload_as_str().unwrap_or("a panic without words");
+        let payload = panic.payload();
+        let said = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("a panic without words");
         let iterations = ITERATIONS.load(Ordering::Relaxed);
-        println!(
-            "fails in iteration {iterations} ({place}): {}",
-            said.replace('\n', " ")
-        );
+        println!("fails in iteration {iterations} ({place}): {}", said.replace('\n', " "));
         std::process::exit(FAILED.into());
     }));
     let mut builder = loom::model::Builder::new();
@@ -220,10 +207,6 @@ fn explore(name: &str, mutant: Option<&str>, bound: usize) -> ExitCode {
         (model.body)();
     });
     let took: Duration = began.elapsed();
-    println!(
-        "{:>9} iterations {:>8.2} s",
-        ITERATIONS.load(Ordering::Relaxed),
-        took.as_secs_f64()
-    );
+    println!("{:>9} iterations {:>8.2} s", ITERATIONS.load(Ordering::Relaxed), took.as_secs_f64());
     ExitCode::SUCCESS
 }

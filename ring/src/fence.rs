@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{AtomicBool, Ordering, full_fence, heavy_fence, light_fence, mutant};
+use crate::sync::{self, AtomicBool, Ordering, full_fence, heavy_fence, light_fence, mutant};
 
 /// Longest sleep while the peer may still publish with light fences that we can no longer complete.
 const SLICE: Duration = Duration::from_millis(10);
@@ -78,13 +78,12 @@ impl Fences {
             return Heavy::Assured;
         }
         let mut first = false;
-        // ORDERING: Relaxed; only this end's sleepers read and write it.
+        // ORDERING: Relaxed; the full fence below makes it an Acquire, which pairs with `give_up`.
         if self.calls.load(Ordering::Relaxed) {
             if heavy_fence() {
                 return Heavy::Assured;
             }
-            first = !self.unassured.swap(true, Ordering::Relaxed);
-            self.calls.store(false, Ordering::Relaxed);
+            first = self.give_up();
         }
         full_fence();
         if self.unassured.load(Ordering::Relaxed) {
@@ -112,8 +111,21 @@ impl Fences {
 
     /// Gives up calling, before a sandbox forbids it. True if the peer has to be told.
     pub fn stop_calling(&self) -> bool {
-        let called = self.calls.swap(false, Ordering::Relaxed);
-        called && !self.unassured.swap(true, Ordering::Relaxed)
+        self.calls.load(Ordering::Relaxed) && self.give_up()
+    }
+
+    /// True for the first who gives up.
+    fn give_up(&self) -> bool {
+        if mutant("calls-stop-first") {
+            self.calls.store(false, Ordering::Relaxed);
+            return !self.unassured.swap(true, Ordering::Relaxed);
+        }
+        let first = !self.unassured.swap(true, Ordering::Relaxed);
+        // ORDERING: Release; pairs with the fence in `heavy`: another thread that finds that we call no more
+        // finds its sleeps unassured.
+        let order = sync::order("relaxed-give-up", Ordering::Release);
+        self.calls.store(false, order);
+        first
     }
 
     /// The peer publishes with full fences now: sleeps need no slices.

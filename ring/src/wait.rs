@@ -240,7 +240,11 @@ impl Sleeper {
                     .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
             }
             slept = true;
-            spurious += u32::from(woken);
+            if !shared {
+                spurious = SPURIOUS - 1; // it has had its rest; one more such wake is another
+            } else if woken && place.life.word().load(Ordering::Relaxed) == private_seen {
+                spurious += 1; // and no local event either
+            }
         };
         drop(waiting);
         if let Some(began) = began {

@@ -28,10 +28,7 @@ pub const MODELS: &[Model] = &[
         name: "batch-against-full",
         property: "A batch that waits for room has published what it holds, or nobody would make room.",
         body: against_full,
-        mutants: &[
-            mutant("wait-without-batch", LOST_WAKE),
-            mutant("head-without-look", LOST_WAKE),
-        ],
+        mutants: &[mutant("wait-without-batch", LOST_WAKE), mutant("head-without-look", LOST_WAKE)],
     },
 ];
 

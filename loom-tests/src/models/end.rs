@@ -52,10 +52,7 @@ pub const MODELS: &[Model] = &[
         name: "hang-up-polled",
         property: "A consumer that polls learns that its peer died, after the last message.",
         body: hang_up_polled,
-        mutants: &[
-            mutant("end-without-look", TOO_EARLY),
-            mutant("relaxed-end", TOO_EARLY),
-        ],
+        mutants: &[mutant("end-without-look", TOO_EARLY), mutant("relaxed-end", TOO_EARLY)],
     },
     Model {
         name: "hang-up-after-parts",
@@ -67,10 +64,7 @@ pub const MODELS: &[Model] = &[
         name: "mark-before-hang-up",
         property: "A peer that closed in order, and then died, has closed: both halves say so.",
         body: mark_before_hang_up,
-        mutants: &[
-            mutant("end-without-look", OTHER_END),
-            mutant("relaxed-end", OTHER_END),
-        ],
+        mutants: &[mutant("end-without-look", OTHER_END), mutant("relaxed-end", OTHER_END)],
     },
     Model {
         name: "both-halves-end",
@@ -100,11 +94,7 @@ fn ends_sending(outcome: Result<(), SendError>, end: End) {
 
 fn end_mark() {
     let [near, mut far] = channel(SMALLEST);
-    let ModelEnd {
-        mut producer,
-        consumer: _consumer,
-        life: _life,
-    } = near;
+    let ModelEnd { mut producer, consumer: _consumer, life: _life } = near;
     both(
         move || {
             producer.try_send(&[], 1).expect("room");
@@ -121,11 +111,7 @@ fn end_mark() {
 fn gone() {
     let [mut near, far] = channel(SMALLEST);
     send(&mut near.producer, 1);
-    let ModelEnd {
-        producer: _producer,
-        consumer,
-        life: _life,
-    } = far;
+    let ModelEnd { producer: _producer, consumer, life: _life } = far;
     both(
         move || {
             ends_sending(near.producer.send(&message(2), 2, None), End::Closed);
@@ -194,11 +180,7 @@ fn hang_up_after_parts() {
 
 fn mark_before_hang_up() {
     let [near, far] = channel(SMALLEST);
-    let ModelEnd {
-        mut producer,
-        mut consumer,
-        life,
-    } = far;
+    let ModelEnd { mut producer, mut consumer, life } = far;
     send(&mut producer, 1);
     both(
         move || {
@@ -216,11 +198,7 @@ fn mark_before_hang_up() {
 fn both_halves_end() {
     let [mut near, _far] = channel(SMALLEST);
     send(&mut near.producer, 1);
-    let ModelEnd {
-        mut producer,
-        mut consumer,
-        life,
-    } = near;
+    let ModelEnd { mut producer, mut consumer, life } = near;
     let fault = End::Fault(Fault::Parts);
     let sends = thread::spawn(move || {
         ends_sending(producer.send(&message(2), 2, None), fault);

@@ -7,10 +7,7 @@ pub const MODELS: &[Model] = &[
         name: "across-the-wrap",
         property: "Messages arrive whole and in order across the end of the lane and of the positions.",
         body: across_the_wrap,
-        mutants: &[
-            mutant("relaxed-publish", RACE),
-            mutant("relaxed-header", RACE),
-        ],
+        mutants: &[mutant("relaxed-publish", RACE), mutant("relaxed-header", RACE)],
     },
     Model {
         name: "next-header",

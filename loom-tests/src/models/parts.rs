@@ -23,10 +23,7 @@ pub const MODELS: &[Model] = &[
         name: "given-up",
         property: "A message whose deadline passes between two parts is never seen, and the next one is.",
         body: given_up,
-        mutants: &[
-            mutant("abort-forgotten", NOT_SENT),
-            mutant("send-without-tidying", NOT_SENT),
-        ],
+        mutants: &[mutant("abort-forgotten", NOT_SENT), mutant("send-without-tidying", NOT_SENT)],
     },
 ];
 

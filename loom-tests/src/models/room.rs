@@ -32,10 +32,7 @@ pub const MODELS: &[Model] = &[
         name: "parts-read-before-overwritten",
         property: "No part of a message is overwritten before it was copied.",
         body: parts_read_before_overwritten,
-        mutants: &[
-            mutant("part-released-before-copy", RACE),
-            mutant("relaxed-head", RACE),
-        ],
+        mutants: &[mutant("part-released-before-copy", RACE), mutant("relaxed-head", RACE)],
     },
     Model {
         name: "head-on-request",
@@ -60,10 +57,7 @@ pub const MODELS: &[Model] = &[
         name: "head-by-another-thread",
         property: "Room that another thread publishes is not written before the consumer has read it.",
         body: head_by_another_thread,
-        mutants: &[
-            mutant("relaxed-release", RACE),
-            mutant("relaxed-released", RACE),
-        ],
+        mutants: &[mutant("relaxed-release", RACE), mutant("relaxed-released", RACE)],
     },
     Model {
         name: "two-publishers",

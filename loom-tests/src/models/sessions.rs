@@ -11,10 +11,7 @@ pub const MODELS: &[Model] = &[Model {
     name: "two-sessions-in-a-cycle",
     property: "A process that waits in one session has published its heads of all others.",
     body: cycle,
-    mutants: &[
-        mutant("wait-without-heads", LOST_WAKE),
-        mutant("head-without-look", LOST_WAKE),
-    ],
+    mutants: &[mutant("wait-without-heads", LOST_WAKE), mutant("head-without-look", LOST_WAKE)],
 }];
 
 fn cycle() {

@@ -25,19 +25,13 @@ pub const MODELS: &[Model] = &[
         name: "first-unlooked-word",
         property: "A look that finds a sleep on a later word does not settle that sleep.",
         body: first_unlooked_word,
-        mutants: &[
-            mutant("epoch-settled-by-any-wake", LOST_WAKE),
-            mutant("one-epoch", LOST_WAKE),
-        ],
+        mutants: &[mutant("epoch-settled-by-any-wake", LOST_WAKE), mutant("one-epoch", LOST_WAKE)],
     },
     Model {
         name: "one-wake-an-epoch",
         property: "A consumer that is slow to rise costs one wake, and one that is awake costs none.",
         body: one_wake_an_epoch,
-        mutants: &[
-            mutant("epoch-never-settled", WOKEN_TWICE),
-            mutant("awake-unsaid", WOKEN_AWAKE),
-        ],
+        mutants: &[mutant("epoch-never-settled", WOKEN_TWICE), mutant("awake-unsaid", WOKEN_AWAKE)],
     },
     Model {
         name: "both-halves-asleep",
@@ -96,11 +90,7 @@ fn one_wake_an_epoch() {
 fn both_halves_asleep() {
     let [mut near, mut far] = channel(SMALLEST);
     send(&mut near.producer, 1); // fills the lane
-    let ModelEnd {
-        mut producer,
-        mut consumer,
-        life: _life,
-    } = near;
+    let ModelEnd { mut producer, mut consumer, life: _life } = near;
     let sends = thread::spawn(move || {
         send(&mut producer, 2);
         producer

@@ -15,10 +15,7 @@ pub const MODELS: &[Model] = &[
         name: "trip-wakes",
         property: "A trip that finds a waiter makes it attend, asleep or about to be.",
         body: trip_wakes,
-        mutants: &[
-            mutant("end-without-trip", LOST_WAKE),
-            mutant("private-word-late", LOST_WAKE),
-        ],
+        mutants: &[mutant("end-without-trip", LOST_WAKE), mutant("private-word-late", LOST_WAKE)],
     },
     Model {
         name: "trip-against-leaving",
@@ -43,11 +40,7 @@ struct Reader {
 impl Host for Reader {
     fn attend(&self) {
         self.attended.fetch_add(1, Ordering::Relaxed);
-        let producer = self
-            .sends
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let producer = self.sends.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut producer) = producer {
             producer.try_send(&[], 1).expect("room");
         }
@@ -60,10 +53,7 @@ impl Host for Reader {
 
 impl Reader {
     fn of(life: &Life, sends: Option<Producer>) -> Arc<Self> {
-        let reader = Arc::new(Self {
-            attended: AtomicU32::new(0),
-            sends: Mutex::new(sends),
-        });
+        let reader = Arc::new(Self { attended: AtomicU32::new(0), sends: Mutex::new(sends) });
         let host: Arc<dyn Host> = reader.clone();
         life.set_host(Arc::downgrade(&host));
         reader

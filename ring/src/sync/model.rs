@@ -14,7 +14,7 @@ pub(crate) use std::time::Instant;
 use loom::sync::Condvar;
 
 use crate::consumer::Consumer;
-use crate::fence::{FenceBits, Fences};
+use crate::fence::{FenceBits, Fences, Heavy};
 use crate::heads::Heads;
 use crate::lane::{Side, Terms, halves};
 use crate::life::Life;
@@ -62,7 +62,17 @@ pub(crate) fn light_fence() {
 
 pub(crate) fn heavy_fence() -> bool {
     fence(Ordering::SeqCst);
+    // ORDERING: Relaxed; a number for the model, unseen by loom.
+    HEAVY_FENCES.fetch_add(1, Ordering::Relaxed);
     true
+}
+
+/// Does what a waiter does between saying that it sleeps and its last look. True if a publish that carries
+/// a light fence will wake it, or else it sleeps in slices. For models in which one thread sleeps.
+pub fn is_covered(fences: &Fences) -> bool {
+    let before = HEAVY_FENCES.load(Ordering::Relaxed);
+    let sliced = matches!(fences.heavy(), Heavy::Sliced { .. });
+    sliced || HEAVY_FENCES.load(Ordering::Relaxed) != before
 }
 
 pub(crate) fn full_fence() {
@@ -210,9 +220,12 @@ struct Futexes {
 }
 
 loom::lazy_static! {
-    /// The futexes of the run that is being explored: made anew for each.
+    // Made anew for each run that is explored.
+    /// The futexes.
     static ref FUTEXES: Futexes =
         Futexes { sleepers: Mutex::new(Sleepers::default()), changed: Condvar::new() };
+    static ref HEAVY_FENCES: std::sync::atomic::AtomicUsize =
+        std::sync::atomic::AtomicUsize::new(0);
 }
 
 pub(crate) fn sleep(
@@ -302,12 +315,6 @@ pub(crate) fn wake_private(word: &AtomicU32) {
 #[must_use]
 pub fn redundant_wakes() -> usize {
     lock(&FUTEXES.sleepers).redundant
-}
-
-/// How often anybody slept, in this run.
-#[must_use]
-pub fn sleeps() -> usize {
-    lock(&FUTEXES.sleepers).number
 }
 
 /// One end of a modelled channel.
