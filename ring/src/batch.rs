@@ -88,6 +88,10 @@ impl<'a> Batch<'a> {
         tag: u64,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
+        // A message that no pack holds is not retried here: room for a part of it is not room for all of it.
+        if Entry::size(bytes.len() as u64) > self.producer.core.capacity.largest_payload() {
+            return self.producer.send(bytes, tag, deadline);
+        }
         loop {
             match self.try_push(bytes, tag) {
                 Ok(()) => return Ok(()),
