@@ -219,7 +219,14 @@ impl Consumer {
             mine: &mine,
             asleep: RX_ASLEEP,
         };
-        match self.sleeper.wait(&place, deadline, || core.look()) {
+        let look = || {
+            let found = core.look();
+            if matches!(found, Look::Nothing { .. }) {
+                core.publish(); // what was taken since and is no message: parts, a message given up
+            }
+            found
+        };
+        match self.sleeper.wait(&place, deadline, look) {
             Ok(Ok(item)) => {
                 self.sleeper.counters.message(item.len as u64);
                 Ok(item)
@@ -248,7 +255,8 @@ impl Consumer {
 
     /// Takes the message out of the consumer, which goes on with `spare` as its buffer.
     pub fn take(&mut self, item: &Item, mut spare: Buffer) -> Buffer {
-        if item.alone && !item.in_place {
+        // An item of an earlier receive must not take away what later ones rely on.
+        if item.alone && !item.in_place && self.core.parts.is_none() && self.core.pack.is_none() {
             spare.clear();
             return std::mem::replace(&mut self.core.buffer, spare);
         }
@@ -527,10 +535,16 @@ impl Core {
 
     #[allow(unsafe_code)]
     fn in_place(&self, item: &Item) -> &[u8] {
-        // SAFETY: items are in place only after `trust_peer`, whose caller vouches that the peer does not
-        // change a published frame. The frame is not released before the next receive, which needs
-        // `&mut self`, so the producer does not write over it either. It lies in bounds: the offset is
-        // masked, the length at most a quarter of the lane, and the mirror follows.
+        let start = self.capacity.offset(self.head) + HEADER as usize;
+        if item.start != start || frame_size(item.len as u64) != self.lent || self.life.is_forked()
+        {
+            return &[]; // of an earlier receive, or of another process, where the lane is not mapped
+        }
+        // SAFETY: (1) `lent` is set only after `trust_peer`, whose caller vouches that the peer does not
+        // change a published frame. (2) The item lies in the frame that is lent now, as was just checked;
+        // it is not released before the next receive or `publish`, which need `&mut self`, so the producer
+        // does not write over it either. (3) It lies in bounds: the offset is masked, the frame at most a
+        // quarter of the lane, and the mirror follows.
         unsafe { self.data.slice(item.start, item.len) }
     }
 
