@@ -58,6 +58,19 @@ impl Capacity {
         }) - HEADER
     }
 
+    /// The largest message that an empty lane holds whole, in parts if need be.
+    #[must_use]
+    pub const fn largest_at_once(self) -> u64 {
+        let largest = self.largest_payload();
+        let room = self.0 - HEADER;
+        // As many full parts as there is room for and one that takes the rest, less the total that the
+        // first one carries.
+        let parts = room / (HEADER + largest);
+        let rest = (room % (HEADER + largest)).saturating_sub(HEADER);
+        let in_parts = parts * largest + rest - 8;
+        if in_parts > largest { in_parts } else { largest }
+    }
+
     /// Whether a frame of `frame` bytes fits while `used` bytes are unread.
     ///
     /// Besides the frame itself there must be room for the header that will follow it, which is zeroed
@@ -157,6 +170,18 @@ mod tests {
         assert_eq!(lane.room(256 - 64), Some(32));
         assert_eq!(lane.room(256 - 32), Some(0));
         assert_eq!(lane.room(256 - 16), None);
+    }
+
+    #[test]
+    fn the_largest_at_once_fills_an_empty_lane_to_the_next_header() {
+        for (bytes, largest) in [
+            (64, 16),
+            (256, 3 * 48 + 32 - 8),
+            (4096, 3 * 1008 + 992 - 8),
+        ] {
+            let lane = Capacity::new(bytes).unwrap();
+            assert_eq!(lane.largest_at_once(), largest, "{bytes}");
+        }
     }
 
     #[test]

@@ -254,14 +254,8 @@ impl Producer {
             sent += part.bytes;
         }
         if len > core.max_message || !core.capacity.fits(frames, 0) {
-            // As many whole parts as the lane holds, less the total that the first one carries.
-            let largest = core.capacity.largest_payload();
-            let parts = (core.capacity.bytes() - HEADER) / (HEADER + largest);
-            let at_once = parts * largest - 8;
-            return Err(TrySendError::TooLarge {
-                len,
-                max: at_once.min(core.max_message),
-            });
+            let max = core.capacity.largest_at_once().min(core.max_message);
+            return Err(TrySendError::TooLarge { len, max });
         }
         match core.room(frames)? {
             Look::Ready(()) => {}
