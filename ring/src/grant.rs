@@ -56,11 +56,14 @@ impl<'a> Grant<'a> {
     ///
     /// # Errors
     ///
-    /// [`GrantFull`] if they do not fit; nothing of them was written.
+    /// [`GrantFull`] if they do not fit; nothing of them was written. In a forked child nothing fits.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), GrantFull> {
         if bytes.len() > self.limit - self.written {
             return Err(GrantFull { limit: self.limit });
+        }
+        if self.producer.core.is_forked() {
+            return Err(GrantFull { limit: 0 }); // the parent's room, and no memory of this process
         }
         self.producer
             .core
@@ -87,6 +90,9 @@ impl<'a> Grant<'a> {
     pub fn commit(self, tag: u64) {
         let len = self.written as u32;
         let core = &mut self.producer.core;
+        if core.is_forked() {
+            return;
+        }
         if self.in_pack {
             let padding =
                 (Entry::size(u64::from(len)) as usize) - Entry::SIZE as usize - self.written;
