@@ -299,7 +299,8 @@ impl Learnt {
         if !self.tried {
             return Duration::ZERO;
         }
-        Duration::from_nanos(2 * self.mean).clamp(self.least, Self::MOST)
+        // The least comes from a measurement that others can slow down: it may exceed the most.
+        Duration::from_nanos(2 * self.mean).min(Self::MOST).max(self.least)
     }
 
     /// What came of it.
@@ -344,6 +345,13 @@ mod tests {
             );
             learnt.waited(Instant::now(), false);
         }
+    }
+
+    #[test]
+    fn attack_81_a_fence_that_others_slow_down_makes_longer_spins_and_no_panic() {
+        let mut learnt = Learnt::new();
+        learnt.least = 4 * Learnt::MOST;
+        assert_eq!(learnt.budget(), learnt.least);
     }
 
     #[test]
