@@ -40,7 +40,7 @@ pub(crate) struct Sleep {
 
 /// Sleeps until the shared word differs from `seen`, the private word from `private_seen`, somebody
 /// wakes either, or the time is over. May return for no reason; the caller looks again. False if the time
-/// was over.
+/// was over or a signal came: nobody else had a part in that.
 pub(crate) fn sleep(
     region: &Region,
     offset: usize,
@@ -91,11 +91,12 @@ pub(crate) fn sleep(
             libc::CLOCK_MONOTONIC,
         )
     };
-    answer >= 0 || !timed_out()
+    answer >= 0 || !undisturbed()
 }
 
-fn timed_out() -> bool {
-    std::io::Error::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT)
+fn undisturbed() -> bool {
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    matches!(errno, Some(libc::ETIMEDOUT | libc::EINTR))
 }
 
 fn wait_one(word: *const u32, seen: u32, flags: libc::c_int, until: Option<Instant>) -> bool {
@@ -112,7 +113,7 @@ fn wait_one(word: *const u32, seen: u32, flags: libc::c_int, until: Option<Insta
             FUTEX_BITSET_MATCH_ANY,
         )
     };
-    answer >= 0 || !timed_out()
+    answer >= 0 || !undisturbed()
 }
 
 /// Wakes everybody who sleeps on a shared word. False if nobody did: the wake may still be owed.
