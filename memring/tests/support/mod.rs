@@ -1,0 +1,455 @@
+//! What the process tests share: second processes, conditions, and what is counted.
+//!
+//! A second process is this test binary again. Each file has one test called `role`, which passes at once
+//! unless [`Helper::start`] started it to play a part; the two then talk by lines over pipes, so that a
+//! test waits for what happened and never for time. Whatever does not happen within [`PATIENCE`] fails.
+
+#![allow(dead_code, unsafe_code)] // Each file uses some of it; signals and fork are system calls.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memring::Wait;
+
+/// How long anything may take before it counts as lost.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+const ROLE: &str = "MEMRING_TEST_ROLE";
+const ALONE: &str = "MEMRING_TEST_ALONE";
+const ARGUMENT: &str = "MEMRING_TEST_ARG_";
+
+/// The deadline of whatever begins now.
+pub fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// Waits until `condition` holds; fails the test, naming `what`, if it never does.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let give_up = soon();
+    while !condition() {
+        assert!(Instant::now() < give_up, "never happened: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A directory of mode 0700 that is removed with everything in it.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        use std::os::unix::fs::DirBuilderExt;
+        use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Relaxed);
+        let name = format!("memring-facade-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&path).expect("a scratch directory");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where this test's server listens.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("s")
+    }
+
+    /// The names of the files in it.
+    pub fn files(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(&self.0)
+            .expect("the scratch directory")
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// Another process that plays a part of this file. Dropping it kills it.
+pub struct Helper {
+    pub child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+/// The command that starts this test binary as `role`.
+pub fn role_command(role: &str, arguments: &[(&str, &dyn Display)]) -> Command {
+    role_of(&std::env::current_exe().expect("this binary's path"), role, arguments)
+}
+
+fn role_of(program: &Path, role: &str, arguments: &[(&str, &dyn Display)]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["role", "--exact", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .env_remove(ALONE);
+    for (key, value) in arguments {
+        command.env(format!("{ARGUMENT}{key}"), value.to_string());
+    }
+    command
+}
+
+impl Helper {
+    /// Starts `role` with these arguments.
+    #[track_caller]
+    pub fn start(role: &str, arguments: &[(&str, &dyn Display)]) -> Self {
+        Self::run(&mut role_command(role, arguments))
+    }
+
+    /// Starts `role` as another user, from a copy of this binary that it may read.
+    pub fn start_as(
+        uid: u32,
+        directory: &Scratch,
+        role: &str,
+        arguments: &[(&str, &dyn Display)],
+    ) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let copy = directory.path().join("program");
+        std::fs::copy(std::env::current_exe().expect("this binary's path"), &copy)
+            .expect("a copy of this binary");
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&copy, open.clone()).expect("others may run it");
+        std::fs::set_permissions(directory.path(), open).expect("others may get there");
+        let mut command = role_of(&copy, role, arguments);
+        command.current_dir("/").gid(uid).uid(uid);
+        Self::run(&mut command)
+    }
+
+    /// Starts what `command` says, and listens to it.
+    #[track_caller]
+    pub fn run(command: &mut Command) -> Self {
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the helper starts");
+        Self::of(child)
+    }
+
+    /// Listens to a child that was started with piped standard input and output.
+    pub fn of(mut child: Child) -> Self {
+        let stdout = child.stdout.take().expect("its output is a pipe");
+        let stdin = child.stdin.take();
+        let (said, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // libtest writes "test role ... " in front of the first.
+                let Some((_, line)) = line.split_once('@') else { continue };
+                if said.send(line.to_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, stdin, lines }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it says.
+    #[track_caller]
+    pub fn hear(&self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("the helper said nothing for {PATIENCE:?}"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the helper ended without a word"),
+        }
+    }
+
+    /// Waits until it says exactly this.
+    #[track_caller]
+    pub fn expect(&self, line: &str) {
+        assert_eq!(self.hear(), line, "what the helper says");
+    }
+
+    /// The last line it has said so far, if any.
+    pub fn latest(&self) -> Option<String> {
+        self.lines.try_iter().last()
+    }
+
+    /// Says a line to it.
+    #[track_caller]
+    pub fn tell(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("its input is a pipe");
+        writeln!(stdin, "{line}").expect("the helper listens");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        // SAFETY: no memory is involved; the child is not reaped, so the number is its own.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// `kill -9`. It is dead on return, and not reaped.
+    pub fn kill(&self) {
+        self.signal(libc::SIGKILL);
+        eventually("the killed helper is dead", || {
+            matches!(state_of(self.pid()), Some('Z') | None)
+        });
+    }
+
+    /// Stops it, and waits until all its threads stand still.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        eventually("the helper stands still", || state_of(self.pid()) == Some('T'));
+    }
+
+    pub fn go_on(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the helper ends", || {
+            status = self.child.try_wait().expect("its status");
+            status.is_some()
+        });
+        status.expect("it has ended")
+    }
+
+    /// Waits for its end, which must be a good one.
+    #[track_caller]
+    pub fn finish(&mut self) {
+        drop(self.stdin.take());
+        let status = self.wait();
+        assert!(status.success(), "the helper: {status}");
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What the kernel says a process is doing: `R`, `S`, `T` (stopped), `Z` (dead); `None` once it is reaped.
+fn state_of(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Waits until a thread of this process sleeps in a system call.
+pub fn eventually_asleep(tid: i32) {
+    let path = format!("/proc/self/task/{tid}/stat");
+    eventually("the thread sleeps", || {
+        let stat = std::fs::read_to_string(&path).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+    });
+}
+
+/// Waits until the main work of another process sleeps: each of its threads does.
+pub fn eventually_all_asleep(pid: u32) {
+    eventually("the process sleeps", || {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+            return false;
+        };
+        tasks.filter_map(Result::ok).all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+        })
+    });
+}
+
+/// The calling thread's number.
+pub fn tid() -> i32 {
+    // SAFETY: no memory is involved.
+    unsafe { libc::gettid() }
+}
+
+/// What a helper does, by name.
+pub type Role = (&'static str, fn(&Stage));
+
+/// The other end of a [`Helper`].
+pub struct Stage {
+    arguments: HashMap<String, String>,
+}
+
+/// Plays the part that this process was started for, if any; the body of each file's test `role`.
+pub fn play(roles: &[Role]) {
+    let Some(role) = std::env::var_os(ROLE) else {
+        return;
+    };
+    // SAFETY: no memory is involved. Whatever becomes of the test, its helper does not outlive it.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let arguments = std::env::vars()
+        .filter_map(|(key, value)| Some((key.strip_prefix(ARGUMENT)?.to_owned(), value)))
+        .collect();
+    let (_, act) = roles.iter().find(|(name, _)| role == *name).expect("a role of this file");
+    act(&Stage { arguments });
+}
+
+impl Stage {
+    /// An argument.
+    pub fn get(&self, key: &str) -> &str {
+        self.arguments.get(key).unwrap_or_else(|| panic!("argument {key}"))
+    }
+
+    /// Where to connect to or listen at.
+    pub fn path(&self) -> &Path {
+        Path::new(self.get("path"))
+    }
+
+    /// A number among the arguments.
+    pub fn number(&self, key: &str) -> u64 {
+        self.get(key).parse().expect("a number")
+    }
+
+    /// How to wait.
+    pub fn wait(&self) -> Wait {
+        wait_named(self.get("wait"))
+    }
+
+    /// Says a line to the test.
+    pub fn say(&self, line: impl Display) {
+        let mut out = std::io::stdout().lock();
+        // A test that does not listen any more has failed already.
+        writeln!(out, "@{line}").and_then(|()| out.flush()).ok();
+    }
+
+    /// The next line of the test's. Ends this process if there is none.
+    pub fn hear(&self) -> String {
+        let mut line = String::new();
+        if std::io::stdin().read_line(&mut line).unwrap_or(0) == 0 {
+            std::process::exit(0);
+        }
+        line.trim_end().to_owned()
+    }
+
+    /// Stays until the test lets go or kills.
+    pub fn linger(&self) {
+        loop {
+            self.hear();
+        }
+    }
+}
+
+/// Every way of waiting, by name.
+pub const WAITS: [&str; 3] = ["spin", "adaptive", "park"];
+
+pub fn wait_named(name: &str) -> Wait {
+    match name {
+        "spin" => Wait::Spin,
+        "adaptive" => Wait::Adaptive,
+        "park" => Wait::Park,
+        other => panic!("no such strategy: {other}"),
+    }
+}
+
+/// Whether this is a process with only the calling test in it: call it first, and return if not.
+///
+/// In the parent this runs the test binary again with only `test` and checks that it passed.
+#[track_caller]
+#[must_use = "the rest of the test belongs to the child"]
+pub fn alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some_and(|name| name == test) {
+        return true;
+    }
+    let output = Command::new(std::env::current_exe().expect("this binary's path"))
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(ALONE, test)
+        .output()
+        .expect("the test binary starts again");
+    let said = String::from_utf8_lossy(&output.stdout);
+    if let Some(why) = said.lines().find_map(|line| line.split("skipped: ").nth(1)) {
+        println!("skipped: {why}");
+    }
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{test} in a process of its own: {}\n{said}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr),
+    );
+    false
+}
+
+/// What this process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub fds: usize,
+    pub segments: usize,
+    pub threads: usize,
+}
+
+impl Held {
+    pub fn now() -> Self {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+        let count = |path: &str| std::fs::read_dir(path).expect("/proc/self").count();
+        Self {
+            fds: count("/proc/self/fd"),
+            segments: maps.lines().filter(|line| line.contains("/memfd:memring")).count(),
+            threads: count("/proc/self/task"),
+        }
+    }
+
+    /// Waits until this process holds exactly this again.
+    #[track_caller]
+    pub fn eventually_again(self) {
+        let give_up = soon();
+        let mut now = Self::now();
+        while now != self {
+            assert!(Instant::now() < give_up, "held at first {self:?}, now {now:?}");
+            thread::sleep(Duration::from_millis(1));
+            now = Self::now();
+        }
+    }
+}
+
+/// Lines of this process's memory map.
+pub fn maps() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+    maps.lines().count()
+}
+
+/// A child made by `fork` without an exec.
+pub struct Forked(libc::pid_t);
+
+impl Forked {
+    /// Runs `body` in a forked child, which ends after it, with success unless `body` panics. It works on
+    /// the child's copy of everything, so what it takes is still there in the parent.
+    pub fn start(body: impl FnOnce()) -> Self {
+        // SAFETY: the child runs `body` on its copy of this thread's stack and ends by `_exit`. glibc makes
+        // its own locks good in the child, and tests that fork are alone in their process.
+        match unsafe { libc::fork() } {
+            -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+            0 => {
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+                // SAFETY: ends the process, without the parent's destructors and output buffers.
+                unsafe { libc::_exit(i32::from(done.is_err())) }
+            }
+            child => Self(child),
+        }
+    }
+
+    /// Waits for its end; whether it succeeded.
+    pub fn wait(self) -> bool {
+        let mut status = 0;
+        let mut reaped = 0;
+        eventually("the forked child ends", || {
+            // SAFETY: `status` is a live int.
+            reaped = unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG) };
+            reaped != 0
+        });
+        reaped == self.0 && status == 0
+    }
+}
