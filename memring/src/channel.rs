@@ -113,6 +113,35 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
         self.sender.peer()
     }
 
+    /// What the peer's application calls itself. Only a claim.
+    #[must_use]
+    pub fn peer_name(&self) -> &str {
+        self.session().negotiated().peer_name.as_str()
+    }
+
+    /// The peer application's own bytes.
+    ///
+    /// ```
+    /// # #[memring::message] #[derive(Debug, PartialEq)] pub struct Greeting { pub build: u32 }
+    /// let connector = memring::Connector::new().metadata_value(&Greeting { build: 7 })?;
+    /// let (server, _client) = connector.pair::<memring::Bytes>()?;
+    /// assert_eq!(server.peer_metadata_value::<Greeting>()?, Greeting { build: 7 });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn peer_metadata(&self) -> &[u8] {
+        self.session().negotiated().peer_metadata.as_bytes()
+    }
+
+    /// The peer application's own bytes as a value of a `#[message]` type.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`](crate::DecodeError) if they are none.
+    pub fn peer_metadata_value<T: crate::MetadataValue>(&self) -> Result<T, crate::DecodeError> {
+        T::from_metadata(self.peer_metadata())
+    }
+
     /// The session: what was negotiated, and how to end it.
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {

@@ -52,6 +52,7 @@ mod channel;
 mod client;
 mod error;
 pub mod guide;
+mod metadata;
 mod options;
 mod protocol;
 mod receiver;
@@ -65,6 +66,7 @@ pub use error::{
     AcceptFailed, BindError, ConnectError, End, Fault, RecvError, SendError, TryRecvError,
     TrySendError,
 };
+pub use metadata::MetadataValue;
 pub use options::Lanes;
 pub use protocol::{Bytes, Protocol};
 pub use receiver::{IntoIter, Iter, Received, Receiver, View};

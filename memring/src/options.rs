@@ -112,6 +112,18 @@ macro_rules! common_options {
             self
         }
 
+        /// As [`metadata`](Self::metadata), a value of a `#[message]` type.
+        ///
+        /// # Errors
+        ///
+        /// [`EncodeError`](memring_codec::EncodeError) if it cannot be encoded in 4 KiB.
+        pub fn metadata_value<T: $crate::MetadataValue>(
+            self,
+            value: &T,
+        ) -> Result<Self, memring_codec::EncodeError> {
+            Ok(self.metadata(&value.to_metadata()?))
+        }
+
         /// How this side's blocking calls wait.
         pub fn wait(mut self, wait: $crate::Wait) -> Self {
             self.options.wait(wait);

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -38,11 +39,20 @@ pub struct Receiver<T: Message + ?Sized> {
     pool: Arc<Pool>,
     session: Arc<Session>,
     _receives: PhantomData<fn() -> Box<T>>,
+    /// Not `Sync`: a half has one owner at a time.
+    _owned: PhantomData<Cell<()>>,
 }
 
 impl<T: Message + ?Sized> Receiver<T> {
     pub(crate) fn new(consumer: Consumer, session: Arc<Session>) -> Self {
-        Self { consumer, fault: None, pool: Arc::default(), session, _receives: PhantomData }
+        Self {
+            consumer,
+            fault: None,
+            pool: Arc::default(),
+            session,
+            _receives: PhantomData,
+            _owned: PhantomData,
+        }
     }
 
     /// Waits for the next message and lends a view of it, until the next receive.

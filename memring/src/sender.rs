@@ -1,5 +1,6 @@
 //! The sending half of a typed channel.
 
+use std::cell::Cell;
 use std::io::IoSlice;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -27,6 +28,14 @@ const KEEP: usize = 1 << 20;
 /// assert_eq!(&*client.recv()?, b"hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It goes to another thread, but is not shared between two:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>(_: T) {}
+/// let (server, _client) = memring::pair::<memring::Bytes>().unwrap();
+/// shared(server.split().0);
+/// ```
 pub struct Sender<T: Message + ?Sized> {
     producer: Producer,
     /// What the last message took: how much to claim for the next.
@@ -34,6 +43,8 @@ pub struct Sender<T: Message + ?Sized> {
     scratch: Scratch,
     session: Arc<Session>,
     _sends: PhantomData<fn(&T)>,
+    /// Not `Sync`: a half has one owner at a time.
+    _owned: PhantomData<Cell<()>>,
 }
 
 /// A frame's room as a place to encode into.
@@ -49,7 +60,14 @@ impl Sink for InLane<'_, '_> {
 impl<T: Message + ?Sized> Sender<T> {
     pub(crate) fn new(producer: Producer, session: Arc<Session>) -> Self {
         let max = usize::try_from(producer.largest_message()).unwrap_or(usize::MAX);
-        Self { producer, hint: 0, scratch: Scratch::new(max), session, _sends: PhantomData }
+        Self {
+            producer,
+            hint: 0,
+            scratch: Scratch::new(max),
+            session,
+            _sends: PhantomData,
+            _owned: PhantomData,
+        }
     }
 
     /// Sends a message, waiting for room as long as it takes.

@@ -235,6 +235,15 @@ impl Incoming {
         self.inner.metadata().as_bytes()
     }
 
+    /// The peer application's own bytes as a value of a `#[message]` type.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`](crate::DecodeError) if they are none.
+    pub fn metadata_value<T: crate::MetadataValue>(&self) -> Result<T, crate::DecodeError> {
+        T::from_metadata(self.metadata())
+    }
+
     /// The name of the protocol it means to speak.
     #[must_use]
     pub fn protocol(&self) -> &str {
