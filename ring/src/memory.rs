@@ -114,7 +114,7 @@ impl Mapping {
             // An old length of zero means: the same shared pages once more, elsewhere. No new look at
             // the seals, so a peer that seals between these two calls cannot make this one fail.
             // SAFETY: both windows lie in the range mapped above, which nobody has seen yet.
-            unsafe {
+            let mirrored = unsafe {
                 let data = base.as_ptr().add(control);
                 rustix::mm::mremap_fixed(
                     data.cast(),
@@ -123,13 +123,50 @@ impl Mapping {
                     MremapFlags::MAYMOVE,
                     data.add(capacity).cast(),
                 )
+            };
+            match mirrored {
+                Ok(_) => {}
+                // Valgrind does not know that form.
+                Err(Errno::INVAL) => mapping.mirror_from(fd, protection)?,
+                Err(error) => return Err(failed("mremap")(error)),
             }
-            .map_err(failed("mremap"))?;
             mapping
                 .advise(Advice::LinuxDontFork)
                 .map_err(failed("madvise(MADV_DONTFORK)"))?;
             Ok(Arc::new(mapping))
         })
+    }
+
+    /// The mirror by a second map of the file, where it cannot be had from the first.
+    fn mirror_from(&self, fd: BorrowedFd<'_>, protection: ProtFlags) -> Result<(), MapError> {
+        // SAFETY: the window lies in the range of this mapping, which nobody has seen yet.
+        let mirrored = unsafe {
+            rustix::mm::mmap(
+                self.base.as_ptr().add(self.control + self.capacity).cast(),
+                self.capacity,
+                protection,
+                MapFlags::SHARED | MapFlags::FIXED,
+                fd,
+                self.control as u64,
+            )
+        };
+        match mirrored {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // What stood there may be unmapped now, and the hole somebody else's by the time this
+                // mapping is dropped. Here, under the fork lock, is the moment to put something back.
+                // SAFETY: as above; a private anonymous map at worst replaces what the call left.
+                let _ = unsafe {
+                    rustix::mm::mmap_anonymous(
+                        self.base.as_ptr().add(self.control + self.capacity).cast(),
+                        self.capacity,
+                        ProtFlags::empty(),
+                        MapFlags::PRIVATE | MapFlags::FIXED,
+                    )
+                };
+                Err(failed("mmap")(error))
+            }
+        }
     }
 
     /// Brings every page in, in both windows, so that no message pays for a page fault.

@@ -370,6 +370,7 @@ impl Producer {
         self.core.alive().err()
     }
 
+    #[inline]
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.sleeper.counters.message(bytes);
     }
@@ -525,6 +526,7 @@ impl Core {
             .unwrap_or(0)
     }
 
+    #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         self.life.is_forked()
     }
