@@ -1,5 +1,6 @@
 //! A channel: both halves, before they are split.
 
+use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +13,6 @@ use crate::receiver::{Receiver, View};
 use crate::sender::{Batch, Sender};
 
 /// An open channel that sends `S` and receives `R`.
-#[derive(Debug)]
 pub struct Channel<S: Message + ?Sized, R: Message + ?Sized> {
     sender: Sender<S>,
     receiver: Receiver<R>,
@@ -166,5 +166,14 @@ impl<R: Message + ?Sized> Channel<[u8], R> {
     /// As there.
     pub fn claim(&mut self, len: usize) -> Result<crate::sender::Slot<'_>, SendError> {
         self.sender.claim(len)
+    }
+}
+
+impl<S: Message + ?Sized, R: Message + ?Sized> fmt::Debug for Channel<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("sender", &self.sender)
+            .field("receiver", &self.receiver)
+            .finish()
     }
 }

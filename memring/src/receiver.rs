@@ -356,14 +356,12 @@ impl Pool {
 }
 
 /// The messages of a receiver as they come; see [`Receiver::iter`].
-#[derive(Debug)]
 pub struct Iter<'a, T: Message + ?Sized> {
     receiver: &'a mut Receiver<T>,
     over: bool,
 }
 
 /// The messages of a receiver as they come, owning it.
-#[derive(Debug)]
 pub struct IntoIter<T: Message + ?Sized> {
     receiver: Receiver<T>,
     over: bool,
@@ -437,5 +435,17 @@ impl<T: Message + ?Sized> fmt::Debug for View<'_, T> {
 impl<T: Message + ?Sized> fmt::Debug for Received<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Received<{}>({} bytes)", T::name(), self.buffer.bytes().len())
+    }
+}
+
+impl<T: Message + ?Sized> fmt::Debug for Iter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Iter").field(&self.receiver).finish()
+    }
+}
+
+impl<T: Message + ?Sized> fmt::Debug for IntoIter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("IntoIter").field(&self.receiver).finish()
     }
 }

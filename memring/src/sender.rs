@@ -373,7 +373,6 @@ impl Slot<'_> {
 /// A batch of messages; see [`Sender::batch`]. Published when it is flushed or dropped, when it fills a
 /// quarter of the lane, and before it waits for room.
 #[must_use = "a batch is published when it is dropped"]
-#[derive(Debug)]
 pub struct Batch<'a, T: Message + ?Sized> {
     batch: batch::Batch<'a>,
     hint: &'a mut usize,
@@ -464,6 +463,15 @@ impl<T: Message + ?Sized> std::fmt::Debug for Sender<T> {
         f.debug_struct("Sender")
             .field("message", &T::name())
             .field("peer", self.peer())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Message + ?Sized> std::fmt::Debug for Batch<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch")
+            .field("message", &T::name())
+            .field("peer", self.session.peer())
             .finish_non_exhaustive()
     }
 }
