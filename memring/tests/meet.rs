@@ -1,0 +1,783 @@
+//! Strangers meet: who is let in, who is turned away and told why, and who is kept waiting by nobody.
+
+mod support;
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use memring::{
+    AcceptFailed, Address, BindError, Bytes, ConnectError, Connector, End, HandshakeError, Lanes,
+    Limits, Listener, Policy, Protocol, RecvError,
+};
+use memring_transport::handshake::{CapacityLimits, ChannelWish, ClientHandshake, Local};
+use memring_transport::socket::{ControlSocket, Incoming, WhenAbsent};
+use support::{Forked, Held, Helper, Scratch, Stage, alone, eventually, play, soon};
+
+#[test]
+fn role() {
+    play(&[
+        ("client", client),
+        ("server", server),
+        ("late server", late_server),
+        ("stalled server", stalled_server),
+        ("raw", raw),
+    ]);
+}
+
+/// An error and everything behind it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Connects, says how that went, and exchanges one message.
+fn client(stage: &Stage) {
+    let connected = Connector::new()
+        .lanes(Lanes::Small, Lanes::Small)
+        .policy(Policy::any_uid())
+        .timeout(support::PATIENCE)
+        .connect::<Bytes>(stage.path());
+    match connected {
+        Ok(mut channel) => {
+            channel.send(b"hello").expect("sends");
+            assert_eq!(&*channel.recv_deadline(soon()).expect("an answer"), b"hello");
+            stage.say("answered");
+        }
+        Err(error) => stage.say(chain(&error)),
+    }
+}
+
+/// Listens, and answers whoever comes.
+fn server(stage: &Stage) {
+    let listener = match Listener::bind(stage.path()) {
+        Ok(listener) => listener,
+        Err(error) => return stage.say(chain(&error)),
+    };
+    stage.say("listening");
+    serve(&listener);
+}
+
+/// Listens once it is told to.
+fn late_server(stage: &Stage) {
+    stage.say("here");
+    stage.hear();
+    serve(&Listener::bind(stage.path()).expect("binds"));
+}
+
+/// Listens, and takes a connection as far as `step` before it does nothing more.
+fn stalled_server(stage: &Stage) {
+    let listener = Listener::bind(stage.path()).expect("binds");
+    stage.say("listening");
+    match stage.get("step") {
+        "listen" => stage.linger(),
+        _ => {
+            let _asked = listener.accept_deadline(soon()).expect("accepts");
+            stage.say("asked");
+            stage.linger();
+        }
+    }
+}
+
+fn serve(listener: &Listener) {
+    while let Ok(incoming) = listener.accept() {
+        if let Ok(mut channel) = incoming.open::<Bytes>() {
+            std::thread::spawn(move || {
+                while let Ok(message) = channel.recv().map(|view| view.to_vec()) {
+                    if channel.send(&message).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Where a client of our own making stands still.
+const STEPS: [&str; 4] = ["connect", "hello", "open", "granted"];
+
+/// A client by hand that goes as far as `step` and stands still there.
+fn stall(path: &Path, step: &str) -> ControlSocket {
+    let address = Address::path(path).expect("an address");
+    let socket =
+        ControlSocket::connect(&address, Some(soon()), WhenAbsent::Fail).expect("connects");
+    let archive = memring_transport::Settings::new().archive;
+    let local = Local::new(4096, Default::default(), archive);
+    let wish = ChannelWish {
+        signature: Default::default(),
+        capacity_to_accepting: 16 << 10,
+        capacity_to_connecting: 16 << 10,
+        metadata: Default::default(),
+    };
+    let mut handshake =
+        ClientHandshake::new(local, wish, CapacityLimits::PROTOCOL).expect("good settings");
+    let packets = handshake.start();
+    let count = match step {
+        "connect" => 0,
+        "hello" => 1,
+        _ => 2,
+    };
+    for packet in &packets[..count] {
+        socket.send(packet, &[]).expect("sends");
+    }
+    if step == "granted" {
+        let mut buffer = [0; 65536];
+        let mut fds = 0;
+        while fds < 2 {
+            match socket.receive_deadline(&mut buffer, Some(soon())).expect("an answer") {
+                Incoming::Packet(packet) => fds += packet.fds.len(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    socket
+}
+
+fn raw(stage: &Stage) {
+    let _socket = stall(stage.path(), stage.get("step"));
+    stage.say("stalled");
+    if stage.get("then") == "exit" {
+        return;
+    }
+    stage.linger();
+}
+
+fn start_client(path: &Path) -> Helper {
+    Helper::start("client", &[("path", &path.display())])
+}
+
+/// Answers one client.
+fn answer(listener: &Listener) {
+    let incoming = listener.accept_deadline(soon()).expect("accepts");
+    let mut channel = incoming.open::<Bytes>().expect("opens");
+    let message = channel.recv_deadline(soon()).expect("a message").to_vec();
+    channel.send(&message).expect("sends");
+}
+
+#[test]
+fn two_hundred_clients_in_turn_leave_nothing_behind() {
+    if !alone("two_hundred_clients_in_turn_leave_nothing_behind") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let path = scratch.socket();
+    let one = || {
+        let mut helper = start_client(&path);
+        let incoming = listener.accept_deadline(soon()).expect("accepts");
+        let mut channel = incoming.open::<Bytes>().expect("opens");
+        let message = channel.recv_deadline(soon()).expect("a message").to_vec();
+        channel.send(&message).expect("sends");
+        helper.expect("answered");
+        helper.finish();
+        let end = channel.recv_deadline(soon()).map(|_| ());
+        assert!(matches!(end, Err(RecvError::Ended(End::Closed))), "{end:?}");
+    };
+    // What is started on first need is there after the first.
+    one();
+    one();
+    let held = Held::now();
+    (0..100).for_each(|_| one());
+    held.eventually_again();
+    let maps = support::maps();
+    (0..100).for_each(|_| one());
+    held.eventually_again();
+    eventually("the memory map is as it was", || support::maps() <= maps);
+    drop(listener);
+    assert_eq!(scratch.files(), [""; 0], "nothing is left in the file system");
+}
+
+#[test]
+fn attack_09_clients_that_stall_at_any_step_delay_nobody() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let listener =
+        Listener::builder().handshake_timeout(Duration::from_secs(60)).bind(&path).expect("binds");
+    let stalled: Vec<ControlSocket> = std::thread::scope(|scope| {
+        // Their handshakes need somebody in `accept`, who meanwhile serves a quick one.
+        let stalling: Vec<_> = STEPS
+            .iter()
+            .flat_map(|step| [step; 3])
+            .map(|step| scope.spawn(|| stall(&path, step)))
+            .collect();
+        for _ in 0..3 {
+            let mut helper = start_client(&path);
+            answer(&listener);
+            helper.expect("answered");
+            helper.finish();
+        }
+        let short = Instant::now() + Duration::from_millis(100);
+        assert!(listener.accept_deadline(short).is_err(), "nobody else has got so far");
+        stalling.into_iter().map(|stalling| stalling.join().unwrap()).collect()
+    });
+    for _ in 0..10 {
+        let mut helper = start_client(&path);
+        answer(&listener);
+        helper.expect("answered");
+        helper.finish();
+    }
+    assert_eq!(stalled.len(), 12);
+    assert_eq!(listener.turned(), Default::default());
+}
+
+#[test]
+fn attack_09_a_handshake_is_over_by_its_deadline_wherever_it_stands() {
+    let scratch = Scratch::new();
+    let listener = Listener::builder()
+        .handshake_timeout(Duration::from_millis(100))
+        .bind(scratch.socket())
+        .expect("binds");
+    std::thread::scope(|scope| {
+        for step in STEPS {
+            scope.spawn({
+                let path = scratch.socket();
+                move || {
+                    let socket = stall(&path, step);
+                    let mut buffer = [0; 65536];
+                    loop {
+                        let got = socket.receive_deadline(&mut buffer, Some(soon()));
+                        match got.expect("reads") {
+                            Incoming::Ended => return,
+                            Incoming::Packet(_) => {}
+                            Incoming::WouldBlock => panic!("{step}: not hung up on"),
+                        }
+                    }
+                }
+            });
+        }
+        eventually("all four have run out of time", || {
+            let short = Instant::now() + Duration::from_millis(10);
+            assert!(listener.accept_deadline(short).is_err());
+            listener.turned().unfinished == 4
+        });
+    });
+}
+
+#[test]
+fn attack_09_one_byte_at_a_time_is_no_way_to_last() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let socket = stall(&scratch.socket(), "connect");
+    socket.send(&[1], &[]).expect("sends");
+    eventually("a packet of one byte is a fault", || {
+        let short = Instant::now() + Duration::from_millis(10);
+        assert!(listener.accept_deadline(short).is_err());
+        listener.turned().faults == 1
+    });
+}
+
+#[test]
+fn attack_10_clients_that_die_at_any_step_leave_nothing_behind() {
+    if !alone("attack_10_clients_that_die_at_any_step_leave_nothing_behind") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let (path, mut gone) = (scratch.socket(), 0);
+    let mut round = || {
+        for step in STEPS {
+            for then in ["kill", "exit"] {
+                let shown = path.display();
+                let arguments: [(&str, &dyn Display); 3] =
+                    [("path", &shown), ("step", &step), ("then", &then)];
+                let mut helper = Helper::start("raw", &arguments);
+                gone += 1;
+                let mut stalled = false;
+                eventually("the handshake is over", || {
+                    if !stalled && helper.latest().is_some() {
+                        stalled = true;
+                        match then {
+                            "kill" => helper.kill(),
+                            _ => helper.finish(),
+                        }
+                    }
+                    let short = Instant::now() + Duration::from_millis(1);
+                    assert!(listener.accept_deadline(short).is_err());
+                    listener.turned().unfinished == gone
+                });
+            }
+        }
+    };
+    round();
+    let held = Held::now();
+    (0..3).for_each(|_| round());
+    held.eventually_again();
+    // And somebody who means it is served.
+    let mut helper = start_client(&path);
+    answer(&listener);
+    helper.expect("answered");
+    helper.finish();
+}
+
+#[test]
+fn attack_10_a_client_that_dies_while_the_application_decides() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    for answers in ["open", "refuse", "drop"] {
+        let helper = start_client(&scratch.socket());
+        let incoming = listener.accept_deadline(soon()).expect("accepts");
+        helper.kill();
+        match answers {
+            "refuse" => incoming.refuse("too late to matter"),
+            "drop" => drop(incoming),
+            _ => match incoming.open::<Bytes>() {
+                Ok(mut channel) => {
+                    let end = channel.recv_deadline(soon()).map(|_| ());
+                    assert!(matches!(end, Err(RecvError::Ended(End::PeerDied(_)))), "{end:?}");
+                }
+                Err(ConnectError::Handshake(HandshakeError::PeerGone)) => {}
+                Err(other) => panic!("{other}"),
+            },
+        }
+    }
+}
+
+#[test]
+fn a_client_of_a_server_that_stalls_or_dies_is_not_held() {
+    for step in ["listen", "decide"] {
+        for dies in [false, true] {
+            let scratch = Scratch::new();
+            let path = scratch.socket();
+            let shown = path.display();
+            let helper = Helper::start("stalled server", &[("path", &shown), ("step", &step)]);
+            helper.expect("listening");
+            let timeout = if dies { support::PATIENCE } else { Duration::from_millis(200) };
+            let connecting = std::thread::spawn(move || {
+                Connector::new().timeout(timeout).connect::<Bytes>(&path).map(|_| ())
+            });
+            if step == "decide" {
+                helper.expect("asked");
+            }
+            if dies {
+                helper.kill();
+            }
+            let failed = connecting.join().unwrap().expect_err("no session");
+            let kind = io::Error::from(failed).kind();
+            let kinds = match (dies, step) {
+                (false, _) => vec![io::ErrorKind::TimedOut],
+                // It may have died before we connected.
+                (true, "listen") => {
+                    vec![io::ErrorKind::ConnectionReset, io::ErrorKind::ConnectionRefused]
+                }
+                (true, _) => vec![io::ErrorKind::ConnectionReset],
+            };
+            assert!(kinds.contains(&kind), "{step}, dies: {dies}: {kind}");
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_service_is_there_when_it_starts() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let absent = memring::connect::<Bytes>(&path).expect_err("nobody is there");
+    assert!(chain(&absent).contains("start the service"), "{absent}");
+    assert_eq!(io::Error::from(absent).kind(), io::ErrorKind::NotFound);
+
+    let short = Duration::from_millis(50);
+    let absent = memring::connect_timeout::<Bytes>(&path, short).expect_err("nobody came");
+    assert_eq!(io::Error::from(absent).kind(), io::ErrorKind::TimedOut);
+
+    let mut helper = Helper::start("late server", &[("path", &path.display())]);
+    helper.expect("here");
+    let waiting = std::thread::spawn(move || {
+        let mut channel = memring::connect_timeout::<Bytes>(&path, support::PATIENCE)?;
+        channel.send_deadline(b"hello", soon()).expect("sends");
+        assert_eq!(&*channel.recv_deadline(soon()).expect("an answer"), b"hello");
+        Ok::<(), ConnectError>(())
+    });
+    helper.tell("now");
+    waiting.join().unwrap().expect("connects");
+}
+
+#[test]
+fn attack_04_a_killed_server_s_files_are_taken_over_by_the_next() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    for _ in 0..3 {
+        let helper = Helper::start("server", &[("path", &path.display())]);
+        helper.expect("listening");
+        let mut client = start_client(&path);
+        client.expect("answered");
+        client.finish();
+        helper.kill();
+        assert!(path.exists(), "killed: it could not remove the socket");
+        let refused = memring::connect::<Bytes>(&path).expect_err("nobody listens");
+        assert_eq!(io::Error::from(refused).kind(), io::ErrorKind::ConnectionRefused);
+    }
+    drop(Listener::bind(&path).expect("takes over"));
+    assert_eq!(scratch.files(), [""; 0], "one that ends in order leaves nothing");
+}
+
+#[test]
+fn attack_04_of_two_servers_the_second_is_told() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let first = Helper::start("server", &[("path", &path.display())]);
+    first.expect("listening");
+    let error = Listener::bind(&path).expect_err("in use");
+    let text = chain(&error);
+    assert!(text.contains("in use") && text.contains(&first.pid().to_string()), "{text}");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::AddrInUse);
+    let second = Helper::start("server", &[("path", &path.display())]);
+    assert!(second.hear().contains("in use"));
+    // The first is none the worse.
+    let mut client = start_client(&path);
+    client.expect("answered");
+    client.finish();
+
+    // Many at once: one wins.
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let many: Vec<Helper> =
+        (0..6).map(|_| Helper::start("server", &[("path", &path.display())])).collect();
+    let said: Vec<String> = many.iter().map(Helper::hear).collect();
+    assert_eq!(said.iter().filter(|line| *line == "listening").count(), 1, "{said:?}");
+    assert!(said.iter().all(|line| line == "listening" || line.contains("in use")), "{said:?}");
+}
+
+#[test]
+fn attack_01_a_taken_abstract_name_is_an_error() {
+    let name = format!("memring-facade-{}", std::process::id());
+    let address = Address::abstract_name(&name).expect("a name");
+    let listener = Listener::bind(&address).expect("binds");
+    let error = Listener::bind(&address).expect_err("taken");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::AddrInUse);
+    let connecting = std::thread::spawn(move || {
+        let mut channel = memring::connect::<Bytes>(&address).expect("connects");
+        channel.send(b"by an abstract name").expect("sends");
+        channel.recv_deadline(soon()).expect("an answer");
+    });
+    answer(&listener);
+    connecting.join().unwrap();
+    // A string never means one.
+    let error = memring::connect::<Bytes>(&*format!("@{name}")).expect_err("not asked for");
+    assert!(chain(&error).contains("abstract"), "{error}");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn attack_02_a_shared_directory_is_refused_unless_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let error = Listener::bind(scratch.socket()).expect_err("others can write there");
+    assert!(matches!(error, BindError::Listen(_)), "{error}");
+    assert!(chain(&error).contains("0700"), "{error}");
+    let listener =
+        Listener::builder().allow_shared_directory().bind(scratch.socket()).expect("binds");
+    let mut client = start_client(&scratch.socket());
+    answer(&listener);
+    client.expect("answered");
+    client.finish();
+}
+
+#[test]
+fn attack_05_a_policy_turns_processes_away_and_they_learn_that_it_did() {
+    let scratch = Scratch::new();
+    let ours = std::process::id();
+    let listener = Listener::builder()
+        .policy(Policy::same_uid().check(move |peer| peer.pid() == Some(ours)))
+        .bind(scratch.socket())
+        .expect("binds");
+    let mut helper = start_client(&scratch.socket());
+    let refused = std::thread::spawn(move || {
+        let said = helper.hear();
+        helper.finish();
+        said
+    });
+    eventually("it was turned away", || {
+        let short = Instant::now() + Duration::from_millis(10);
+        assert!(listener.accept_deadline(short).is_err());
+        refused.is_finished()
+    });
+    let said = refused.join().unwrap();
+    assert!(said.contains("does not admit your process"), "{said}");
+    assert_eq!(listener.turned().denied, 1);
+    // This process passes the check.
+    let path = scratch.socket();
+    let connecting = std::thread::spawn(move || {
+        let mut channel = memring::connect::<Bytes>(&path).expect("connects");
+        channel.send(b"me").expect("sends");
+        channel.recv_deadline(soon()).expect("an answer");
+    });
+    answer(&listener);
+    connecting.join().unwrap();
+}
+
+#[test]
+fn attack_05_another_user_is_kept_out_or_let_in_by_the_policy() {
+    // SAFETY: no memory is involved.
+    #[allow(unsafe_code)]
+    if unsafe { libc::geteuid() } != 0 {
+        println!("skipped: only root can start another user's process");
+        return;
+    }
+    const OTHER: u32 = 54_321;
+    for (policy, let_in) in [
+        (Policy::same_uid(), false),
+        (Policy::same_uid().allow_uid(OTHER + 1), false),
+        (Policy::same_uid().allow_uid(OTHER), true),
+        (Policy::nobody().allow_gid(OTHER), true),
+        (Policy::any_uid(), true),
+        (Policy::any_uid().check(|peer| peer.uid() == Some(0)), false),
+    ] {
+        let scratch = Scratch::new();
+        let path = scratch.socket();
+        let shown = format!("{policy:?}");
+        let listener = Listener::builder().mode(0o666).policy(policy).bind(&path).expect("binds");
+        let mut helper = Helper::start_as(OTHER, &scratch, "client", &[("path", &path.display())]);
+        if let_in {
+            let incoming = listener.accept_deadline(soon()).expect("accepts");
+            assert_eq!(incoming.peer().uid(), Some(OTHER));
+            let mut channel = incoming.open::<Bytes>().expect("opens");
+            let message = channel.recv_deadline(soon()).expect("a message").to_vec();
+            channel.send(&message).expect("sends");
+            helper.expect("answered");
+        } else {
+            eventually("it is turned away", || {
+                let short = Instant::now() + Duration::from_millis(10);
+                assert!(listener.accept_deadline(short).is_err());
+                listener.turned().denied == 1
+            });
+            let said = helper.hear();
+            assert!(said.contains("does not admit your process"), "{shown}: {said}");
+        }
+        helper.finish();
+    }
+}
+
+#[test]
+fn attack_01_a_client_checks_who_the_server_is_before_it_says_anything() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let refused = Connector::new()
+        .policy(Policy::same_uid().check(|_| false))
+        .metadata(b"a secret")
+        .connect::<Bytes>(scratch.socket())
+        .expect_err("not the right server");
+    assert!(
+        matches!(
+            refused,
+            ConnectError::Connect(memring_transport::ConnectError::Handshake(
+                HandshakeError::Denied(_)
+            ))
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(io::Error::from(refused).kind(), io::ErrorKind::PermissionDenied);
+    eventually("its handshake ends before it began", || {
+        let short = Instant::now() + Duration::from_millis(10);
+        assert!(listener.accept_deadline(short).is_err());
+        listener.turned().unfinished == 1
+    });
+}
+
+#[test]
+fn a_refusal_s_words_reach_the_client() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    for (why, expected) in [
+        ("come back on Monday".to_owned(), "come back on Monday"),
+        ("x".repeat(10_000), "xxxxxxxxxx"),
+        (String::new(), "turned down"),
+    ] {
+        let mut helper = start_client(&scratch.socket());
+        listener.accept_deadline(soon()).expect("accepts").refuse(&why);
+        let said = helper.hear();
+        assert!(said.contains(expected), "{said}");
+        assert!(said.len() < 1000, "at most 512 bytes of it");
+        helper.finish();
+    }
+    // Dropped without a word: the connection closes.
+    let mut helper = start_client(&scratch.socket());
+    drop(listener.accept_deadline(soon()).expect("accepts"));
+    assert!(helper.hear().contains("closed the connection"));
+    helper.finish();
+}
+
+mod old {
+    #[memring::message]
+    pub(crate) struct Quote {
+        pub(crate) price: f64,
+    }
+}
+
+mod new {
+    #[memring::message]
+    pub(crate) struct Quote {
+        pub(crate) price: f64,
+        pub(crate) currency: String,
+    }
+}
+
+struct Old;
+impl Protocol for Old {
+    const NAME: &'static str = "quotes";
+    type ToClient = old::Quote;
+    type ToServer = [u8];
+}
+
+struct New;
+impl Protocol for New {
+    const NAME: &'static str = "quotes";
+    type ToClient = new::Quote;
+    type ToServer = [u8];
+}
+
+struct Backwards;
+impl Protocol for Backwards {
+    const NAME: &'static str = "quotes";
+    type ToClient = [u8];
+    type ToServer = old::Quote;
+}
+
+struct Renamed;
+impl Protocol for Renamed {
+    const NAME: &'static str = "prices";
+    type ToClient = old::Quote;
+    type ToServer = [u8];
+}
+
+struct Endless;
+impl Protocol for Endless {
+    const NAME: &'static str = "a name of more than one hundred and twenty-eight bytes, which no \
+        protocol has any use for, and which is here to see that somebody says so to its author";
+    type ToClient = [u8];
+    type ToServer = [u8];
+}
+
+fn mismatch<Server: Protocol, Client: Protocol>(said: &[&str]) {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let listener = Listener::bind(&path).expect("binds");
+    let connecting =
+        std::thread::spawn(move || memring::connect::<Client>(&path).expect_err("not the same"));
+    let incoming = listener.accept_deadline(soon()).expect("accepts");
+    assert!(!incoming.speaks::<Server>());
+    assert!(incoming.speaks::<Client>());
+    let here = incoming.open::<Server>().expect_err("not the same");
+    let there = connecting.join().unwrap();
+    for error in [here, there] {
+        let text = chain(&error);
+        for part in said {
+            assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn sides_that_mean_different_messages_are_told_what_both_meant() {
+    mismatch::<Old, New>(&["quotes", "Quote", "to the connecting side", "api crate"]);
+    mismatch::<New, Old>(&["quotes", "Quote", "to the connecting side"]);
+    mismatch::<Old, Backwards>(&["to the connecting side", "to the accepting side", "Quote"]);
+    mismatch::<Old, Renamed>(&["\"quotes\"", "\"prices\""]);
+    mismatch::<Bytes, Old>(&["\"bytes\"", "\"quotes\""]);
+    let error = memring::pair::<Endless>().expect_err("too long");
+    assert!(matches!(error, ConnectError::Text { what: "protocol name", .. }), "{error}");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn attack_06_sessions_beyond_a_uid_s_share_are_refused_with_the_reason() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let mut limits = Limits::default();
+    limits.sessions_per_uid = 3;
+    let listener = Listener::builder().limits(limits).bind(&path).expect("binds");
+    let connect = |path: std::path::PathBuf| {
+        std::thread::spawn(move || {
+            Connector::new()
+                .lanes(Lanes::Small, Lanes::Small)
+                .timeout(support::PATIENCE)
+                .connect::<Bytes>(&path)
+        })
+    };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let connecting = connect(path.clone());
+        let server = listener.accept_deadline(soon()).expect("accepts").open::<Bytes>();
+        held.push((server.expect("opens"), connecting.join().unwrap().expect("connects")));
+    }
+    let connecting = connect(path.clone());
+    eventually("the fourth is turned away", || {
+        let short = Instant::now() + Duration::from_millis(10);
+        assert!(listener.accept_deadline(short).is_err());
+        connecting.is_finished()
+    });
+    let text = chain(&connecting.join().unwrap().expect_err("one too many"));
+    assert!(text.contains("3 of at most 3 sessions"), "{text}");
+    assert_eq!(listener.turned().over_quota, 1);
+    // Those that are there go on, and one that leaves makes room.
+    for (server, client) in &mut held {
+        server.send(b"still").expect("sends");
+        assert_eq!(&*client.recv_deadline(soon()).unwrap(), b"still");
+    }
+    held.pop();
+    let give_up = soon();
+    loop {
+        let connecting = connect(path.clone());
+        let until = Instant::now() + Duration::from_millis(200);
+        match listener.accept_deadline(until) {
+            Ok(incoming) => {
+                incoming.open::<Bytes>().expect("opens");
+                connecting.join().unwrap().expect("connects");
+                break;
+            }
+            Err(_) => assert!(Instant::now() < give_up, "no room again"),
+        }
+    }
+}
+
+#[test]
+fn accepting_ends_by_a_deadline_or_from_another_thread() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let error = listener
+        .accept_deadline(Instant::now() + Duration::from_millis(10))
+        .expect_err("nobody came");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let listener = &listener;
+        let accepting = scope.spawn(move || {
+            tell.send(support::tid()).unwrap();
+            assert!(listener.incoming().next().is_none());
+            listener.accept().map(|_| ())
+        });
+        support::eventually_asleep(told.recv().unwrap());
+        listener.shut_down();
+        let error: AcceptFailed = accepting.join().unwrap().expect_err("shut down");
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::NotConnected);
+    });
+    assert!(listener.accept().is_err(), "and stays so");
+}
+
+#[test]
+fn attack_78_a_listener_in_a_forked_child_is_the_parents() {
+    if !alone("attack_78_a_listener_in_a_forked_child_is_the_parents") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let mut listener = Some(Listener::bind(scratch.socket()).expect("binds"));
+    let child = Forked::start(|| {
+        let listener = listener.take().expect("the child's copy");
+        let error = listener.accept().expect_err("the parent's");
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::Unsupported);
+        listener.shut_down(); // does nothing
+        drop(listener);
+    });
+    assert!(child.wait());
+    let mut client = start_client(&scratch.socket());
+    answer(&listener.expect("still here"));
+    client.expect("answered");
+    client.finish();
+}
