@@ -1,0 +1,572 @@
+//! The ring against a model: a queue. Whatever is done to the two halves, what arrives is what was sent.
+//!
+//! One thread drives both halves through random operations, so that every failure can be shrunk and
+//! repeated. What only happens between threads is in `stress.rs`, and in the models that loom explores.
+
+#![allow(unsafe_code)]
+
+mod support;
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Instant;
+
+use memring_ring::buffer::Buffer;
+use memring_ring::consumer::{Consumer, Item, RecvError, TryRecvError};
+use memring_ring::producer::{Producer, SendError, TrySendError};
+use memring_ring::{End, Terms, Wait};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use support::{Fencing, STARTS, bytes, sides};
+
+/// How large a message is, in the sizes where something changes.
+#[derive(Clone, Copy, Debug)]
+enum Size {
+    Small(usize),
+    /// About the largest of a pack.
+    Entry(isize),
+    /// About the largest of one frame.
+    Frame(isize),
+    /// About the largest that the lane holds at once.
+    AtOnce(isize),
+    /// About the negotiated largest.
+    Largest(isize),
+    /// So many thousandths of the largest.
+    Share(usize),
+}
+
+impl Size {
+    fn of(self, sizes: &Sizes) -> usize {
+        let (base, offset) = match self {
+            Self::Small(size) => return size,
+            Self::Share(share) => return sizes.max_message * share / 1000,
+            Self::Entry(offset) => (sizes.frame - 16, offset),
+            Self::Frame(offset) => (sizes.frame, offset),
+            Self::AtOnce(offset) => (sizes.at_once, offset),
+            Self::Largest(offset) => (sizes.max_message, offset),
+        };
+        base.saturating_add_signed(offset)
+    }
+}
+
+/// The largest messages there are, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// One frame holds: a quarter of the lane less the header.
+    frame: usize,
+    /// An empty lane holds: all of it, but four headers of parts, the total and the next header.
+    at_once: usize,
+    /// Was agreed.
+    max_message: usize,
+}
+
+impl Sizes {
+    fn of(setting: Setting) -> Self {
+        let capacity = setting.capacity as usize;
+        Self {
+            frame: capacity / 4 - 16,
+            at_once: capacity - 5 * 16 - 8,
+            max_message: capacity * setting.largest as usize / 100,
+        }
+    }
+}
+
+fn size() -> impl Strategy<Value = Size> {
+    prop_oneof![
+        8 => (0..80_usize).prop_map(Size::Small),
+        2 => (-20..20_isize).prop_map(Size::Entry),
+        2 => (-20..20_isize).prop_map(Size::Frame),
+        2 => (-20..20_isize).prop_map(Size::AtOnce),
+        1 => (-2..3_isize).prop_map(Size::Largest),
+        2 => (0..1001_usize).prop_map(Size::Share),
+    ]
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Push {
+    Bytes(Size),
+    /// Claimed, written in two pieces, and committed or dropped.
+    Grant {
+        size: Size,
+        commit: bool,
+    },
+    Flush,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    TrySend(Size),
+    TrySendVectored(Size, Vec<usize>),
+    /// Sends with no time left: in the middle of a large message that means giving it up.
+    Send(Size),
+    SendVectored(Size, Vec<usize>),
+    Claim {
+        size: Size,
+        commit: bool,
+        wait: bool,
+    },
+    Batch {
+        pushes: Vec<Push>,
+        leak: bool,
+        wait: bool,
+    },
+    WaitForRoom(Size),
+    TryRecv,
+    Recv,
+    Take,
+    /// Receives until there is nothing more.
+    Drain,
+    Publish,
+    Strategy(Wait),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let push = prop_oneof![
+        6 => size().prop_map(Push::Bytes),
+        2 => (size(), any::<bool>()).prop_map(|(size, commit)| Push::Grant { size, commit }),
+        1 => Just(Push::Flush),
+    ];
+    let cuts = || prop::collection::vec(0..4000_usize, 0..6);
+    prop_oneof![
+        6 => size().prop_map(Op::TrySend),
+        2 => (size(), cuts()).prop_map(|(size, cuts)| Op::TrySendVectored(size, cuts)),
+        3 => size().prop_map(Op::Send),
+        2 => (size(), cuts()).prop_map(|(size, cuts)| Op::SendVectored(size, cuts)),
+        3 => (size(), any::<bool>(), any::<bool>())
+            .prop_map(|(size, commit, wait)| Op::Claim { size, commit, wait }),
+        3 => (prop::collection::vec(push, 0..12), any::<bool>(), any::<bool>())
+            .prop_map(|(pushes, leak, wait)| Op::Batch { pushes, leak, wait }),
+        1 => size().prop_map(Op::WaitForRoom),
+        8 => Just(Op::TryRecv),
+        3 => Just(Op::Recv),
+        3 => Just(Op::Take),
+        2 => Just(Op::Drain),
+        1 => Just(Op::Publish),
+        1 => select(vec![Wait::Spin, Wait::Adaptive, Wait::Park]).prop_map(Op::Strategy),
+    ]
+}
+
+/// What must have been sent and not yet received.
+#[derive(Default)]
+struct Queue {
+    messages: VecDeque<(Vec<u8>, u64)>,
+    /// How many of the last ones may lie in an open pack, where no consumer sees them.
+    held_back: usize,
+    sent: u64,
+    sent_bytes: u64,
+    received: u64,
+    received_bytes: u64,
+}
+
+struct Lane {
+    producer: Producer,
+    consumer: Consumer,
+    sizes: Sizes,
+    queue: Queue,
+    spare: Buffer,
+    next: u64,
+    /// Nothing lies in the lane, and the producer can know.
+    empty: bool,
+    /// A large message may have been given up and not yet been marked so.
+    unfinished: bool,
+}
+
+impl Lane {
+    fn message(&mut self, size: Size) -> (Vec<u8>, u64) {
+        self.next += 1;
+        let len = size.of(&self.sizes).min(self.sizes.max_message + 3);
+        (bytes(self.next, len), self.next << 32 | 7)
+    }
+
+    fn sent(&mut self, (bytes, tag): (Vec<u8>, u64)) {
+        self.unfinished = false;
+        self.queue.sent += 1;
+        self.queue.sent_bytes += bytes.len() as u64;
+        self.queue.messages.push_back((bytes, tag));
+        self.empty = false;
+    }
+
+    /// A non-blocking send that takes up to `largest` bytes came to an end.
+    fn tried(
+        &mut self,
+        message: (Vec<u8>, u64),
+        largest: usize,
+        outcome: Result<(), TrySendError>,
+    ) {
+        let len = message.0.len();
+        self.queue.held_back = 0;
+        match outcome {
+            Ok(()) => {
+                assert!(len <= largest.min(self.sizes.max_message), "{len} bytes were sent");
+                self.sent(message);
+            }
+            Err(TrySendError::Full) => {
+                assert!(!self.empty, "an empty lane is full for {len} bytes");
+                assert!(len <= largest.min(self.sizes.max_message), "{len} bytes will never fit");
+            }
+            Err(TrySendError::TooLarge { len: said, max }) => {
+                assert_eq!(said, len as u64);
+                assert_eq!(max, largest.min(self.sizes.max_message) as u64);
+                assert!(said > max, "{said} is said to exceed {max}");
+            }
+            Err(TrySendError::Ended(end)) => panic!("ended by nobody: {end}"),
+            Err(other) => panic!("an error of a later day: {other}"),
+        }
+    }
+
+    /// A blocking send that takes up to `largest` bytes came to an end.
+    fn waited(&mut self, message: (Vec<u8>, u64), largest: usize, outcome: Result<(), SendError>) {
+        let len = message.0.len();
+        match outcome {
+            Ok(()) => {
+                assert!(len <= largest);
+                self.queue.held_back = 0;
+                self.sent(message);
+            }
+            Err(SendError::TimedOut) => {
+                assert!(!self.empty || len > self.sizes.at_once, "{len} bytes have room");
+                assert!(len <= largest);
+                self.queue.held_back = 0;
+                self.empty = false; // parts of it may lie there
+                self.unfinished = true;
+            }
+            Err(SendError::TooLarge { len: said, max }) => {
+                assert_eq!((said, max), (len as u64, largest as u64));
+                assert!(len > largest);
+            }
+            Err(SendError::Ended(end)) => panic!("ended by nobody: {end}"),
+            Err(other) => panic!("an error of a later day: {other}"),
+        }
+    }
+
+    fn received(&mut self, item: Item, take: bool) {
+        let (expected, tag) = self.queue.messages.pop_front().expect("nothing was sent");
+        self.queue.held_back = self.queue.held_back.min(self.queue.messages.len());
+        self.queue.received += 1;
+        self.queue.received_bytes += item.len() as u64;
+        assert_eq!(
+            (item.tag, item.len(), item.is_empty()),
+            (tag, expected.len(), expected.is_empty())
+        );
+        let lent = self.consumer.bytes(&item);
+        assert_eq!(lent.as_ptr().addr() % 16, 0, "not aligned");
+        assert_eq!(lent, expected, "not the bytes that were sent");
+        if take {
+            let taken = self.consumer.take(&item, std::mem::take(&mut self.spare));
+            assert_eq!(taken.bytes(), expected, "not the bytes that were sent");
+            self.spare = taken;
+        }
+    }
+
+    fn found_nothing(&mut self) {
+        let waiting = self.queue.messages.len();
+        assert!(waiting <= self.queue.held_back, "{waiting} messages lie there");
+        // The mark of a message that was given up takes room, and so does a pack when it is closed.
+        self.empty = self.queue.held_back == 0 && !self.unfinished;
+    }
+
+    fn receive(&mut self, take: bool) -> bool {
+        match self.consumer.try_recv() {
+            Ok(item) => {
+                self.received(item, take);
+                true
+            }
+            Err(TryRecvError::Empty) => {
+                self.found_nothing();
+                false
+            }
+            Err(TryRecvError::Ended(end)) => panic!("ended by nobody: {end}"),
+            Err(other) => panic!("an error of a later day: {other}"),
+        }
+    }
+
+    fn run(&mut self, op: Op) {
+        let now = Some(Instant::now());
+        let Sizes { frame, at_once, max_message: max } = self.sizes;
+        let frame = frame.min(max);
+        match op {
+            Op::TrySend(size) => {
+                let message = self.message(size);
+                let outcome = self.producer.try_send(&message.0, message.1);
+                self.tried(message, at_once, outcome);
+            }
+            Op::TrySendVectored(size, cuts) => {
+                let message = self.message(size);
+                let outcome =
+                    self.producer.try_send_vectored(&pieces(&message.0, &cuts), message.1);
+                self.tried(message, at_once, outcome);
+            }
+            Op::Send(size) => {
+                let message = self.message(size);
+                let outcome = self.producer.send(&message.0, message.1, now);
+                self.waited(message, max, outcome);
+            }
+            Op::SendVectored(size, cuts) => {
+                let message = self.message(size);
+                let outcome =
+                    self.producer.send_vectored(&pieces(&message.0, &cuts), message.1, now);
+                self.waited(message, max, outcome);
+            }
+            Op::Claim { size, commit, wait: true } => {
+                let message = self.message(size);
+                let outcome = self.producer.claim(message.0.len(), now).map(|mut grant| {
+                    write(&mut grant, &message.0);
+                    if commit {
+                        grant.commit(message.1);
+                    }
+                });
+                if commit || outcome.is_err() {
+                    self.waited(message, frame, outcome);
+                } else {
+                    self.queue.held_back = 0;
+                }
+            }
+            Op::Claim { size, commit, wait: false } => {
+                let message = self.message(size);
+                let outcome = self.producer.try_claim(message.0.len()).map(|mut grant| {
+                    write(&mut grant, &message.0);
+                    if commit {
+                        grant.commit(message.1);
+                    }
+                });
+                if commit || outcome.is_err() {
+                    self.tried(message, frame, outcome);
+                } else {
+                    self.queue.held_back = 0;
+                }
+            }
+            Op::Batch { pushes, leak, wait } => self.batch(&pushes, leak, wait),
+            Op::WaitForRoom(size) => {
+                let len = size.of(&self.sizes);
+                match self.producer.wait_for_room(len, now) {
+                    Ok(()) => assert!(len <= frame),
+                    Err(SendError::TimedOut) => assert!(!self.empty),
+                    Err(SendError::TooLarge { .. }) => {
+                        assert!(len > frame);
+                        return;
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+                self.queue.held_back = 0;
+            }
+            Op::TryRecv => {
+                self.receive(false);
+            }
+            Op::Take => {
+                self.receive(true);
+            }
+            Op::Recv => match self.consumer.recv(now) {
+                Ok(item) => self.received(item, false),
+                Err(RecvError::TimedOut) => self.found_nothing(),
+                Err(other) => panic!("{other}"),
+            },
+            Op::Drain => while self.receive(false) {},
+            Op::Publish => self.consumer.publish(),
+            Op::Strategy(wait) => {
+                self.producer.set_wait_strategy(wait);
+                self.consumer.set_wait_strategy(wait);
+            }
+        }
+    }
+
+    fn batch(&mut self, pushes: &[Push], leak: bool, wait: bool) {
+        let now = Some(Instant::now());
+        let messages: Vec<_> = pushes
+            .iter()
+            .map(|push| match push {
+                Push::Bytes(size) | Push::Grant { size, .. } => self.message(*size),
+                Push::Flush => (Vec::new(), 0),
+            })
+            .collect();
+        let mut sent = Vec::new();
+        let mut given_up = false;
+        let mut batch = self.producer.batch();
+        for (push, message) in pushes.iter().zip(messages) {
+            match push {
+                Push::Bytes(_) if wait => match batch.push(&message.0, message.1, now) {
+                    Ok(()) => sent.push(message),
+                    Err(SendError::TimedOut) => given_up = true,
+                    Err(SendError::TooLarge { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                },
+                Push::Bytes(_) => match batch.try_push(&message.0, message.1) {
+                    Ok(()) => sent.push(message),
+                    Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                },
+                Push::Grant { commit, .. } => match batch.try_claim(message.0.len()) {
+                    Ok(mut grant) => {
+                        write(&mut grant, &message.0);
+                        if *commit {
+                            grant.commit(message.1);
+                            sent.push(message);
+                        }
+                    }
+                    Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                },
+                Push::Flush => batch.flush(),
+            }
+        }
+        if leak {
+            std::mem::forget(batch);
+        } else {
+            drop(batch);
+        }
+        // What was held back before may lie open still, if nothing of this batch came about.
+        let held_back = self.queue.held_back;
+        let count = sent.len();
+        for message in sent {
+            self.sent(message);
+        }
+        self.queue.held_back = if leak { held_back + count } else { 0 };
+        self.empty = false;
+        self.unfinished |= given_up;
+    }
+}
+
+/// Cuts bytes into pieces, some of them empty.
+fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<IoSlice<'a>> {
+    let mut rest = bytes;
+    let mut pieces = Vec::new();
+    for cut in cuts {
+        let (piece, more) = rest.split_at(rest.len().min(*cut));
+        pieces.push(IoSlice::new(piece));
+        rest = more;
+    }
+    pieces.push(IoSlice::new(rest));
+    pieces
+}
+
+/// Writes a message through a grant, in two pieces, and tries to write more than there is room for.
+fn write(grant: &mut memring_ring::grant::Grant<'_>, message: &[u8]) {
+    assert!(grant.limit() >= message.len(), "less was lent than asked for");
+    let (first, second) = message.split_at(message.len() / 3);
+    grant.write(first).expect("it was lent");
+    let surplus = vec![0xee; grant.limit() - first.len() + 1];
+    assert_eq!(grant.write(&surplus).map_err(|full| full.limit), Err(grant.limit()));
+    grant.write(second).expect("it was lent");
+    assert_eq!(grant.written(), message.len());
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    capacity: u64,
+    /// The largest message, in percent of the lane.
+    largest: u64,
+    start: u64,
+    in_place: bool,
+    fencing: Fencing,
+}
+
+fn setting() -> impl Strategy<Value = Setting> {
+    (
+        select(vec![4096, 4096, 8192, 65536]),
+        select(vec![1_u64, 20, 24, 50, 97, 300]),
+        prop_oneof![select(STARTS.to_vec()), any::<u64>().prop_map(|start| start & !15)],
+        any::<bool>(),
+        select(vec![Fencing::Ours, Fencing::Full]),
+    )
+        .prop_map(|(capacity, largest, start, in_place, fencing)| Setting {
+            capacity,
+            largest,
+            start,
+            in_place,
+            fencing,
+        })
+}
+
+fn lane(setting: Setting) -> (Lane, support::Side) {
+    let sizes = Sizes::of(setting);
+    let terms = Terms::new(sizes.max_message as u64).start(setting.start).wait(Wait::Park);
+    let (us, peer) = sides(setting.capacity, &terms, setting.fencing);
+    let mut consumer = peer.consumer;
+    if setting.in_place {
+        // SAFETY: the producer at the other end is our own, and it does not change what it published.
+        unsafe { consumer.trust_peer() };
+    }
+    let lane = Lane {
+        producer: us.producer,
+        consumer,
+        sizes,
+        queue: Queue::default(),
+        spare: Buffer::new(),
+        next: 0,
+        empty: true,
+        unfinished: false,
+    };
+    // The halves of the other lane stay, or their ends would be news.
+    let rest = support::Side { producer: peer.producer, consumer: us.consumer, life: us.life };
+    (lane, rest)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_arrives_is_what_was_sent(
+        setting in setting(),
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        let (mut lane, rest) = lane(setting);
+        for op in ops {
+            lane.run(op);
+        }
+        let stats = lane.producer.stats();
+        prop_assert_eq!((stats.messages, stats.bytes), (lane.queue.sent, lane.queue.sent_bytes));
+        // The end comes after everything that was sent, held back or not, and stays.
+        let Lane { producer, mut consumer, mut queue, .. } = lane;
+        drop(producer);
+        for (expected, tag) in queue.messages.drain(..) {
+            let item = consumer.recv(None).expect("it was sent before the end");
+            prop_assert_eq!((consumer.bytes(&item), item.tag), (&expected[..], tag));
+            queue.received += 1;
+            queue.received_bytes += item.len() as u64;
+        }
+        for _ in 0..2 {
+            prop_assert_eq!(consumer.recv(None).err(), Some(RecvError::Ended(End::Closed)));
+            prop_assert_eq!(consumer.try_recv().err(), Some(TryRecvError::Ended(End::Closed)));
+        }
+        let stats = consumer.stats();
+        prop_assert_eq!((stats.messages, stats.bytes), (queue.received, queue.received_bytes));
+        drop(rest);
+    }
+
+    #[test]
+    fn a_consumer_that_leaves_ends_the_sending(
+        setting in setting(),
+        before in prop::collection::vec(op(), 0..40),
+        after in prop::collection::vec(size(), 1..200),
+    ) {
+        let (mut lane, rest) = lane(setting);
+        for op in before {
+            lane.run(op);
+        }
+        let Lane { mut producer, consumer, .. } = lane;
+        drop(consumer);
+        let mut closed = false;
+        for (n, size) in after.into_iter().enumerate() {
+            let message = bytes(n as u64, size.of(&Sizes::of(setting)));
+            // It is found out at the latest when there seems to be no room.
+            let outcome = producer.send(&message, 0, None);
+            match outcome {
+                Ok(()) => prop_assert!(!closed, "sent after the end"),
+                Err(SendError::TooLarge { .. }) => {}
+                Err(SendError::Ended(end)) => {
+                    prop_assert_eq!(end, End::Closed);
+                    closed = true;
+                }
+                Err(other) => panic!("{other}"),
+            }
+            if closed {
+                prop_assert_eq!(producer.end(), Some(End::Closed));
+                prop_assert_eq!(
+                    producer.batch().try_push(&[], 0),
+                    Err(TrySendError::Ended(End::Closed))
+                );
+            }
+        }
+        drop(rest);
+    }
+}
