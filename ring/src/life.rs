@@ -22,7 +22,7 @@ use crossbeam_utils::CachePadded;
 use crate::fault::Fault;
 use crate::fence::Fences;
 use crate::sync::{
-    Arc, AtomicBool, AtomicU32, Generation, Ordering, fence, full_fence, mutant, wake_private,
+    self, Arc, AtomicBool, AtomicU32, Generation, Ordering, fence, full_fence, mutant, wake_private,
 };
 
 /// How a session ended, or a direction of it. Sticky.
@@ -187,6 +187,13 @@ impl Life {
 
     /// Takes the duty that [`trip`](Self::trip) left: true for exactly one caller.
     pub fn take_attention(&self) -> bool {
+        if mutant("attention-shared") {
+            let any = self.attention.load(Ordering::Relaxed);
+            if any {
+                self.attention.store(false, Ordering::Relaxed);
+            }
+            return any;
+        }
         self.attention.load(Ordering::Relaxed) && self.attention.swap(false, Ordering::AcqRel)
     }
 
@@ -213,7 +220,8 @@ impl Life {
             return;
         }
         // ORDERING: Release; pairs with the Acquire of L3. Publishes L1.
-        self.word.fetch_add(1, Ordering::Release); // L2
+        let order = sync::order("relaxed-ring", Ordering::Release);
+        self.word.fetch_add(1, order); // L2
         wake_private(&self.word);
     }
 

@@ -137,8 +137,11 @@ impl Sleeper {
         let mut slept = false;
         let outcome = loop {
             // ORDERING: Acquire; pairs with the Release of L2 in `life`: what ended is read after it.
-            let private_seen = place.life.word().load(Ordering::Acquire); // W1
-            waiting.attend();
+            let order = sync::order("relaxed-private-word", Ordering::Acquire);
+            let private_seen = place.life.word().load(order); // W1
+            if !mutant("wait-without-attending") {
+                waiting.attend();
+            }
             let over = !place.life.is_open();
             let expired = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if over && mutant("end-without-look") {
@@ -192,9 +195,11 @@ impl Sleeper {
                 match look() {
                     Look::Nothing { offset, seen } => (offset, seen), // W5
                     found => {
-                        place
-                            .mine
-                            .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
+                        if !mutant("found-unsaid") {
+                            place
+                                .mine
+                                .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
+                        }
                         match found {
                             Look::Ready(found) => break Ok(found),
                             _ => continue,

@@ -46,6 +46,8 @@ pub const MODELS: &[Model] = &[
             mutant("private-word-late", LOST_WAKE),
             mutant("end-without-look", NOT_SENT),
             mutant("relaxed-end", NOT_SENT),
+            mutant("relaxed-private-word", LOST_WAKE),
+            mutant("relaxed-ring", LOST_WAKE),
         ],
     },
     Model {

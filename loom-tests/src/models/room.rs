@@ -26,6 +26,7 @@ pub const MODELS: &[Model] = &[
             mutant("release-before-copy", RACE),
             mutant("relaxed-head", RACE),
             mutant("relaxed-room", RACE),
+            mutant("eighth-kept", LOST_WAKE),
         ],
     },
     Model {

@@ -31,7 +31,11 @@ pub const MODELS: &[Model] = &[
         name: "one-wake-an-epoch",
         property: "A consumer that is slow to rise costs one wake, and one that is awake costs none.",
         body: one_wake_an_epoch,
-        mutants: &[mutant("epoch-never-settled", WOKEN_TWICE), mutant("awake-unsaid", WOKEN_AWAKE)],
+        mutants: &[
+            mutant("epoch-never-settled", WOKEN_TWICE),
+            mutant("awake-unsaid", WOKEN_AWAKE),
+            mutant("found-unsaid", WOKEN_AWAKE),
+        ],
     },
     Model {
         name: "both-halves-asleep",

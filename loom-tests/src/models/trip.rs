@@ -8,6 +8,7 @@ use memring_ring::{Host, Life};
 
 use super::{LOST_WAKE, Model, SMALLEST, both, channel, expect_bytes, mutant};
 
+const TWICE: &str = "two attended to one trip";
 const LOST: &str = "a trip that a waiter was to see to was seen to by nobody";
 
 pub const MODELS: &[Model] = &[
@@ -15,16 +16,21 @@ pub const MODELS: &[Model] = &[
         name: "trip-wakes",
         property: "A trip that finds a waiter makes it attend, asleep or about to be.",
         body: trip_wakes,
-        mutants: &[mutant("end-without-trip", LOST_WAKE), mutant("private-word-late", LOST_WAKE)],
+        mutants: &[
+            mutant("end-without-trip", LOST_WAKE),
+            mutant("private-word-late", LOST_WAKE),
+            mutant("wait-without-attending", LOST_WAKE),
+        ],
     },
     Model {
         name: "trip-against-leaving",
-        property: "A trip that finds a waiter is attended to, though that waiter may be leaving.",
+        property: "A trip that finds a waiter is attended to, by one, though that waiter may be leaving.",
         body: trip_against_leaving,
         mutants: &[
             mutant("trip-without-fence", LOST),
             mutant("leave-without-fence", LOST),
             mutant("leave-without-attending", LOST),
+            mutant("attention-shared", TWICE),
         ],
     },
 ];
@@ -101,5 +107,7 @@ fn trip_against_leaving() {
             far
         },
     );
-    assert!(reader.attended.load(Ordering::Relaxed) == 1, "{LOST}");
+    let attended = reader.attended.load(Ordering::Relaxed);
+    assert!(attended > 0, "{LOST}");
+    assert!(attended < 2, "{TWICE}");
 }
