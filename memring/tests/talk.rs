@@ -468,7 +468,7 @@ fn frames_of_a_trusted_peer_are_read_in_place() {
 }
 
 #[test]
-fn deadlines_pass_and_nothing_is_lost_by_them() {
+fn attack_86_deadlines_pass_and_nothing_is_lost_by_them() {
     let options = Connector::new().lanes(Lanes::Small, Lanes::Small);
     let (mut server, client) = options.pair::<Bytes>().expect("a pair");
     let (mut tx, mut rx) = client.split();
