@@ -1,0 +1,129 @@
+//! A raw cache line that two processes pass back and forth: the least that any message over memory costs.
+//!
+//! One shared page, a word for each direction on a line of its own, no system call, no data, no care. It is
+//! the yardstick and nothing to send messages with.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::{Failed, Link};
+
+/// Bytes mapped, of which two lines are used.
+const BYTES: usize = 4096;
+/// Words lie so far apart that no prefetcher takes them for neighbours.
+const APART: usize = 256;
+/// Looks between two questions whether the other process is there still.
+const PATIENCE: u64 = 1 << 32;
+
+/// One end of the line.
+#[derive(Debug)]
+pub struct Line {
+    page: NonNull<u8>,
+}
+
+impl Line {
+    /// A shared page that the other process can have by its descriptor.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn create() -> io::Result<(Self, OwnedFd)> {
+        let fd = memfd_create("memring-line", MemfdFlags::CLOEXEC)?;
+        ftruncate(&fd, BYTES as u64)?;
+        Ok((Self::open(&fd)?, fd))
+    }
+
+    /// The other end of it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, `InvalidInput` if it is no such page.
+    pub fn open(fd: impl AsFd) -> io::Result<Self> {
+        if rustix::fs::fstat(fd.as_fd())?.st_size != BYTES as i64 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice takes nothing away from anybody.
+        let page =
+            unsafe { mmap(std::ptr::null_mut(), BYTES, protection, MapFlags::SHARED, fd, 0)? };
+        let page = NonNull::new(page.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { page })
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        debug_assert!((index + 1) * APART <= BYTES);
+        // SAFETY: (1) `index` is 0 or 1, so the word lies inside the page, and 256 divides its address.
+        // (2) The page stays mapped while `self` lives. (3) Both processes access it by atomics of this
+        // size only; the file belongs to these two and is never truncated.
+        unsafe { AtomicU64::from_ptr(self.page.as_ptr().add(index * APART).cast()) }
+    }
+
+    fn await_word(&self, index: usize, wanted: u64) -> Result<(), Failed> {
+        // ORDERING: Acquire; pairs with the Release stores below. There is no data behind the word, but a
+        // message would need it, and on x86 it is free.
+        for _ in 0..PATIENCE {
+            if self.word(index).load(Ordering::Acquire) == wanted {
+                return Ok(());
+            }
+        }
+        Err("the other process left the cache line alone for too long".into())
+    }
+}
+
+// SAFETY: the mapping belongs to the process and not to a thread.
+unsafe impl Send for Line {}
+
+impl Link for Line {
+    fn name(&self) -> &'static str {
+        "raw cache line"
+    }
+
+    #[inline]
+    fn call(&mut self, number: u64) -> Result<(), Failed> {
+        // ORDERING: Release; see `await_word`.
+        self.word(0).store(number + 1, Ordering::Release);
+        self.await_word(1, number + 1)
+    }
+
+    #[inline]
+    fn answer(&mut self, number: u64) -> Result<(), Failed> {
+        self.await_word(0, number + 1)?;
+        // ORDERING: Release; see `await_word`.
+        self.word(1).store(number + 1, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `open`, with this length, and nothing borrows from it any more.
+        unsafe { munmap(self.page.as_ptr().cast(), BYTES).ok() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_mappings_of_a_line_answer_each_other() {
+        let (mut here, fd) = Line::create().unwrap();
+        let mut there = Line::open(&fd).unwrap();
+        let other = std::thread::spawn(move || there.answer_each(0..100).unwrap());
+        here.call_each(0..100).unwrap();
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_of_another_size_is_no_line() {
+        let fd = memfd_create("small", MemfdFlags::CLOEXEC).unwrap();
+        assert!(Line::open(&fd).is_err());
+    }
+}
