@@ -13,6 +13,10 @@
 //! | W6 | sleep until either word changes; a publish after the fence finds W3 and wakes us |
 //! | W7 | say that we are awake; back to W1 |
 //!
+//! The kernel compares the words itself before it sleeps, so a futex sleep on what W2 saw would lose nothing
+//! without W5: W5 saves the call. To sleep on a value that no look has judged would lose wakes (the mutant
+//! `sleep-without-look` does that).
+//!
 //! Not here: what is being waited for, and who wakes (`Producer::publish`, `Head::publish`).
 
 use std::time::Duration;
