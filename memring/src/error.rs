@@ -249,7 +249,9 @@ impl From<BindError> for io::Error {
             BindError::Listen(ListenError::Bind(memring_transport::BindError::InUse {
                 ..
             })) => io::ErrorKind::AddrInUse,
-            BindError::Address(_) | BindError::Text { .. } => io::ErrorKind::InvalidInput,
+            BindError::Address(_)
+            | BindError::Text { .. }
+            | BindError::Listen(ListenError::Settings(_)) => io::ErrorKind::InvalidInput,
             _ => innermost_kind(&error),
         };
         Self::new(kind, error)
@@ -277,6 +279,7 @@ impl From<ConnectError> for io::Error {
                     io::ErrorKind::ConnectionRefused
                 }
                 HandshakeError::Fault(_) | HandshakeError::Segment(_) => io::ErrorKind::InvalidData,
+                HandshakeError::Settings(_) => io::ErrorKind::InvalidInput,
                 _ => innermost_kind(&error),
             },
             _ => innermost_kind(&error),

@@ -57,12 +57,9 @@ pub fn connect(
 ) -> Result<Connection, ConnectError> {
     let deadline = Instant::now() + timeout;
     let socket = ControlSocket::connect(address, Some(deadline), absent)?;
-    let peer = Peer::of(&socket, Origin::Listening).map_err(HandshakeError::system(
-        "asking the kernel who the server is",
-    ))?;
-    policy
-        .judge(&peer, rustix::process::geteuid().as_raw())
-        .map_err(HandshakeError::from)?;
+    let peer = Peer::of(&socket, Origin::Listening)
+        .map_err(HandshakeError::system("asking the kernel who the server is"))?;
+    policy.judge(&peer, rustix::process::geteuid().as_raw()).map_err(HandshakeError::from)?;
     let greeting = Greeting::new(socket, peer, deadline);
     Ok(connecting::greet(greeting, settings, signature)?)
 }
@@ -135,7 +132,10 @@ pub fn pair(
             Ok(accepted) => accepted,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        // The connecting side's error is the echo of the accepting side's, which knows why.
-        Ok((accepted?, connected?))
+        match (accepted, connected) {
+            // The one whose end was closed is the echo of the other, which knows why.
+            (Err(ConnectError::Handshake(HandshakeError::PeerGone)), Err(why)) => Err(why),
+            (accepted, connected) => Ok((accepted?, connected?)),
+        }
     })
 }
