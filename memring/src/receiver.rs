@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -159,18 +160,24 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     #[inline]
     fn decode(&mut self, item: &Item) -> Result<CheckedOf<T>, End> {
-        match T::Format::decode(self.consumer.bytes(item)) {
+        match decode_caught::<T>(self.consumer.bytes(item)) {
             Ok(checked) => Ok(checked),
-            Err(error) => Err(self.undecodable(&error)),
+            Err(why) => Err(self.undecodable(why)),
         }
     }
 
     /// A peer that sends what is no message of its type has broken the protocol.
     #[cold]
-    fn undecodable(&mut self, error: &DecodeError) -> End {
+    fn undecodable(&mut self, why: Undecodable) -> End {
         let rule = memring_ring::Fault::Decode;
         self.consumer.fail(rule);
-        let fault = Fault { rule, detail: Some(full_text(error).into()) };
+        let detail = match why {
+            Undecodable::Invalid(error) => full_text(&error),
+            Undecodable::Panicked => {
+                "a check of this application's own panicked over it".to_owned()
+            }
+        };
+        let fault = Fault { rule, detail: Some(detail.into()) };
         self.fault = Some(fault.clone());
         End::Fault(fault)
     }
@@ -178,9 +185,9 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// Takes the message out and decodes it where it will stay.
     fn keep(&mut self, item: &Item) -> Result<Received<T>, End> {
         let buffer = self.consumer.take(item, self.pool.take());
-        match T::Format::decode(buffer.bytes()) {
+        match decode_caught::<T>(buffer.bytes()) {
             Ok(checked) => Ok(Received { checked, buffer, pool: Arc::clone(&self.pool) }),
-            Err(error) => Err(self.undecodable(&error)),
+            Err(why) => Err(self.undecodable(why)),
         }
     }
 
@@ -239,6 +246,24 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// Changes how blocking calls wait.
     pub fn set_wait_strategy(&mut self, wait: Wait) {
         self.consumer.set_wait_strategy(wait);
+    }
+}
+
+/// Why bytes are no message.
+enum Undecodable {
+    Invalid(DecodeError),
+    Panicked,
+}
+
+/// Decodes. A type may bring checks of its own, and the peer chooses what they are asked about: one that
+/// panics has not accepted the message (attack 77). Where panics abort, nobody can help.
+#[inline]
+fn decode_caught<T: Message + ?Sized>(bytes: &[u8]) -> Result<CheckedOf<T>, Undecodable> {
+    // Nothing that the check could leave broken is looked at again: the bytes are shared with nobody, and
+    // what it returns is dropped.
+    match catch_unwind(AssertUnwindSafe(|| T::Format::decode(bytes))) {
+        Ok(decoded) => decoded.map_err(Undecodable::Invalid),
+        Err(_) => Err(Undecodable::Panicked),
     }
 }
 
