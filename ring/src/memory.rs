@@ -364,6 +364,12 @@ impl Region {
         unsafe { copy::zero(at, len) }
     }
 
+    /// Asks the processor to fetch the line at `offset` for writing. Only a hint: any offset is harmless.
+    #[inline]
+    pub fn prefetch_for_writing(&self, offset: usize) {
+        copy::prefetch_for_writing(self.start.as_ptr().wrapping_add(offset));
+    }
+
     /// The address of the u32 at `offset`, or of the low half of a u64, for futex calls only.
     #[inline]
     pub fn futex_word(&self, offset: usize) -> *const u32 {

@@ -429,6 +429,9 @@ impl Producer {
     }
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// One part of a large message: how many bytes of it, and how large its frame is.
 #[derive(Clone, Copy)]
 struct Part {
@@ -608,6 +611,9 @@ impl Core {
         if asleep.is_new(self.woken) {
             self.wake(asleep, at);
         }
+        // The line after the next header: the next payload reaches into it, and the peer does not read it
+        // yet. Fetched now, in time that would be idle, it does not hold up the next publish.
+        self.data.prefetch_for_writing((self.capacity.offset(next) | (LINE - 1)) + 1);
     }
 
     #[cold]

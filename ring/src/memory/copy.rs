@@ -47,6 +47,22 @@ pub(crate) unsafe fn zero(to: *mut u8, len: usize) {
 ///
 /// Sizes between two powers are covered by a piece from the front and a piece from the back that may
 /// overlap; a byte read twice so is written twice, and only the last counts.
+/// Asks the processor to fetch a line for writing. A hint: it cannot fault, whatever the address.
+#[inline(always)]
+pub(super) fn prefetch_for_writing(line: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch changes nothing that a program can see, and raises no fault.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+    }
+    let _ = line;
+}
+
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64 {
     use std::arch::asm;

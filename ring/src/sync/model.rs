@@ -165,6 +165,8 @@ impl Region {
         }
     }
 
+    pub(crate) fn prefetch_for_writing(&self, _offset: usize) {}
+
     pub(crate) fn zero(&self, offset: usize, len: usize) {
         // A partial word was padded by `copy_in`.
         for at in (offset.next_multiple_of(8)..offset + len).step_by(8) {
