@@ -1,0 +1,84 @@
+//! The examples run and say what they should. `cargo test` builds them beside the tests.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use support::{Scratch, eventually};
+
+/// The program of an example, if it has been built.
+fn program(name: &str) -> Option<PathBuf> {
+    let mut path = std::env::current_exe().expect("this binary's path");
+    path.pop();
+    path.pop();
+    path.push("examples");
+    path.push(name);
+    if !path.exists() {
+        println!("skipped: example {name} is not built; cargo test without a filter builds it");
+        return None;
+    }
+    Some(path)
+}
+
+/// Runs a program to its end; what it said.
+fn said(command: &mut Command) -> String {
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("starts");
+    let mut output = child.stdout.take().expect("a pipe");
+    let reading = std::thread::spawn(move || std::io::read_to_string(&mut output));
+    let mut status = None;
+    eventually("the example ends", || {
+        status = child.try_wait().expect("its status");
+        status.is_some()
+    });
+    let said = reading.join().unwrap().expect("text");
+    assert!(status.expect("ended").success(), "{said}");
+    said
+}
+
+#[test]
+fn the_server_greets_the_client() {
+    let (Some(server), Some(client)) = (program("server"), program("client")) else { return };
+    let scratch = Scratch::new();
+    let mut server =
+        Command::new(server).arg(scratch.socket()).stdout(Stdio::null()).spawn().expect("starts");
+    for first in [1, 3] {
+        let said = said(Command::new(&client).arg(scratch.socket()));
+        assert_eq!(
+            said,
+            format!("Hello, Ada! (the number {first})\nHello, Grace! (the number {})\n", first + 1)
+        );
+    }
+    server.kill().expect("kills");
+    server.wait().expect("reaps");
+}
+
+#[test]
+fn the_child_does_its_work() {
+    let Some(program) = program("spawned_child") else { return };
+    let said = said(&mut Command::new(program));
+    for line in ["[] make 0", "[1, 2, 3] make 6", "too much at number 1", "exit status: 0"] {
+        assert!(said.contains(line), "{line:?} in {said}");
+    }
+}
+
+#[test]
+fn the_pair_that_spins_measures_itself() {
+    let Some(program) = program("latency") else { return };
+    let said = said(Command::new(program).arg("1000"));
+    assert!(said.contains("p99.9") && said.contains("11000 messages"), "{said}");
+}
+
+#[test]
+fn the_collector_shows_what_was_logged() {
+    let Some(program) = program("log_shipper") else { return };
+    let said = said(&mut Command::new(program));
+    for name in ["web", "mail"] {
+        for line in ["done", "it ended"] {
+            assert!(
+                said.lines().any(|said| said.starts_with(name) && said.contains(line)),
+                "{name}: {line:?} in {said}"
+            );
+        }
+    }
+}
