@@ -124,17 +124,17 @@ fn run_all(chosen: &[&'static Model], options: &Options) -> ExitCode {
         }
     });
     let wrong = wrong.into_inner();
-    println!(
-        "{} models and {} mutants at bound {} in {:.1} s: {}",
+    let verdict = match wrong {
+        0 => "all models hold, all mutants fail as they must".into(),
+        some => format!("{some} WRONG"),
+    };
+    let _ = writeln!(
+        std::io::stdout(),
+        "{} models and {} mutants at bound {} in {:.1} s: {verdict}",
         chosen.len(),
         jobs.len() - chosen.len(),
         options.bound,
         began.elapsed().as_secs_f64(),
-        if wrong == 0 {
-            "all models hold, all mutants fail as they must".into()
-        } else {
-            format!("{wrong} WRONG")
-        },
     );
     if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
