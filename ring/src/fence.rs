@@ -30,6 +30,8 @@ pub struct FenceBits {
 /// Which fences one end of a channel uses, towards this one peer.
 #[derive(Debug)]
 pub struct Fences {
+    /// Our publishes carried no fence when the session began.
+    began_light: bool,
     /// Our publishes carry a full fence.
     full: AtomicBool,
     /// Our sleeps call membarrier, because the peer's publishes carry none.
@@ -51,8 +53,10 @@ impl Fences {
     /// What this end uses, given what both sides can do.
     #[must_use]
     pub fn negotiate(ours: FenceBits, theirs: FenceBits) -> Self {
+        let began_light = ours.registered && theirs.can_call;
         Self {
-            full: AtomicBool::new(!(ours.registered && theirs.can_call)),
+            began_light,
+            full: AtomicBool::new(!began_light),
             calls: AtomicBool::new(theirs.registered && ours.can_call),
             unassured: AtomicBool::new(false),
         }
@@ -103,10 +107,10 @@ impl Fences {
     #[must_use = "the peer may only be told if this is true"]
     pub fn publish_full(&self) -> bool {
         // ORDERING: Relaxed; the barrier below orders it before what the peer is told.
-        let was_light = !self.full.swap(true, Ordering::Relaxed);
+        self.full.store(true, Ordering::Relaxed);
         // A thread of ours may be between a light publish and its look. The barrier reaches it: we had
         // registered, or we would not have published lightly.
-        !was_light || heavy_fence()
+        !self.began_light || heavy_fence()
     }
 
     /// Gives up calling, before a sandbox forbids it. True if the peer has to be told.
