@@ -80,10 +80,33 @@ pub use memring_macros::message;
 pub use memring_ring::fence::{AlreadyChosen, Fence, choose as choose_fence};
 pub use memring_ring::grant::GrantFull;
 pub use memring_ring::{Fault as Rule, Stats, Wait};
+pub use memring_transport::handshake::Negotiated;
 pub use memring_transport::{
     AcceptError, Address, AddressError, DeathDetection, HandshakeError, Limits, Origin, OverQuota,
     Peer, Policy, Session, Turned,
 };
+
+/// What lies behind [`BindError`], [`ConnectError`] and [`AcceptFailed`], for programs that tell cases apart.
+///
+/// ```
+/// use memring::{Bytes, ConnectError, cause};
+///
+/// let error = memring::connect::<Bytes>("/no/such/service").unwrap_err();
+/// assert!(matches!(
+///     error,
+///     ConnectError::Connect(cause::ConnectError::Unreachable(cause::ConnectProblem::NotThere(_)))
+/// ));
+/// ```
+pub mod cause {
+    pub use memring_transport::control::{RefuseCode, RejectCode, TextError};
+    pub use memring_transport::handshake::{
+        HandshakeFault, Mismatch, Refusal, Rejection, SettingsError,
+    };
+    pub use memring_transport::peer::ExeUnknown;
+    pub use memring_transport::{
+        BindError, ConnectError, ConnectProblem, Denied, DirectoryRisk, ListenError, NotUsable,
+    };
+}
 
 /// What `#[message]` writes refers to; not for people.
 #[doc(hidden)]
