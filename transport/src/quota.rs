@@ -33,13 +33,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 handshakes and 256 sessions a uid, 1 GiB of segments; four times that in all.
+    /// 64 handshakes and 1024 sessions a uid, 1 GiB of segments; four times that in all.
     fn default() -> Self {
         Self {
             handshakes_per_uid: 64,
             handshakes: 256,
-            sessions_per_uid: 256,
-            sessions: 1024,
+            sessions_per_uid: 1024,
+            sessions: 4096,
             bytes_per_uid: 1 << 30,
             bytes: 4 << 30,
         }
