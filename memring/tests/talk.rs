@@ -609,3 +609,37 @@ fn counters_show_what_happened() {
     let (sender, _) = server.split();
     assert_eq!(sender.stats().bytes, 110);
 }
+
+#[test]
+fn deadlines_that_nobody_lives_to_see_are_no_deadlines() {
+    let options = Connector::new().timeout(Duration::MAX).lanes(Lanes::Small, Lanes::Small);
+    let (mut server, client) = options.pair::<Bytes>().expect("a pair");
+    let (mut tx, mut rx) = client.split();
+    rx.set_wait_strategy(memring::Wait::Park);
+    tx.set_wait_strategy(memring::Wait::Park);
+    let mut far = vec![Instant::now() + Duration::from_secs(1 << 34)];
+    far.extend(
+        (30..63).filter_map(|bits| Instant::now().checked_add(Duration::from_secs(1 << bits))),
+    );
+    for deadline in far {
+        let (tell, told) = std::sync::mpsc::channel();
+        let receiving = std::thread::spawn(move || {
+            tell.send(support::tid()).unwrap();
+            rx.recv_deadline(deadline).expect("a message");
+            rx
+        });
+        support::eventually_asleep(told.recv().unwrap());
+        server.send(b"wake").expect("sends");
+        rx = receiving.join().unwrap();
+    }
+    let scratch = Scratch::new();
+    let listener =
+        Listener::builder().handshake_timeout(Duration::MAX).bind(scratch.socket()).expect("binds");
+    let path = scratch.socket();
+    let client = std::thread::spawn(move || {
+        Connector::new().timeout(Duration::MAX).connect::<Bytes>(&path).map(|_| ())
+    });
+    let far = Instant::now() + Duration::from_secs(1 << 40);
+    listener.accept_deadline(far).expect("accepts").open::<Bytes>().expect("opens");
+    client.join().unwrap().expect("connects");
+}

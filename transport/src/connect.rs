@@ -1,12 +1,12 @@
 //! Connecting: to a listener by its address, or over a socket that came from elsewhere.
 
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::address::{Address, AddressError};
 use crate::connection::Connection;
 use crate::control::Signature;
-use crate::establish::{Greeting, HandshakeError, accepting, connecting};
+use crate::establish::{Greeting, HandshakeError, accepting, after, connecting};
 use crate::peer::{Origin, Peer};
 use crate::policy::Policy;
 use crate::settings::Settings;
@@ -55,7 +55,7 @@ pub fn connect(
     settings: &Settings,
     signature: &Signature<'_>,
 ) -> Result<Connection, ConnectError> {
-    let deadline = Instant::now() + timeout;
+    let deadline = after(timeout);
     let socket = ControlSocket::connect(address, Some(deadline), absent)?;
     let peer = Peer::of(&socket, Origin::Listening)
         .map_err(HandshakeError::system("asking the kernel who the server is"))?;

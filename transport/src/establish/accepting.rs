@@ -254,5 +254,5 @@ fn in_full(error: &dyn std::error::Error) -> String {
 
 /// The moment by which a handshake that begins now has to be over.
 pub(crate) fn deadline(settings: &Settings) -> Instant {
-    Instant::now() + settings.handshake_timeout
+    super::after(settings.handshake_timeout)
 }

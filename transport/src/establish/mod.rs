@@ -7,7 +7,7 @@ pub(crate) mod accepting;
 pub(crate) mod connecting;
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use memring_ring::fence::{self, Fences};
 use memring_ring::segment::{GeometryError, SegmentError, SegmentFault};
@@ -94,6 +94,13 @@ impl From<SendProblem> for HandshakeError {
             },
         }
     }
+}
+
+/// The moment that is `timeout` from now, or one so late that nobody sees it: `Duration::MAX` means no bound.
+pub(crate) fn after(timeout: Duration) -> Instant {
+    const CENTURIES: Duration = Duration::from_secs(1 << 34);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + CENTURIES)
 }
 
 /// A connection in its handshake: the socket, who is there, and until when.
