@@ -9,6 +9,14 @@ use memring_transport::{Address, AddressError};
 /// A string with a `/` is a path; without one it is a name, for a socket in the runtime directory
 /// (`$RUNTIME_DIRECTORY`, else `$XDG_RUNTIME_DIR/memring`, else `/run/memring` for root). Abstract names have
 /// no permissions, so they are had only by [`Address::abstract_name`].
+///
+/// ```
+/// use memring::{Address, AddressError, ToAddress};
+///
+/// assert_eq!("/run/app/s".to_address()?, Address::path("/run/app/s")?);
+/// assert!(matches!("@name".to_address(), Err(AddressError::AbstractNotAskedFor { .. })));
+/// # Ok::<(), AddressError>(())
+/// ```
 pub trait ToAddress {
     /// The address.
     ///

@@ -12,7 +12,19 @@ use crate::error::{RecvError, SendError, TryRecvError, TrySendError};
 use crate::receiver::{Receiver, View};
 use crate::sender::{Batch, Sender};
 
-/// An open channel that sends `S` and receives `R`.
+/// An open channel that sends `S` and receives `R`: both halves in one, for a thread that needs both.
+///
+/// ```
+/// let (mut server, client) = memring::pair::<memring::Bytes>()?;
+/// // One thread sends while another receives.
+/// let (mut tx, mut rx) = client.split();
+/// let sending = std::thread::spawn(move || tx.send(b"question"));
+/// let question = server.recv()?.to_vec();
+/// server.send(&question)?;
+/// assert_eq!(&*rx.recv()?, b"question");
+/// # sending.join().unwrap()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Channel<S: Message + ?Sized, R: Message + ?Sized> {
     sender: Sender<S>,
     receiver: Receiver<R>,
@@ -38,7 +50,16 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
         (self.sender, self.receiver)
     }
 
-    /// Both halves, borrowed.
+    /// Both halves, borrowed: what only a half can do, without splitting the channel for good.
+    ///
+    /// ```
+    /// # let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
+    /// # client.send(b"question")?;
+    /// let (tx, rx) = server.halves();
+    /// let question = rx.recv()?; // borrows one half only
+    /// tx.send(&question)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn halves(&mut self) -> (&mut Sender<S>, &mut Receiver<R>) {
         (&mut self.sender, &mut self.receiver)
     }

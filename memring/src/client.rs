@@ -17,6 +17,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to the listener at `address` with the defaults: it has to run under our own uid.
 ///
+/// Waits at most 5 s, of which the server's decision is a part; not at all if nobody listens.
+///
+/// ```no_run
+/// let mut channel = memring::connect::<memring::Bytes>("/run/app/bytes.sock")?;
+/// channel.send(b"hello")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`ConnectError`] says what stands in the way and what to do.
@@ -25,6 +33,14 @@ pub fn connect<P: Protocol>(address: impl ToAddress) -> Result<ClientEnd<P>, Con
 }
 
 /// As [`connect`], with a bound on the time it takes in all; waits for a service that is not there yet.
+///
+/// ```
+/// use memring::Bytes;
+/// use std::time::Duration;
+///
+/// let nobody = memring::connect_timeout::<Bytes>("/no/such/service", Duration::from_millis(10));
+/// assert_eq!(std::io::Error::from(nobody.unwrap_err()).kind(), std::io::ErrorKind::TimedOut);
+/// ```
 ///
 /// # Errors
 ///
@@ -38,9 +54,16 @@ pub fn connect_timeout<P: Protocol>(
 
 /// Both ends of a session in this process: the server's first.
 ///
+/// ```
+/// let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
+/// client.send(b"to the server")?;
+/// assert_eq!(&*server.recv()?, b"to the server");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
-/// [`ConnectError`].
+/// [`ConnectError`], if descriptors, memory or threads cannot be had, or the protocol's name breaks a limit.
 pub fn pair<P: Protocol>() -> Result<(ServerEnd<P>, ClientEnd<P>), ConnectError> {
     Connector::new().pair::<P>()
 }
@@ -48,14 +71,38 @@ pub fn pair<P: Protocol>() -> Result<(ServerEnd<P>, ClientEnd<P>), ConnectError>
 /// Starts a child that is connected from its first instruction; it calls [`inherited`]. The parent is the
 /// server.
 ///
+/// Returns once the child has taken its end, for which it has one second; [`Connector::timeout`] gives it more.
+/// Dropping the channel does not end the child, and the [`Child`] is the caller's to wait for.
+///
+/// ```no_run
+/// use std::process::Command;
+///
+/// let mut command = Command::new("/usr/libexec/worker");
+/// let (mut child, mut channel) = memring::spawn::<memring::Bytes>(&mut command)?;
+/// channel.send(b"work")?;
+/// drop(channel); // the child's receive says that it is closed
+/// child.wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
-/// [`ConnectError`]; the child is gone then.
+/// [`ConnectError`]; the child was killed and reaped then.
 pub fn spawn<P: Protocol>(command: &mut Command) -> Result<(Child, ServerEnd<P>), ConnectError> {
     Connector::new().spawn::<P>(command)
 }
 
 /// In a child that [`spawn`] started: the session with its parent. The first call takes it.
+///
+/// Call it early in `main`: the parent waits for it.
+///
+/// ```no_run
+/// let mut channel = memring::inherited::<memring::Bytes>()?;
+/// while let Ok(job) = channel.recv() {
+///     println!("{} bytes to work on", job.len());
+/// }
+/// # Ok::<(), memring::ConnectError>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -112,7 +159,8 @@ impl Connector {
         self
     }
 
-    /// How long to take in all.
+    /// How long to take in all, the handshake and the server's decision included. 5 s by default for
+    /// [`connect`](Self::connect), 1 s for everything else. `Duration::MAX` is no bound.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self.options.handshake_timeout(timeout);
@@ -125,7 +173,8 @@ impl Connector {
         self
     }
 
-    /// How large the lanes shall be: to the server, and to us.
+    /// How large the lanes shall be: to the server, and to us. The server grants what its limits allow.
+    /// [`Sender::lane_bytes`](crate::Sender::lane_bytes) says what it was.
     pub fn lanes(mut self, to_server: Lanes, to_client: Lanes) -> Self {
         self.options.lanes(to_server, to_client);
         self
@@ -165,6 +214,8 @@ impl Connector {
     }
 
     /// A session over a connected Unix seqpacket socket from elsewhere, as its client.
+    ///
+    /// The socket belongs to the session from here on, and is closed if there is none.
     ///
     /// The kernel names only who created such a socket. Whoever handed it over is trusted to have
     /// connected it to the right process; [`Peer::origin`](crate::Peer::origin) says that it is inherited.

@@ -10,6 +10,19 @@ use memring_transport::control::TextError;
 use memring_transport::{AcceptError, AddressError, HandshakeError, ListenError, Peer};
 
 /// How a direction of a channel ended. It stays so: every later call says the same.
+///
+/// ```
+/// use memring::{Bytes, End, RecvError};
+///
+/// let (server, mut client) = memring::pair::<Bytes>()?;
+/// drop(server);
+/// match client.recv() {
+///     Err(RecvError::Ended(End::Closed)) => println!("done"),
+///     Err(RecvError::Ended(End::PeerDied(peer))) => println!("{peer} died: start it again"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok::<(), memring::ConnectError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum End {

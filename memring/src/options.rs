@@ -12,6 +12,16 @@ use crate::error::BadText;
 /// How large a channel's lanes are: memory against throughput. Latency does not depend on it.
 ///
 /// A session takes both lanes and two pages. The server may grant less than the client wishes.
+///
+/// ```
+/// use memring::{Bytes, Connector, Lanes};
+///
+/// let connector = Connector::new().lanes(Lanes::Small, Lanes::Bulk);
+/// let (server, client) = connector.pair::<Bytes>()?;
+/// assert_eq!(client.split().0.lane_bytes(), 16 << 10);
+/// assert_eq!(server.split().0.lane_bytes(), 4 << 20);
+/// # Ok::<(), memring::ConnectError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lanes {

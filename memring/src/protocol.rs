@@ -32,6 +32,13 @@ pub trait Protocol: 'static {
 }
 
 /// The untyped protocol: byte strings both ways.
+///
+/// ```
+/// let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
+/// server.send(&[])?; // an empty message is a message
+/// assert!(client.recv()?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes;
 

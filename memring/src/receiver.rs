@@ -32,7 +32,23 @@ type ViewOf<T> = <<T as Message>::Format as Format<T>>::View;
 
 /// Receives messages of one type. One owner: `Send`, not `Clone`.
 ///
-/// Dropping it ends its direction: the peer's sends fail with [`End::Closed`].
+/// Dropping it ends its direction: the peer's sends fail with [`End::Closed`], at the latest when they find no
+/// more room.
+///
+/// ```
+/// use memring::TryRecvError;
+///
+/// let (mut server, client) = memring::pair::<memring::Bytes>()?;
+/// let (_, mut rx) = client.split();
+/// assert!(matches!(rx.try_recv(), Err(TryRecvError::Empty)));
+/// server.send(b"one")?;
+/// server.send(b"two")?;
+/// assert_eq!(&*rx.recv()?, b"one");
+/// let kept = rx.recv_owned()?;
+/// drop((server, rx));
+/// assert_eq!(&*kept, b"two");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Receiver<T: Message + ?Sized> {
     consumer: Consumer,
     /// Set by a message that did not decode: the same for every later call.
@@ -280,6 +296,28 @@ fn full_text(error: &dyn std::error::Error) -> String {
 
 /// A received message, lent until the next receive. Derefs to the message's view: the archived form of a
 /// `#[message]` type, or `[u8]`.
+///
+/// ```
+/// #[memring::message]
+/// #[derive(Debug, PartialEq)]
+/// struct Point { x: i32, label: String }
+///
+/// struct Points;
+/// impl memring::Protocol for Points {
+///     const NAME: &'static str = "points";
+///     type ToClient = Point;
+///     type ToServer = [u8];
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut server, mut client) = memring::pair::<Points>()?;
+/// server.send(&Point { x: -3, label: "here".into() })?;
+/// let point = client.recv()?;
+/// assert!(point.x < 0 && point.label == "here");
+/// assert_eq!(point.to_value()?, Point { x: -3, label: "here".into() });
+/// # Ok(())
+/// # }
+/// ```
 pub struct View<'a, T: Message + ?Sized> {
     checked: CheckedOf<T>,
     bytes: &'a [u8],
@@ -305,7 +343,17 @@ impl<T: Message + ?Sized> Deref for View<'_, T> {
     }
 }
 
-/// A received message to keep: `'static`, and its memory is used again once it is dropped.
+/// A received message to keep: `'static`, and its memory is used again once it is dropped. Derefs as [`View`]
+/// does.
+///
+/// ```
+/// let (mut server, client) = memring::pair::<memring::Bytes>()?;
+/// let (_, mut rx) = client.split();
+/// server.send(b"to keep")?;
+/// let kept = rx.recv_owned()?;
+/// std::thread::spawn(move || assert_eq!(&*kept, b"to keep")).join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Received<T: Message + ?Sized> {
     checked: CheckedOf<T>,
     buffer: Buffer,

@@ -62,7 +62,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// As `accept`, and `AcceptError::TimedOut`.
+    /// As `accept`, and [`AcceptError::TimedOut`].
     pub fn accept_deadline(&self, deadline: Instant) -> Result<Incoming, AcceptFailed> {
         Ok(Incoming { inner: self.inner.accept(Some(deadline))? })
     }
@@ -75,7 +75,8 @@ impl Listener {
         })
     }
 
-    /// Ends every `accept`, now and later, from any thread. Sessions go on.
+    /// Ends every `accept`, now and later, from any thread. Sessions go on. The address stays taken until the
+    /// listener is dropped.
     pub fn shut_down(&self) {
         self.inner.shut_down();
     }
@@ -137,7 +138,8 @@ impl ListenerBuilder {
         self
     }
 
-    /// Permission bits of the socket file, whatever the umask; 0600 by default.
+    /// Permission bits of the socket file, whatever the umask; 0600 by default. To connect takes leave to
+    /// write. Whoever has that must still pass the [`policy`](Self::policy).
     pub fn mode(mut self, mode: u32) -> Self {
         self.bind = self.bind.mode(mode);
         self
@@ -168,7 +170,7 @@ impl ListenerBuilder {
         self
     }
 
-    /// How much each uid, and all together, may hold.
+    /// How much each uid, and all together, may hold; see [`Limits`] for the defaults.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -210,6 +212,19 @@ impl ListenerBuilder {
 }
 
 /// A peer that asks for a channel. Dropping it closes the connection.
+///
+/// The peer waits for what is decided, as long as its own deadline lets it.
+///
+/// ```no_run
+/// # let listener = memring::Listener::bind("/run/app/quotes.sock")?;
+/// let incoming = listener.accept()?;
+/// if incoming.metadata().starts_with(b"v2 ") {
+///     incoming.open::<memring::Bytes>()?.send(b"welcome")?;
+/// } else {
+///     incoming.refuse("this service needs clients of version 2: update yours");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a peer that is neither opened nor refused sees the connection close"]
 pub struct Incoming {
