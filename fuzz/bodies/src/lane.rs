@@ -1,0 +1,498 @@
+//! A lane whose other end is the fuzzer: it writes the peer's memory, and we send and receive.
+//!
+//! Whatever lies there, nothing panics, hangs or grows past its limit; a fault stays, on both halves; what
+//! is received keeps to what was agreed; and what we publish is in order as long as the peer has not lied
+//! about what it read.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use memring_ring::buffer::Buffer;
+use memring_ring::consumer::{Consumer, Item, RecvError, TryRecvError};
+use memring_ring::fence::{FenceBits, Fences};
+use memring_ring::frame::{Entry, Header, Kind};
+use memring_ring::memory::{Mapping, Region};
+use memring_ring::position::frame_size;
+use memring_ring::producer::{Producer, SendError, TrySendError};
+use memring_ring::{End, Life, Terms, Wait, channel, fork};
+
+use crate::Seed;
+use crate::input::{Input, Script};
+
+const CAPACITY: u64 = 4096;
+const LARGEST: u64 = CAPACITY / 4 - 16;
+/// A page of any machine's size.
+const CONTROL: u32 = 65536;
+/// Where the last word of a control area ends.
+const WORDS: usize = 768;
+
+const HEAD: usize = 0;
+const RX_ASLEEP: usize = 128;
+const TX_ASLEEP: usize = 256;
+
+/// What the script can ask for: the numbers by which seeds name them.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Op {
+    TryRecv,
+    Recv,
+    Take,
+    Publish,
+    /// A frame with an honest header: kind, length, tag.
+    Frame,
+    /// Bytes anywhere in the peer's lane.
+    Bytes,
+    /// A word at a place where a frame can begin.
+    Word,
+    /// A header word at the peer's tail.
+    Header,
+    /// The peer reads so many frames of ours, and says so.
+    Read,
+    /// The peer says that it has read up to here, whatever is true.
+    Head,
+    Asleep,
+    TrySend,
+    Send,
+    Claim,
+    Batch,
+    HangUp,
+    Leave,
+}
+
+const OPS: [Op; 17] = [
+    Op::TryRecv,
+    Op::Recv,
+    Op::Take,
+    Op::Publish,
+    Op::Frame,
+    Op::Bytes,
+    Op::Word,
+    Op::Header,
+    Op::Read,
+    Op::Head,
+    Op::Asleep,
+    Op::TrySend,
+    Op::Send,
+    Op::Claim,
+    Op::Batch,
+    Op::HangUp,
+    Op::Leave,
+];
+
+/// Two segments, kept from run to run: mapping them takes longer than a run.
+struct Memory {
+    ours: (Arc<Mapping>, Arc<Mapping>),
+    peers: (Arc<Mapping>, Arc<Mapping>),
+}
+
+thread_local! {
+    static MEMORY: Memory = {
+        let pair = || Mapping::anonymous_pair(CONTROL, CAPACITY).expect("memory for a segment");
+        Memory { ours: pair(), peers: pair() }
+    };
+}
+
+/// One life of a channel.
+pub fn run(data: &[u8]) {
+    MEMORY.with(|memory| {
+        for writer in [&memory.ours.0, &memory.peers.0] {
+            writer.control().zero(0, WORDS);
+            writer.data().zero(0, CAPACITY as usize);
+        }
+        let mut input = Input::new(data);
+        let mut bench = Bench::new(memory, &mut input);
+        while !input.is_over() {
+            let op = OPS[usize::from(input.u8()) % OPS.len()];
+            bench.run(op, &mut input);
+        }
+        bench.end();
+    });
+}
+
+struct Bench {
+    producer: Producer,
+    consumer: Consumer,
+    life: Arc<Life>,
+    max_message: u64,
+    spare: Buffer,
+    peer: Peer,
+    /// The first fault or hang-up that either half reported.
+    fault: Option<End>,
+    received: (u64, u64),
+    sent: (u64, u64),
+}
+
+/// The fuzzer's side: its memory, and ours as it sees it.
+struct Peer {
+    control: Region,
+    data: Region,
+    ours: Region,
+    /// Where it writes next.
+    tail: u64,
+    /// Up to where it has read our lane.
+    read: u64,
+    /// It never said that it has read what it has not, so our lane must make sense to it.
+    honest: bool,
+}
+
+impl Bench {
+    fn new(memory: &Memory, input: &mut Input<'_>) -> Self {
+        let choice = input.u8();
+        let start = [0, (1 << 32) - 64, 0_u64.wrapping_sub(64), 1 << 63][usize::from(choice & 3)];
+        let max_message = [0, 100, 3000, 20_000][usize::from(choice >> 2 & 3)];
+        // Spinning would only cost time: there is nobody to wait for.
+        let terms = Terms::new(max_message).start(start).wait(Wait::Park);
+        let bits = FenceBits::default();
+        let life = Life::new(Fences::negotiate(bits, bits), fork::generation());
+        memory.peers.0.control().store64(HEAD, start, Ordering::Relaxed);
+        let (producer, consumer) = channel(&memory.ours.0, &memory.peers.1, &life, &terms);
+        Self {
+            producer,
+            consumer,
+            life,
+            max_message,
+            spare: Buffer::new(),
+            peer: Peer {
+                control: memory.peers.0.control(),
+                data: memory.peers.0.data(),
+                ours: memory.ours.1.data(),
+                tail: start,
+                read: start,
+                honest: true,
+            },
+            fault: None,
+            received: (0, 0),
+            sent: (0, 0),
+        }
+    }
+
+    fn run(&mut self, op: Op, input: &mut Input<'_>) {
+        let now = Some(Instant::now());
+        match op {
+            Op::TryRecv => {
+                let received = self.consumer.try_recv();
+                self.received(received, false);
+            }
+            Op::Take => {
+                let received = self.consumer.try_recv();
+                self.received(received, true);
+            }
+            Op::Recv => {
+                let received = self.consumer.recv(now).map_err(|error| match error {
+                    RecvError::TimedOut => TryRecvError::Empty,
+                    RecvError::Ended(end) => TryRecvError::Ended(end),
+                    other => panic!("{other}"),
+                });
+                self.received(received, false);
+            }
+            Op::Publish => self.consumer.publish(),
+            Op::TrySend => {
+                let message = message(input);
+                let outcome = self.producer.try_send(&message, 7);
+                self.tried(message.len(), outcome);
+            }
+            Op::Send => {
+                let message = message(input);
+                let outcome = self.producer.send(&message, 7, now);
+                self.waited(message.len(), outcome);
+            }
+            Op::Claim => {
+                let message = message(input);
+                let outcome = self.producer.try_claim(message.len()).map(|mut grant| {
+                    grant.write(&message).expect("as much as was lent");
+                    grant.commit(7);
+                });
+                self.tried(message.len(), outcome);
+            }
+            Op::Batch => self.batch(input),
+            Op::HangUp => self.life.hang_up(),
+            Op::Frame | Op::Bytes | Op::Word | Op::Header => self.peer.write(op, input),
+            Op::Read => self.peer.read(input.u8(), self.max_message),
+            Op::Head => self.peer.lie(input),
+            Op::Asleep => {
+                let (offset, word) = (input.u8(), input.u64());
+                let offset = if offset & 1 == 0 { RX_ASLEEP } else { TX_ASLEEP };
+                self.peer.control.store32(offset, word as u32, Ordering::Relaxed);
+            }
+            Op::Leave => {
+                let word = self.peer.control.load64(HEAD, Ordering::Relaxed);
+                self.peer.control.store64(HEAD, word | 1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn received(&mut self, received: Result<Item, TryRecvError>, take: bool) {
+        match received {
+            Ok(item) => {
+                assert!(self.fault.is_none(), "received after {:?}", self.fault);
+                assert!(item.len() as u64 <= self.max_message, "{} bytes", item.len());
+                let bytes = self.consumer.bytes(&item);
+                assert_eq!((bytes.len(), bytes.is_empty()), (item.len(), item.is_empty()));
+                self.received.0 += 1;
+                self.received.1 += item.len() as u64;
+                let before = bytes.to_vec();
+                if take {
+                    self.spare = self.consumer.take(&item, std::mem::take(&mut self.spare));
+                    assert_eq!(self.spare.bytes(), before);
+                }
+                assert!(self.spare.capacity() as u64 <= 2 * self.max_message.max(LARGEST) + 64);
+            }
+            Err(TryRecvError::Empty) => assert!(self.fault.is_none()),
+            Err(TryRecvError::Ended(end)) => self.ended(end),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn tried(&mut self, len: usize, outcome: Result<(), TrySendError>) {
+        match outcome {
+            Ok(()) => self.has_sent(len),
+            Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}
+            Err(TrySendError::Ended(end)) => self.ended(end),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn waited(&mut self, len: usize, outcome: Result<(), SendError>) {
+        match outcome {
+            Ok(()) => self.has_sent(len),
+            Err(SendError::TimedOut) => assert!(self.fault.is_none()),
+            Err(SendError::TooLarge { max, .. }) => assert!(len as u64 > max),
+            Err(SendError::Ended(end)) => self.ended(end),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn has_sent(&mut self, len: usize) {
+        assert!(self.fault.is_none(), "sent after {:?}", self.fault);
+        assert!(len as u64 <= self.max_message);
+        self.sent.0 += 1;
+        self.sent.1 += len as u64;
+    }
+
+    fn batch(&mut self, input: &mut Input<'_>) {
+        let choice = input.u8();
+        let now = Some(Instant::now());
+        let mut outcomes = Vec::new();
+        let mut batch = self.producer.batch();
+        for _ in 0..choice % 8 {
+            let message = message(input);
+            outcomes.push((message.len(), batch.push(&message, 7, now)));
+        }
+        if choice & 0x80 != 0 {
+            std::mem::forget(batch);
+        } else {
+            drop(batch);
+        }
+        for (len, outcome) in outcomes {
+            self.waited(len, outcome);
+        }
+    }
+
+    /// A half said that it is over.
+    fn ended(&mut self, end: End) {
+        match end {
+            // One direction only.
+            End::Closed => {}
+            // A half that saw it before a fault of the other goes on saying so.
+            End::HungUp => assert!(self.life.end().is_some()),
+            End::Fault(_) => {
+                assert_eq!(self.life.end(), Some(end), "the session knows");
+                assert_eq!(*self.fault.get_or_insert(end), end, "the first one stays");
+            }
+            other => panic!("nobody forked or closed: {other}"),
+        }
+    }
+
+    /// The invariants of a whole run, and what must hold after a fault.
+    fn end(mut self) {
+        let (tx, rx) = (self.producer.stats(), self.consumer.stats());
+        assert_eq!((rx.messages, rx.bytes), self.received);
+        assert_eq!((tx.messages, tx.bytes), self.sent);
+        if let Some(end) = self.fault {
+            self.peer.data.zero(0, CAPACITY as usize);
+            // A direction that had ended before goes on saying how.
+            let stays = |said| said == end || matches!(said, End::Closed | End::HungUp);
+            let received = self.consumer.try_recv();
+            assert!(matches!(received, Err(TryRecvError::Ended(said)) if stays(said)));
+            let sent = self.producer.try_send(&[], 0);
+            assert!(matches!(sent, Err(TrySendError::Ended(said)) if stays(said)));
+        }
+        drop(self.producer);
+        self.peer.read(u8::MAX, self.max_message);
+        drop(self.consumer);
+    }
+}
+
+/// A message of ours: mostly small, sometimes as large as the script says.
+fn message(input: &mut Input<'_>) -> Vec<u8> {
+    let len = match input.u8() {
+        len @ 0..=199 => usize::from(len),
+        _ => usize::from(input.u16()) % 24_000,
+    };
+    vec![0x5c; len]
+}
+
+impl Peer {
+    fn offset(position: u64) -> usize {
+        (position % CAPACITY) as usize
+    }
+
+    fn write(&mut self, op: Op, input: &mut Input<'_>) {
+        match op {
+            Op::Frame => {
+                let (kind, len) = (input.u8(), u64::from(input.u16()) % (LARGEST + 32));
+                let tag = u64::from(input.u8());
+                let payload = input.bytes((len as usize).min(64));
+                let at = Self::offset(self.tail);
+                self.data.copy_in(at + 16, payload);
+                self.data.store64(at + 8, tag, Ordering::Relaxed);
+                self.tail = self.tail.wrapping_add(frame_size(len));
+                self.data.store64(Self::offset(self.tail), 0, Ordering::Relaxed);
+                self.data.store64(at, u64::from(kind) | len << 32, Ordering::Relaxed);
+            }
+            Op::Bytes => {
+                let (at, len) = (u64::from(input.u16()), usize::from(input.u8()));
+                self.data.copy_in(Self::offset(at), input.bytes(len));
+            }
+            Op::Word => {
+                let (at, word) = (u64::from(input.u8()) * 16, input.u64());
+                self.data.store64(Self::offset(at), word, Ordering::Relaxed);
+            }
+            _ => {
+                let word = input.u64();
+                self.data.store64(Self::offset(self.tail), word, Ordering::Relaxed);
+                let len = (word >> 32) % (LARGEST + 1);
+                self.tail = self.tail.wrapping_add(frame_size(len));
+            }
+        }
+    }
+
+    /// Reads up to so many frames of ours, which must be in order, and says so.
+    fn read(&mut self, frames: u8, max_message: u64) {
+        if !self.honest {
+            return;
+        }
+        for _ in 0..frames {
+            let at = Self::offset(self.read);
+            let word = self.ours.load64(at, Ordering::Acquire);
+            if word as u32 == 0 {
+                break;
+            }
+            let header = Header::decode(word, LARGEST).expect("we keep the rules");
+            let mut payload = vec![0; frame_size(header.len.into()) as usize - 16];
+            self.ours.copy_out(at + 16, &mut payload);
+            check_payload(header, &payload, max_message);
+            if header.kind == Kind::End {
+                return;
+            }
+            self.read = self.read.wrapping_add(frame_size(header.len.into()));
+        }
+        let gone = self.control.load64(HEAD, Ordering::Relaxed) & 1;
+        self.control.store64(HEAD, self.read | gone, Ordering::Release);
+    }
+
+    fn lie(&mut self, input: &mut Input<'_>) {
+        let word = match input.u8() {
+            0 => self.read.wrapping_add(16),
+            1 => self.read.wrapping_sub(16),
+            2 => self.read.wrapping_add(CAPACITY),
+            3 => self.read | 8,
+            _ => input.u64(),
+        };
+        self.honest = false;
+        self.control.store64(HEAD, word, Ordering::Relaxed);
+    }
+}
+
+/// What we publish is made of our own bytes, padded with zeros.
+fn check_payload(header: Header, bytes: &[u8], max_message: u64) {
+    let (payload, padding) = bytes.split_at(header.len as usize);
+    assert!(padding.iter().all(|byte| *byte == 0), "{header:?}");
+    let ours = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0x5c);
+    match header.kind {
+        Kind::Data => assert!(ours(payload) && payload.len() as u64 <= max_message),
+        Kind::Next | Kind::Last => assert!(ours(payload)),
+        Kind::First => {
+            let (total, payload) = payload.split_first_chunk().expect("nine bytes at least");
+            assert!(ours(payload) && u64::from_le_bytes(*total) <= max_message);
+        }
+        Kind::Pack => {
+            let mut rest = payload;
+            while !rest.is_empty() {
+                let entry = Entry::decode(rest).expect("we keep the rules");
+                let (this, more) = rest.split_at(Entry::size(entry.len.into()) as usize);
+                let (message, padding) = this[16..].split_at(entry.len as usize);
+                assert!(ours(message) && padding.iter().all(|byte| *byte == 0));
+                rest = more;
+            }
+        }
+        Kind::Abort | Kind::End => {}
+    }
+}
+
+impl Script {
+    fn op(self, op: Op) -> Self {
+        self.u8(op as u8)
+    }
+
+    fn frame(self, kind: u8, tag: u8, payload: &[u8]) -> Self {
+        let len = payload.len().try_into().expect("a short payload");
+        self.op(Op::Frame).u8(kind).u16(len).u8(tag).bytes(payload)
+    }
+
+    fn receive(self, times: usize) -> Self {
+        (0..times).fold(self, |script, _| script.op(Op::Recv))
+    }
+}
+
+/// Good lives of both halves, and the first step of each attack.
+pub fn seeds() -> Vec<Seed> {
+    // Positions about to wrap at 2^64, and messages of up to 20,000 bytes.
+    let begin = |choice| Script::default().u8(choice);
+    let wraps = || begin(2 | 3 << 2);
+    let first = |total: u64| [&total.to_le_bytes()[..], &[1; 40]].concat();
+    let entry = |len: u8| [&[len, 0, 0, 0, 0, 0, 0, 0], &[9; 8][..], &[1; 8]].concat();
+    let mut seeds: Vec<(&str, Script)> = vec![
+        ("data", wraps().frame(1, 7, b"whole").frame(1, 8, &[]).receive(3).op(Op::Publish)),
+        ("take", wraps().frame(1, 7, b"one").frame(1, 7, b"two").op(Op::Take).op(Op::Take)),
+        ("pack", wraps().frame(2, 0, &[entry(5), entry(0), entry(8)].concat()).receive(4)),
+        ("pack-of-rest", wraps().frame(2, 0, &[entry(5), vec![0; 8]].concat()).receive(2)),
+        ("pack-reserved", wraps().frame(2, 0, &[5, 0, 0, 0, 1, 0, 0, 0]).receive(1)),
+        ("parts", wraps().frame(3, 5, &first(70)).frame(5, 5, &[2; 30]).receive(2)),
+        ("parts-next", wraps().frame(3, 5, &first(80)).frame(4, 5, &[2; 30]).frame(5, 5, &[3; 10])),
+        ("abort", wraps().frame(3, 5, &first(80)).frame(6, 0, &[]).frame(1, 1, b"x").receive(2)),
+        ("end", wraps().frame(1, 5, b"last").frame(7, 0, &[]).receive(3)),
+        ("surplus", wraps().frame(3, 5, &first(60)).frame(5, 5, &[2; 30]).receive(2)),
+        ("orphan", wraps().frame(4, 5, b"part").receive(2)),
+        ("too-large", begin(1 << 2).frame(1, 0, &[1; 64]).op(Op::Header).u64(1 | 101 << 32)),
+        ("total", wraps().frame(3, 5, &first(u64::MAX)).receive(2)),
+        ("kind", wraps().op(Op::Header).u64(0xff).receive(2).op(Op::TrySend).u8(5)),
+        ("reserved", wraps().op(Op::Word).u8(252).u64(0x0101).receive(2)),
+        ("length", wraps().op(Op::Header).u64(1 | 0xffff_ffff << 32).receive(2)),
+        ("fds", wraps().op(Op::Header).u64(0x0001_0001).receive(1)),
+        ("bytes", begin(3 << 2).op(Op::Bytes).u16(0).u8(40).bytes(&[1; 40]).receive(2)),
+        ("dead", wraps().frame(1, 7, b"before").op(Op::HangUp).receive(2).op(Op::TrySend).u8(5)),
+    ];
+    let full = || {
+        (0..5)
+            .fold(wraps(), |script, _| script.op(Op::TrySend).u8(200).u16(1000))
+            .op(Op::Read)
+            .u8(1)
+    };
+    seeds.extend([
+        ("sends", full().op(Op::Read).u8(9).op(Op::TrySend).u8(10)),
+        ("large", wraps().op(Op::Send).u8(200).u16(9000).op(Op::Read).u8(9).op(Op::Send).u8(3)),
+        ("batch", wraps().op(Op::Batch).u8(5).bytes(&[0, 9, 17, 200, 0, 8, 1]).op(Op::Read).u8(9)),
+        ("leaked", wraps().op(Op::Batch).u8(0x83).bytes(&[0, 9, 17]).op(Op::Claim).u8(30)),
+        ("head-past", full().op(Op::Head).u8(0).op(Op::Send).u8(200).u16(5000).receive(1)),
+        ("head-back", full().op(Op::Head).u8(1).op(Op::Send).u8(200).u16(5000)),
+        ("head-lane", full().op(Op::Head).u8(2).op(Op::Send).u8(200).u16(5000)),
+        ("head-odd", full().op(Op::Head).u8(3).op(Op::Send).u8(200).u16(5000)),
+        ("head-max", full().op(Op::Head).u8(9).u64(u64::MAX).op(Op::Send).u8(200).u16(5000)),
+        ("gone", full().op(Op::Leave).op(Op::Send).u8(200).u16(5000).op(Op::TrySend).u8(0)),
+        ("asleep", full().op(Op::Asleep).u8(0).u64(5).op(Op::TrySend).u8(9).op(Op::TrySend).u8(9)),
+        ("awaits", wraps().op(Op::Asleep).u8(1).u64(5).frame(1, 7, b"x").receive(2)),
+    ]);
+    seeds.into_iter().map(|(name, script)| (name.to_owned(), script.0)).collect()
+}

@@ -1,0 +1,35 @@
+//! The bodies of the fuzz targets: plain functions that take bytes and panic if a rule is broken.
+//!
+//! A target is `fn run(data: &[u8])`. What the bytes mean is the target's business; any bytes mean
+//! something. The fuzzer calls them, and so does `tests/replay.rs`, on every toolchain and without a
+//! fuzzer, with all that lies in `fuzz/seeds`.
+//!
+//! This crate does not mutate, measure coverage or keep a corpus: that is libFuzzer's.
+
+pub mod archive;
+pub mod control;
+pub mod handshake;
+mod input;
+pub mod lane;
+
+/// One target: what it is called, what it does, and inputs that lead it to interesting places.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Also the name of its folder of seeds.
+    pub name: &'static str,
+    /// Panics if a rule is broken.
+    pub run: fn(&[u8]),
+    /// Seeds by name, made the same way each time.
+    pub seeds: fn() -> Vec<Seed>,
+}
+
+/// One input and what it shows.
+pub type Seed = (String, Vec<u8>);
+
+/// All targets.
+pub const TARGETS: [Target; 4] = [
+    Target { name: "control", run: control::run, seeds: control::seeds },
+    Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
+    Target { name: "lane", run: lane::run, seeds: lane::seeds },
+    Target { name: "archive", run: archive::run, seeds: archive::seeds },
+];
