@@ -7,16 +7,9 @@ use memring_transport::{Address, AddressError};
 /// Anything that names a place to listen at or connect to.
 ///
 /// A string with a `/` is a path; without one it is a name, for a socket in the runtime directory
-/// (`$RUNTIME_DIRECTORY`, else `$XDG_RUNTIME_DIR/memring`, else `/run/memring` for root). Abstract names have
-/// no permissions, so they are had only by [`Address::abstract_name`].
-///
-/// ```
-/// use memring::{Address, AddressError, ToAddress};
-///
-/// assert_eq!("/run/app/s".to_address()?, Address::path("/run/app/s")?);
-/// assert!(matches!("@name".to_address(), Err(AddressError::AbstractNotAskedFor { .. })));
-/// # Ok::<(), AddressError>(())
-/// ```
+/// (`$RUNTIME_DIRECTORY`, else `$XDG_RUNTIME_DIR/memring`, else `/run/memring` for root and
+/// `/tmp/memring-UID` for others). Abstract names have no permissions, so they are had only by
+/// [`Address::abstract_name`].
 pub trait ToAddress {
     /// The address.
     ///

@@ -18,6 +18,10 @@ use crate::error::{End, SendError, TrySendError, end_of, send_error, try_send_er
 /// Memory kept for encoding messages that did not go straight into a frame.
 const KEEP: usize = 1 << 20;
 
+/// The largest archive in bytes: its relative pointers have 31 bits and a sign. Bytes that lie ready are no
+/// archive and may be larger.
+const LARGEST_ARCHIVE: u64 = (1 << 31) - 1;
+
 /// Sends messages of one type. One owner: `Send`, not `Clone`.
 ///
 /// Dropping it ends its direction: the peer receives everything sent, then [`End::Closed`].
@@ -59,7 +63,7 @@ impl Sink for InLane<'_, '_> {
 
 impl<T: Message + ?Sized> Sender<T> {
     pub(crate) fn new(producer: Producer, session: Arc<Session>) -> Self {
-        let max = usize::try_from(producer.largest_message()).unwrap_or(usize::MAX);
+        let max = producer.largest_message().min(LARGEST_ARCHIVE) as usize;
         Self {
             producer,
             hint: 0,

@@ -48,7 +48,7 @@ impl Listener {
     /// Waits for the next peer that asks for a channel.
     ///
     /// Handshakes run beside each other on threads of their own, so a slow or hostile client delays nobody;
-    /// they proceed while some thread is in this call. Peers that fail are counted in
+    /// new connections are taken while some thread is in this call. Peers that fail are counted in
     /// [`turned`](Self::turned).
     ///
     /// # Errors

@@ -42,7 +42,7 @@ pub enum Role {
 /// Connects to a listener.
 ///
 /// The server's credentials are checked against `policy` before anything is sent. `timeout` bounds the
-/// whole: reaching it and the handshake, which has at most its own deadline.
+/// whole: reaching it, and the handshake.
 ///
 /// # Errors
 ///

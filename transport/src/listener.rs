@@ -164,7 +164,7 @@ impl Listener {
 
     /// Waits for the next peer whose handshake has come as far as asking for a channel.
     ///
-    /// Handshakes proceed only while some thread is in this call. May be called by several threads.
+    /// Connections are taken only while some thread is in this call. May be called by several threads.
     ///
     /// # Errors
     ///

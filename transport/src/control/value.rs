@@ -202,7 +202,7 @@ impl fmt::Display for Fingerprint {
         if *self == Self::UNTYPED {
             return f.write_str("untyped");
         }
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:032x}", u128::from_le_bytes(self.0))
     }
 }
 
