@@ -1,9 +1,12 @@
 //! What is measured, written once, over whatever is measured.
 //!
-//! The bodies are the command's, so that `memring demo` and the benches cannot disagree. The command is
-//! published and this crate is not, so the files live there and are compiled into both.
+//! What the command needs too (the links' trait, the raw cache line, pinning) lives there and is compiled into
+//! both: the command is published, and this crate, which it would otherwise depend on, is not.
 //!
 //! Each bench is a binary: `cargo run --release -p memring-benches --bin rtt`.
 
 #[path = "../../cli/src/measure/mod.rs"]
 pub mod measure;
+pub mod stream;
+pub mod tick;
+pub mod turns;

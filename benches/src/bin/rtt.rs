@@ -13,12 +13,10 @@ use std::time::Duration;
 
 use memring::{Connector, Wait};
 use memring_benches::measure::line::Line;
-use memring_benches::measure::pin;
-use memring_benches::measure::stream::Stream;
-use memring_benches::measure::tick::{Tick, Ticks};
-use memring_benches::measure::{
-    Entry, Failed, Link, answer_by_turns, call_by_turns, median, ratios,
-};
+use memring_benches::measure::{Failed, Link, median, pin};
+use memring_benches::stream::Stream;
+use memring_benches::tick::{Tick, Ticks};
+use memring_benches::turns::{Entry, answer_by_turns, call_by_turns, ratios};
 
 /// What the command line says.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +114,7 @@ fn parent(options: Options) -> Result<(), Failed> {
         pin::pin(ours)?;
     }
 
-    let names = [line.name(), channel.name(), stream.name()];
+    let names = ["raw cache line", "memring, typed", "Unix stream socket"];
     let mut entries = options.entries(&mut line, &mut channel, &mut stream);
     let rows = call_by_turns(options.rounds, &mut entries)?;
     if !child.wait()?.success() {

@@ -81,10 +81,6 @@ impl Line {
 unsafe impl Send for Line {}
 
 impl Link for Line {
-    fn name(&self) -> &'static str {
-        "raw cache line"
-    }
-
     #[inline]
     fn call(&mut self, number: u64) -> Result<(), Failed> {
         // ORDERING: Release; see `await_word`.

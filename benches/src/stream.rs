@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use super::tick::expect;
-use super::{Failed, Link};
+use crate::measure::{Failed, Link};
+use crate::tick::expect;
 
 /// One end of a blocking Unix stream socket that carries messages of a fixed size.
 #[derive(Debug)]
@@ -35,10 +35,6 @@ impl Stream {
 }
 
 impl Link for Stream {
-    fn name(&self) -> &'static str {
-        "Unix stream socket"
-    }
-
     fn call(&mut self, number: u64) -> Result<(), Failed> {
         self.send(number)?;
         self.take(number)

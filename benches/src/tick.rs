@@ -2,7 +2,7 @@
 
 use memring::{Channel, Protocol};
 
-use super::{Failed, Link};
+use crate::measure::{Failed, Link};
 
 /// Thirty-two bytes, as small and as typed as a market tick.
 #[memring::message]
@@ -39,10 +39,6 @@ impl Protocol for Ticks {
 
 // Either end: both send what both receive.
 impl Link for Channel<Tick, Tick> {
-    fn name(&self) -> &'static str {
-        "memring, typed"
-    }
-
     #[inline]
     fn call(&mut self, number: u64) -> Result<(), Failed> {
         self.send(&Tick::of(number))?;
@@ -59,6 +55,6 @@ impl Link for Channel<Tick, Tick> {
 
 /// Whether the message is the one that is due.
 #[inline]
-pub(super) fn expect(got: u64, due: u64) -> Result<(), Failed> {
+pub(crate) fn expect(got: u64, due: u64) -> Result<(), Failed> {
     if got == due { Ok(()) } else { Err(format!("message {got} came where {due} was due").into()) }
 }

@@ -1,0 +1,440 @@
+//! The command line: what can be asked for, and the help that explains it.
+//!
+//! Parsed once, into types that cannot be wrong; a mistake becomes one line. The help is the manual.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use memring::Wait;
+
+use crate::failure::{self, Failure, Status};
+
+const ABOUT: &str = "\
+Typed messages between two processes on one Linux host, at the speed of the cache, without trusting the \
+process at the other end.
+
+Start with `memring demo`. Every command takes --json and then prints one JSON object on standard output \
+(`recv`, whose standard output is the data, on standard error).";
+
+const EXAMPLES: &str = "\
+Examples:
+  memring demo                            two real processes, real data, and what it costs
+  memring doctor                          what this machine and sandbox have, and what is lost
+  memring echo ./e.sock &                 answer every message
+  memring ping ./e.sock --wait spin       measure round trips to it
+  memring recv ./p.sock > copy.tar &      take one stream of bytes
+  memring send ./p.sock < some.tar        send it
+
+PATH is the path of a socket. A bare name, without a slash, is a socket in the runtime directory:
+$RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/memring, else /run/memring for root, else /tmp/memring-UID.
+The directory of a path has to be one in which others cannot replace files: mode 0700 is right.
+Only processes of the same user may connect.
+
+`memring help COMMAND` explains a command.";
+
+/// What came of the command line.
+pub(crate) enum Parsed {
+    /// A command to run.
+    Options(Options),
+    /// Help or a version to print.
+    Text(String),
+}
+
+/// Parses the command line of this process.
+pub(crate) fn parse() -> Result<Parsed, Failure> {
+    Options::try_parse().map(Parsed::Options).or_else(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Ok(Parsed::Text(error.render().to_string()))
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(usage("which command? `memring --help` lists them"))
+        }
+        _ => Err(usage(&first_paragraph(&error.render().to_string()))),
+    })
+}
+
+fn usage(line: &str) -> Failure {
+    Failure::new(Status::Usage, line)
+}
+
+/// Of a message of several lines, what is wrong, without the usage that follows.
+fn first_paragraph(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let wrong = text.split("\n\n").next().unwrap_or(text);
+    format!("{wrong} (see --help)")
+}
+
+/// Typed messages between two processes on one Linux host.
+#[derive(Debug, Parser)]
+#[command(
+    name = "memring",
+    version,
+    about,
+    long_about = ABOUT,
+    after_help = failure::HELP,
+    after_long_help = format!("{EXAMPLES}\n\n{}", failure::HELP),
+    max_term_width = 100,
+    disable_help_subcommand = false,
+)]
+pub(crate) struct Options {
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(Demo),
+    #[command(hide = true)]
+    DemoChild(DemoChild),
+    Echo(Echo),
+    Ping(Ping),
+    Send(Send),
+    Recv(Recv),
+    Doctor(Doctor),
+}
+
+/// Pass a file between two processes, line by line, and measure it.
+///
+/// Starts a child process, which connects over a socket path, receives FILE line by line as typed records and
+/// answers each with a typed reply. Prints what the two negotiated, verifies a digest of every byte both
+/// ways, then measures round trips and throughput, by turns with a Unix stream socket that carries the same
+/// records, and with a raw cache line for scale.
+///
+/// The first digest is what `sha256sum FILE` says, the second what `tr a-z A-Z < FILE | sha256sum` says.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring demo                        with a text that comes with the command
+  memring demo /var/log/syslog        with a file of yours
+  memring demo --wait spin --pin 0,1  the lowest latency: two processors, burnt
+  memring demo --json | jq .ratios
+
+Lines longer than 64 KiB are cut into records of at most that. Ratios are medians over rounds that
+alternate between the links, for a machine's speed drifts.
+
+{}", failure::HELP))]
+pub(crate) struct Demo {
+    /// The file to pass; a text of the command's own if left out.
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// Pin this process and the child to a processor each, as 0,1.
+    #[arg(long, value_name = "OURS,CHILD", value_parser = two_processors)]
+    pub(crate) pin: Option<(usize, usize)>,
+}
+
+/// How much `demo` measures, and how its processes wait: the same in both.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// How blocking calls wait.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: Waiting,
+    /// Rounds in which each link has its turn.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
+    /// Records a turn, there and back or streamed.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) records: u32,
+}
+
+/// The other process of `demo`.
+#[derive(Args, Debug)]
+pub(crate) struct DemoChild {
+    /// The directory of the sockets.
+    pub(crate) directory: PathBuf,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// The processor to run on.
+    #[arg(long)]
+    pub(crate) pin: Option<usize>,
+    /// Whether a raw cache line takes part.
+    #[arg(long)]
+    pub(crate) line: bool,
+}
+
+/// Answer every message with itself.
+///
+/// Listens at PATH for any number of clients of the same user, each on a thread of its own, until
+/// interrupted; then says how many messages it answered. It waits as each client waits, unless told how.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring echo ./e.sock               until Ctrl-C
+  memring echo ./e.sock --sessions 1  until the first client has gone
+  memring echo ./e.sock --pin 1       on processor 1
+
+{}", failure::HELP))]
+pub(crate) struct Echo {
+    /// The socket to listen at.
+    pub(crate) path: String,
+    /// How to wait for messages; as each client does, if left out.
+    #[arg(long, value_enum)]
+    pub(crate) wait: Option<Waiting>,
+    /// End after this many sessions.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sessions: Option<u64>,
+    /// Run on this processor only.
+    #[arg(long, value_name = "CPU")]
+    pub(crate) pin: Option<usize>,
+}
+
+/// Measure round trips to `memring echo`.
+///
+/// Sends messages to the `memring echo` at PATH, one at a time, checks that every byte comes back, and
+/// prints how long the round trips took.
+///
+/// Without --interval, messages follow each other at once and only the summary is printed. With it, each
+/// round trip is a line, as of ping(8). Ctrl-C ends it with the summary.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring ping ./e.sock                            100000 messages at once
+  memring ping ./e.sock --interval 1s              one a second, until Ctrl-C
+  memring ping ./e.sock --wait spin --pin 0        the lowest latency, with `memring echo --pin 1`
+  memring ping ./e.sock --size 64k --count 1000 --json
+
+With --wait spin neither process makes a system call a message, which can be looked at:
+  strace -c -f memring ping ./e.sock --wait spin --count 1000000
+
+{}", failure::HELP))]
+pub(crate) struct Ping {
+    /// The socket to connect to.
+    pub(crate) path: String,
+    /// Bytes of a message, as 32, 4k or 1M.
+    #[arg(long, short, default_value = "32", value_parser = size)]
+    pub(crate) size: u64,
+    /// Messages to send. [default: 100000; with --interval, until interrupted]
+    #[arg(long, short, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Time from one message to the next, as 1s, 200ms or 50us.
+    #[arg(long, short, value_parser = time)]
+    pub(crate) interval: Option<Duration>,
+    /// How both sides wait for messages.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(crate) wait: Waiting,
+    /// Run on this processor only.
+    #[arg(long, value_name = "CPU")]
+    pub(crate) pin: Option<usize>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// Send standard input to `memring recv`.
+///
+/// Connects to the `memring recv` at PATH and sends it standard input to its end. Succeeds only when the
+/// other side has said that all of it was written.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring send ./p.sock < file
+  tar c . | memring send ./p.sock --wait-for-service --timeout 60s
+
+{}", failure::HELP))]
+pub(crate) struct Send {
+    /// The socket to connect to.
+    pub(crate) path: String,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// Receive what `memring send` sends, on standard output.
+///
+/// Listens at PATH for one `memring send` of the same user and writes what it sends to standard output.
+/// Succeeds only when the sender has said that this was all, and all of it was written; a stream that was cut
+/// is a failure, and what came of it has been written.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring recv ./p.sock > file
+  memring recv ./p.sock | tar x
+
+Standard output is the data, so --json prints its object on standard error.
+
+{}", failure::HELP))]
+pub(crate) struct Recv {
+    /// The socket to listen at.
+    pub(crate) path: String,
+    /// Give up if no sender has come in this time.
+    #[arg(long, value_parser = time)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Say what this machine and sandbox have, and what is lost without it.
+///
+/// Tries each kernel feature that memring uses, harmlessly, and reads the limits that it can run into.
+/// Succeeds if memring works here, even if something is lost.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring doctor
+  memring doctor --strict && echo nothing is lost here
+  memring doctor --json | jq '.checks[] | select(.state != \"ok\")'
+
+Status 1 means that memring cannot run here; with --strict, that something is missing.
+
+{}", failure::HELP))]
+pub(crate) struct Doctor {
+    /// Fail if anything is missing, even what memring can do without.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// How to reach a service.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    /// How long to wait for the connection, and for each answer.
+    #[arg(long, default_value = "5s", value_parser = time)]
+    pub(crate) timeout: Duration,
+    /// Keep trying, until the timeout, while nobody listens there.
+    #[arg(long)]
+    pub(crate) wait_for_service: bool,
+}
+
+/// How blocking calls wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Waiting {
+    /// Spin until there is something to do: the lowest latency, one processor burnt.
+    Spin,
+    /// Spin for a time learnt from recent waits, then sleep.
+    #[default]
+    Adaptive,
+    /// Sleep at once: no processor time while there is nothing to do.
+    Park,
+}
+
+impl Waiting {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Spin => "spin",
+            Self::Adaptive => "adaptive",
+            Self::Park => "park",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Spin, Self::Adaptive, Self::Park].into_iter().find(|waiting| waiting.name() == name)
+    }
+}
+
+impl From<Waiting> for Wait {
+    fn from(waiting: Waiting) -> Self {
+        match waiting {
+            Waiting::Spin => Self::Spin,
+            Waiting::Adaptive => Self::Adaptive,
+            Waiting::Park => Self::Park,
+        }
+    }
+}
+
+/// `1s`, `200ms`, `50us`, or seconds without a unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split_unit(text);
+    let scale = match unit {
+        "s" | "" => 1.0,
+        "ms" => 1e-3,
+        "us" => 1e-6,
+        "m" => 60.0,
+        _ => return Err(format!("{unit:?} is no unit of time: s, ms, us or m")),
+    };
+    let seconds =
+        number.parse::<f64>().map_err(|_| "not a time, as 1s or 200ms".to_owned())? * scale;
+    // The clock is added to it, so centuries would overflow.
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time <= Duration::from_secs(365 * 24 * 3600) => Ok(time),
+        _ => Err("from 0 to a year".to_owned()),
+    }
+}
+
+/// `32`, `4k`, `1M`: bytes, in powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = split_unit(text);
+    let scale: u64 = match unit {
+        "" | "B" => 1,
+        "k" | "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return Err(format!("{unit:?} is no unit of size: k, M or G")),
+    };
+    let number: u64 = number.parse().map_err(|_| "not a size, as 32, 4k or 1M".to_owned())?;
+    number
+        .checked_mul(scale)
+        .filter(|bytes| *bytes <= 1 << 30)
+        .ok_or_else(|| "at most 1G".to_owned())
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    text.split_at(digits)
+}
+
+fn two_processors(text: &str) -> Result<(usize, usize), String> {
+    let two = text
+        .split_once(',')
+        .and_then(|(ours, childs)| Some((ours.parse().ok()?, childs.parse().ok()?)));
+    two.ok_or_else(|| "two processors, as 0,1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn times_and_sizes_are_parsed_or_refused() {
+        for (text, nanos) in [
+            ("1s", Some(1_000_000_000)),
+            ("0", Some(0)),
+            ("0.25", Some(250_000_000)),
+            ("200ms", Some(200_000_000)),
+            ("50us", Some(50_000)),
+            ("2m", Some(120_000_000_000)),
+            ("", None),
+            ("-1", None),
+            ("1h", None),
+            ("1e400", None),
+            ("99999999999999", None),
+            ("inf", None),
+            ("1.2.3", None),
+        ] {
+            assert_eq!(time(text).ok().map(|time| time.as_nanos()), nanos, "{text:?}");
+        }
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("32", Some(32)),
+            ("4k", Some(4096)),
+            ("1M", Some(1 << 20)),
+            ("1G", Some(1 << 30)),
+            ("2G", None),
+            ("99999999999999999999", None),
+            ("18014398509481984k", None),
+            ("1.5k", None),
+            ("k", None),
+            ("3x", None),
+        ] {
+            assert_eq!(size(text).ok(), bytes, "{text:?}");
+        }
+        for (text, two) in [("0,1", Some((0, 1))), ("3", None), ("a,b", None), ("1,", None)] {
+            assert_eq!(two_processors(text).ok(), two, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ways_to_wait_have_the_names_that_the_command_line_knows() {
+        for waiting in Waiting::value_variants() {
+            let name = waiting.to_possible_value().unwrap();
+            assert_eq!(name.get_name(), waiting.name());
+            assert_eq!(Waiting::parse(waiting.name()), Some(*waiting));
+        }
+        assert_eq!(Waiting::parse("dance"), None);
+    }
+}

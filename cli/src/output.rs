@@ -1,0 +1,191 @@
+//! Standard output and standard error, without the panics of `println!`.
+//!
+//! A pipe that nobody reads any more ends the command quietly; a full disk ends it with a line.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Writes text to standard output, at once.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .map_err(|error| Failure::output(&error))
+}
+
+/// Writes one JSON object and a line's end to standard output.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print(&json_line(value)?)
+}
+
+/// One JSON object and a line's end.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    let mut line = serde_json::to_string(value)
+        .map_err(|error| Failure::because(crate::failure::Status::Local, &error))?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// One line on standard error. If that is gone there is nobody to tell.
+pub(crate) fn complain(line: &str) {
+    note(&format!("memring: {line}"));
+}
+
+/// One line on standard error, as it is.
+pub(crate) fn note(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// A bar on a terminal; nothing elsewhere.
+pub(crate) fn progress(length: u64, what: &str) -> ProgressBar {
+    let template =
+        format!("{{msg:12}} {{wide_bar}} {{percent:>3}}% of {{human_len}} {what}, {{eta}} left");
+    styled(ProgressBar::new(length), &template)
+}
+
+/// How many bytes have passed, and how fast; on a terminal.
+pub(crate) fn byte_spinner() -> ProgressBar {
+    styled(ProgressBar::no_length(), "{binary_bytes} in {elapsed}, {binary_bytes_per_sec}")
+}
+
+fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// A table whose first column is text and flush left, and whose others are flush right.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) -> &mut Self {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                match column {
+                    0 => write!(line, "  {cell:<width$}")?,
+                    _ => write!(line, "  {cell:>width$}")?,
+                }
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A time, with three digits that count.
+pub(crate) fn time(nanos: f64) -> String {
+    let (value, unit) = match nanos {
+        n if n < 1e3 => (n, "ns"),
+        n if n < 1e6 => (n / 1e3, "us"),
+        n if n < 1e9 => (n / 1e6, "ms"),
+        n => (n / 1e9, "s"),
+    };
+    format!("{} {unit}", digits(value))
+}
+
+/// A [`Duration`], as [`time`].
+pub(crate) fn duration(time_: Duration) -> String {
+    time(time_.as_secs_f64() * 1e9)
+}
+
+/// Bytes, in powers of 1024.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return match unit {
+                "B" => format!("{bytes} B"),
+                _ => format!("{} {unit}", digits(value)),
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{} TiB", digits(value))
+}
+
+/// A rate, in powers of 1000.
+pub(crate) fn rate(per_second: f64, what: &str) -> String {
+    let (value, prefix) = match per_second {
+        n if n < 1e3 => (n, ""),
+        n if n < 1e6 => (n / 1e3, "k"),
+        n if n < 1e9 => (n / 1e6, "M"),
+        n => (n / 1e9, "G"),
+    };
+    format!("{} {prefix}{what}/s", digits(value))
+}
+
+/// Three digits that count, and no more than two behind the point.
+fn digits(value: f64) -> String {
+    let places = match value {
+        v if v >= 99.95 => 0,
+        v if v >= 9.995 => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.places$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_carry_their_unit() {
+        for (nanos, text) in [
+            (0.0, "0 ns"),
+            (12.345, "12.3 ns"),
+            (999.0, "999 ns"),
+            (1500.0, "1.5 us"),
+            (2_340_000.0, "2.34 ms"),
+            (3e9, "3 s"),
+        ] {
+            assert_eq!(time(nanos), text);
+        }
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (256 << 10, "256 KiB"),
+            (5 << 40, "5 TiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+        assert_eq!(rate(2_500_000.0, "msg"), "2.5 Mmsg/s");
+        assert_eq!(rate(12.0, "B"), "12 B/s");
+    }
+
+    #[test]
+    fn tables_align_their_columns() {
+        let mut table = Table::default();
+        table.row(["name", "p50", "max"]).row(["a longer name", "5", "1234"]);
+        assert_eq!(table.to_string(), "  name           p50   max\n  a longer name    5  1234\n");
+    }
+}
