@@ -1,0 +1,125 @@
+//! Items and grants that outlive their moment: an earlier receive, a forked child.
+//!
+//! None of them reaches memory that is no longer theirs, and none disturbs what came later.
+
+#![allow(unsafe_code)]
+
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use memring_ring::buffer::Buffer;
+use memring_ring::consumer::{RecvError, TryRecvError};
+use memring_ring::{Terms, Wait};
+
+use support::{Fencing, HEAD, Memory, Side, bytes, side, sides};
+
+const CAPACITY: u64 = 4096;
+
+fn pair() -> (Side, Side) {
+    sides(CAPACITY, &Terms::new(10_000).wait(Wait::Park), Fencing::Ours)
+}
+
+#[test]
+fn an_item_of_an_earlier_receive_lends_nothing_of_the_lane() {
+    let (mut us, mut peer) = pair();
+    // SAFETY: the producer at the other end is our own, and it does not change what it published.
+    unsafe { peer.consumer.trust_peer() };
+    us.producer.try_send(b"first", 0).expect("room");
+    us.producer.try_send(b"second", 0).expect("room");
+    let first = peer.consumer.try_recv().expect("a message");
+    assert_eq!(peer.consumer.bytes(&first), b"first");
+    let second = peer.consumer.try_recv().expect("a message");
+    assert_eq!(peer.consumer.bytes(&second), b"second");
+    // Its frame was released: the producer may write there at this very moment.
+    assert_eq!(peer.consumer.bytes(&first), b"");
+    assert_eq!(peer.consumer.take(&first, Buffer::new()).bytes(), b"");
+    // So it is for the last one, once it is given back.
+    assert_eq!(peer.consumer.take(&second, Buffer::new()).bytes(), b"second");
+    peer.consumer.publish();
+    assert_eq!(peer.consumer.bytes(&second), b"");
+    us.producer.try_send(b"third", 0).expect("room");
+    let third = peer.consumer.try_recv().expect("a message");
+    assert_eq!(peer.consumer.bytes(&second), b"");
+    assert_eq!(peer.consumer.bytes(&third), b"third");
+}
+
+#[test]
+fn taking_an_old_item_takes_nothing_away_from_later_messages() {
+    let (mut us, mut peer) = pair();
+    us.producer.try_send(b"old", 0).expect("room");
+    let old = peer.consumer.try_recv().expect("a message");
+    // Half of a large message lies in the buffer.
+    let large = bytes(1, 9000);
+    let send = us.producer.send(&large, 1, Some(Instant::now()));
+    assert!(send.is_err(), "it does not fit at once");
+    assert_eq!(peer.consumer.try_recv().err(), Some(TryRecvError::Empty));
+    let _ = peer.consumer.take(&old, Buffer::new());
+    let mut batch = us.producer.batch();
+    for n in 0..4 {
+        batch.try_push(&bytes(n, 20), n).expect("room");
+    }
+    drop(batch);
+    for n in 0..4 {
+        let item = peer.consumer.try_recv().expect("a message");
+        assert_eq!(peer.consumer.bytes(&item), bytes(n, 20), "message {n}");
+        // Now the rest of a pack lies there.
+        let _ = peer.consumer.take(&old, Buffer::new());
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| us.producer.send(&large, 1, None).expect("the consumer reads"));
+        let item = loop {
+            match peer.consumer.try_recv() {
+                Ok(item) => break item,
+                Err(TryRecvError::Empty) => drop(peer.consumer.take(&old, Buffer::new())),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(peer.consumer.bytes(&item), large);
+    });
+}
+
+#[test]
+fn what_a_given_up_message_took_is_published_before_a_sleep() {
+    let (mine, theirs) = (Memory::new(CAPACITY), Memory::new(CAPACITY));
+    let terms = Terms::new(10_000).wait(Wait::Park);
+    let mut us = side(&mine, &theirs, &terms, Fencing::Ours);
+    let head = || mine.reader.control().load64(HEAD, Ordering::Acquire);
+    let peer = theirs.writer.data();
+    // A First of 32 bytes and its Abort: less than is published for its size alone.
+    peer.copy_in(16, &100_u64.to_le_bytes());
+    peer.store64(48, 6, Ordering::Relaxed);
+    peer.store64(0, 3 | 32 << 32, Ordering::Release);
+    let soon = Some(Instant::now() + Duration::from_millis(1));
+    assert_eq!(us.consumer.recv(soon).err(), Some(RecvError::TimedOut));
+    assert_eq!(head(), 64);
+}
+
+#[test]
+fn attack_78_a_grant_and_a_lent_frame_are_nothing_in_a_forked_child() {
+    let (mut us, mut peer) = pair();
+    // SAFETY: as above.
+    unsafe { peer.consumer.trust_peer() };
+    us.producer.try_send(b"lent", 0).expect("room");
+    let item = peer.consumer.try_recv().expect("a message");
+    let mut grant = us.producer.try_claim(100).expect("room");
+    grant.write(b"the parent's").expect("lent");
+    // SAFETY: the child allocates nothing, takes no lock and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = grant.write(b"the child's").is_err() && peer.consumer.bytes(&item).is_empty();
+        grant.commit(1);
+        // SAFETY: ends the process, without the parent's destructors and output buffers.
+        unsafe { libc::_exit(i32::from(!refused)) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a live int.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "the child touched what is the parent's");
+    assert_eq!(peer.consumer.bytes(&item), b"lent");
+    grant.write(b" goes on").expect("lent");
+    grant.commit(1);
+    let item = peer.consumer.try_recv().expect("a message");
+    assert_eq!(peer.consumer.bytes(&item), b"the parent's goes on");
+}
