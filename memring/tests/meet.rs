@@ -183,13 +183,14 @@ fn two_hundred_clients_in_turn_leave_nothing_behind() {
     // What is started on first need is there after the first.
     one();
     one();
-    let held = Held::now();
+    let held = Held::settled();
     (0..100).for_each(|_| one());
     held.eventually_again();
     let maps = support::maps();
     (0..100).for_each(|_| one());
     held.eventually_again();
-    eventually("the memory map is as it was", || support::maps() <= maps);
+    // The allocator and the cache of stacks keep what they like, but not a piece for each client.
+    eventually("the memory map is about as it was", || support::maps() <= maps + 20);
     drop(listener);
     assert_eq!(scratch.files(), [""; 0], "nothing is left in the file system");
 }
@@ -306,7 +307,7 @@ fn attack_10_clients_that_die_at_any_step_leave_nothing_behind() {
         }
     };
     round();
-    let held = Held::now();
+    let held = Held::settled();
     (0..3).for_each(|_| round());
     held.eventually_again();
     // And somebody who means it is served.

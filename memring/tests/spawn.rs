@@ -138,7 +138,7 @@ fn a_child_that_never_takes_its_end_is_killed_after_the_timeout() {
     if !alone("a_child_that_never_takes_its_end_is_killed_after_the_timeout") {
         return;
     }
-    let held = Held::now();
+    let held = Held::settled();
     // One that lingers, and one that ends at once.
     for (role, kind) in
         [("deaf", io::ErrorKind::TimedOut), ("gone", io::ErrorKind::ConnectionReset)]
@@ -450,7 +450,7 @@ fn descriptors_are_given_back_whatever_begins_and_fails() {
         assert!(Connector::new().timeout(short).from_fd_as_server::<Bytes>(a).is_err());
     };
     once();
-    let held = Held::now();
+    let held = Held::settled();
     (0..20).for_each(|_| once());
     held.eventually_again();
 }

@@ -121,8 +121,13 @@ impl Helper {
     ) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let copy = directory.path().join("program");
-        std::fs::copy(std::env::current_exe().expect("this binary's path"), &copy)
-            .expect("a copy of this binary");
+        // Not written by this process: a child that another test forks meanwhile would hold it open for
+        // writing, and nobody could run it.
+        let copied = Command::new("cp")
+            .arg(std::env::current_exe().expect("this binary's path"))
+            .arg(&copy)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy of this binary");
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&copy, open.clone()).expect("others may run it");
         std::fs::set_permissions(directory.path(), open).expect("others may get there");
@@ -198,11 +203,18 @@ impl Helper {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
     }
 
-    /// `kill -9`. It is dead on return, and not reaped.
+    /// `kill -9`. It is dead on return, with all its threads, and not reaped.
     pub fn kill(&self) {
         self.signal(libc::SIGKILL);
         eventually("the killed helper is dead", || {
-            matches!(state_of(self.pid()), Some('Z') | None)
+            // SAFETY: all zeroes are a siginfo_t, and the call fills it.
+            let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+            let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            // SAFETY: `info` is live and whole; the child is left to be reaped by its owner.
+            let done = unsafe { libc::waitid(libc::P_PID, self.pid(), &raw mut info, how) };
+            assert_eq!(done, 0);
+            // SAFETY: waitid has filled it, or left the pid zero.
+            unsafe { info.si_pid() != 0 }
         });
     }
 
@@ -384,31 +396,75 @@ pub fn alone(test: &str) -> bool {
 }
 
 /// What this process holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    pub fds: usize,
+    /// What its descriptors are of, but for the one used to look.
+    pub fds: Vec<String>,
+    /// Mappings of segments.
     pub segments: usize,
-    pub threads: usize,
+    /// Threads by name, but for those that are started on first need and stay.
+    pub threads: Vec<String>,
 }
 
 impl Held {
     pub fn now() -> Self {
         let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
-        let count = |path: &str| std::fs::read_dir(path).expect("/proc/self").count();
-        Self {
-            fds: count("/proc/self/fd"),
-            segments: maps.lines().filter(|line| line.contains("/memfd:memring")).count(),
-            threads: count("/proc/self/task"),
+        let list = |path: &str| {
+            let entries = std::fs::read_dir(path).expect("/proc/self");
+            entries.map(|entry| entry.unwrap().path()).collect::<Vec<PathBuf>>()
+        };
+        // Numbers of sockets and the like tell nothing, and change.
+        let kind = |target: PathBuf| {
+            let shown = target.display().to_string();
+            shown.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().to_owned()
+        };
+        let mut fds: Vec<String> = list("/proc/self/fd")
+            .into_iter()
+            .filter_map(|fd| Some(kind(std::fs::read_link(fd).ok()?)))
+            .collect();
+        fds.sort();
+        let mut threads: Vec<String> = list("/proc/self/task")
+            .into_iter()
+            .filter_map(|task| std::fs::read_to_string(task.join("comm")).ok())
+            .map(|name| name.trim_end().to_owned())
+            .collect();
+        threads.sort();
+        // These are started on first need and stay. (A thread bears its maker's name until it takes its own.)
+        for (stays, most) in [("memring-watcher", 1), ("memring-drainer", 1), ("memring-closer", 4)]
+        {
+            for _ in 0..most {
+                if let Some(at) = threads.iter().position(|name| name == stays) {
+                    threads.remove(at);
+                }
+            }
         }
+        Self {
+            fds,
+            segments: maps.lines().filter(|line| line.contains("/memfd:memring")).count(),
+            threads,
+        }
+    }
+
+    /// What is held once whatever is on its way out has gone: handshakes and closes end a moment later.
+    pub fn settled() -> Self {
+        let mut held = Self::now();
+        let mut same = 0;
+        eventually("nothing changes any more", || {
+            let now = Self::now();
+            same = if now == held { same + 1 } else { 0 };
+            held = now;
+            same >= 20 && !held.threads.iter().any(|name| name.starts_with("memring-"))
+        });
+        held
     }
 
     /// Waits until this process holds exactly this again.
     #[track_caller]
-    pub fn eventually_again(self) {
+    pub fn eventually_again(&self) {
         let give_up = soon();
         let mut now = Self::now();
-        while now != self {
-            assert!(Instant::now() < give_up, "held at first {self:?}, now {now:?}");
+        while now != *self {
+            assert!(Instant::now() < give_up, "held at first {self:#?}, now {now:#?}");
             thread::sleep(Duration::from_millis(1));
             now = Self::now();
         }
