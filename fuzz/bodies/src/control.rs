@@ -1,6 +1,7 @@
 //! Control messages: any packet is refused, or is exactly what its message encodes to.
 
 use std::error::Error;
+use std::sync::LazyLock;
 
 use memring_transport::control::{
     ArchiveFormat, Control, Features, FenceBits, Fingerprint, Granted, Hello, Metadata, Name, Open,
@@ -40,13 +41,18 @@ pub fn seeds() -> Vec<Seed> {
     let mut seeds = Vec::new();
     for (name, packet) in packets() {
         seeds.push((format!("{name}-cut"), packet[..packet.len() - 1].to_vec()));
-        seeds.push((name.to_owned(), packet));
+        seeds.push(((*name).to_owned(), packet.clone()));
     }
     seeds
 }
 
 /// A packet of each kind, by name.
-pub fn packets() -> Vec<(&'static str, Vec<u8>)> {
+pub fn packets() -> &'static [(&'static str, Vec<u8>)] {
+    static PACKETS: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(make_packets);
+    &PACKETS
+}
+
+fn make_packets() -> Vec<(&'static str, Vec<u8>)> {
     let name = |text: &str| Name::fit(text);
     let fence = FenceBits { registered: true, can_call: true };
     let metadata = || Metadata::new(&b"\x01\x02\x03"[..]).expect("three bytes");

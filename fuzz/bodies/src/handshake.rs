@@ -265,9 +265,8 @@ fn check_negotiated(negotiated: &Negotiated, setting: &Setting) {
 /// Packets from the script: well-formed ones by number, or any bytes.
 fn any_packet(input: &mut Input<'_>) -> (Packet, u8) {
     let (which, fds, choice) = (input.u8(), input.u8(), input.u8());
-    let known = packets();
     let fds = usize::from(fds % 4);
-    if let Some((_, packet)) = known.get(usize::from(which)) {
+    if let Some((_, packet)) = packets().get(usize::from(which)) {
         return ((packet.clone(), fds), choice);
     }
     let len = usize::from(input.u16());

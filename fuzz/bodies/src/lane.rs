@@ -98,8 +98,10 @@ pub fn run(data: &[u8]) {
     MEMORY.with(|memory| {
         for writer in [&memory.ours.0, &memory.peers.0] {
             writer.control().zero(0, WORDS);
-            writer.data().zero(0, CAPACITY as usize);
         }
+        memory.peers.0.data().zero(0, CAPACITY as usize);
+        // Not one byte of this may travel.
+        memory.ours.0.data().copy_in(0, &[0xaa; CAPACITY as usize]);
         let mut input = Input::new(data);
         let mut bench = Bench::new(memory, &mut input);
         while !input.is_over() {
@@ -130,10 +132,14 @@ struct Peer {
     ours: Region,
     /// Where it writes next.
     tail: u64,
-    /// Up to where it has read our lane.
+    start: u64,
+    /// Up to where it has read our lane, and how many messages that were.
     read: u64,
+    messages: u64,
     /// It never said that it has read what it has not, so our lane must make sense to it.
     honest: bool,
+    /// Since it told a lie that no producer believes: the bytes that may still be sent.
+    granted: Option<u64>,
 }
 
 impl Bench {
@@ -146,6 +152,7 @@ impl Bench {
         let bits = FenceBits::default();
         let life = Life::new(Fences::negotiate(bits, bits), fork::generation());
         memory.peers.0.control().store64(HEAD, start, Ordering::Relaxed);
+        memory.ours.0.data().store64(Peer::offset(start), 0, Ordering::Relaxed);
         let (producer, consumer) = channel(&memory.ours.0, &memory.peers.1, &life, &terms);
         Self {
             producer,
@@ -158,8 +165,11 @@ impl Bench {
                 data: memory.peers.0.data(),
                 ours: memory.ours.1.data(),
                 tail: start,
+                start,
                 read: start,
+                messages: 0,
                 honest: true,
+                granted: None,
             },
             fault: None,
             received: (0, 0),
@@ -208,7 +218,7 @@ impl Bench {
             Op::Batch => self.batch(input),
             Op::HangUp => self.life.hang_up(),
             Op::Frame | Op::Bytes | Op::Word | Op::Header => self.peer.write(op, input),
-            Op::Read => self.peer.read(input.u8(), self.max_message),
+            Op::Read => drop(self.peer.read(input.u8().into(), self.max_message)),
             Op::Head => self.peer.lie(input),
             Op::Asleep => {
                 let (offset, word) = (input.u8(), input.u64());
@@ -247,7 +257,8 @@ impl Bench {
     fn tried(&mut self, len: usize, outcome: Result<(), TrySendError>) {
         match outcome {
             Ok(()) => self.has_sent(len),
-            Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}
+            Err(TrySendError::Full) => self.found_no_room(),
+            Err(TrySendError::TooLarge { .. }) => {}
             Err(TrySendError::Ended(end)) => self.ended(end),
             Err(other) => panic!("{other}"),
         }
@@ -256,11 +267,16 @@ impl Bench {
     fn waited(&mut self, len: usize, outcome: Result<(), SendError>) {
         match outcome {
             Ok(()) => self.has_sent(len),
-            Err(SendError::TimedOut) => assert!(self.fault.is_none()),
+            Err(SendError::TimedOut) => self.found_no_room(),
             Err(SendError::TooLarge { max, .. }) => assert!(len as u64 > max),
             Err(SendError::Ended(end)) => self.ended(end),
             Err(other) => panic!("{other}"),
         }
+    }
+
+    /// The head was read, and believed.
+    fn found_no_room(&self) {
+        assert!(self.fault.is_none() && self.peer.granted.is_none());
     }
 
     fn has_sent(&mut self, len: usize) {
@@ -268,6 +284,10 @@ impl Bench {
         assert!(len as u64 <= self.max_message);
         self.sent.0 += 1;
         self.sent.1 += len as u64;
+        if let Some(granted) = &mut self.peer.granted {
+            let left = granted.checked_sub(len as u64);
+            *granted = left.expect("a lie about what was read makes no room");
+        }
     }
 
     fn batch(&mut self, input: &mut Input<'_>) {
@@ -319,7 +339,11 @@ impl Bench {
             assert!(matches!(sent, Err(TrySendError::Ended(said)) if stays(said)));
         }
         drop(self.producer);
-        self.peer.read(u8::MAX, self.max_message);
+        let ended = self.peer.read(usize::MAX, self.max_message);
+        if self.peer.honest {
+            assert!(ended, "the end mark always fits");
+            assert_eq!(self.peer.messages, self.sent.0, "what was sent lies there, once");
+        }
         drop(self.consumer);
     }
 }
@@ -368,10 +392,10 @@ impl Peer {
         }
     }
 
-    /// Reads up to so many frames of ours, which must be in order, and says so.
-    fn read(&mut self, frames: u8, max_message: u64) {
+    /// Reads up to so many frames of ours, which must be in order, and says so. Whether the end came.
+    fn read(&mut self, frames: usize, max_message: u64) -> bool {
         if !self.honest {
-            return;
+            return false;
         }
         for _ in 0..frames {
             let at = Self::offset(self.read);
@@ -382,14 +406,29 @@ impl Peer {
             let header = Header::decode(word, LARGEST).expect("we keep the rules");
             let mut payload = vec![0; frame_size(header.len.into()) as usize - 16];
             self.ours.copy_out(at + 16, &mut payload);
-            check_payload(header, &payload, max_message);
+            self.messages += check_payload(header, &payload, max_message);
             if header.kind == Kind::End {
-                return;
+                return true;
             }
             self.read = self.read.wrapping_add(frame_size(header.len.into()));
         }
         let gone = self.control.load64(HEAD, Ordering::Relaxed) & 1;
         self.control.store64(HEAD, self.read | gone, Ordering::Release);
+        false
+    }
+
+    /// Where our producer is, by what it published.
+    fn end_of_ours(&self) -> u64 {
+        let mut position = self.read;
+        loop {
+            let word = self.ours.load64(Self::offset(position), Ordering::Acquire);
+            match Header::decode(word, LARGEST) {
+                Ok(header) if word as u32 != 0 => {
+                    position = position.wrapping_add(frame_size(header.len.into()));
+                }
+                _ => return position,
+            }
+        }
     }
 
     fn lie(&mut self, input: &mut Input<'_>) {
@@ -400,34 +439,51 @@ impl Peer {
             3 => self.read | 8,
             _ => input.u64(),
         };
+        // After a second lie, or one that happens to be good, nobody knows what lies where.
+        self.granted = None;
+        if self.honest {
+            let sent = self.end_of_ours().wrapping_sub(self.start);
+            let grain = word & !1;
+            let good = grain % 16 == 0 && grain.wrapping_sub(self.start) <= sent;
+            self.granted = (!good).then_some(CAPACITY);
+        }
         self.honest = false;
         self.control.store64(HEAD, word, Ordering::Relaxed);
     }
 }
 
-/// What we publish is made of our own bytes, padded with zeros.
-fn check_payload(header: Header, bytes: &[u8], max_message: u64) {
+/// What we publish is made of our own bytes, padded with zeros; how many messages end in it.
+fn check_payload(header: Header, bytes: &[u8], max_message: u64) -> u64 {
     let (payload, padding) = bytes.split_at(header.len as usize);
     assert!(padding.iter().all(|byte| *byte == 0), "{header:?}");
     let ours = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0x5c);
     match header.kind {
-        Kind::Data => assert!(ours(payload) && payload.len() as u64 <= max_message),
-        Kind::Next | Kind::Last => assert!(ours(payload)),
+        Kind::Data => {
+            assert!(ours(payload) && payload.len() as u64 <= max_message);
+            1
+        }
+        Kind::Next | Kind::Last => {
+            assert!(ours(payload));
+            u64::from(header.kind == Kind::Last)
+        }
         Kind::First => {
             let (total, payload) = payload.split_first_chunk().expect("nine bytes at least");
             assert!(ours(payload) && u64::from_le_bytes(*total) <= max_message);
+            0
         }
         Kind::Pack => {
-            let mut rest = payload;
+            let (mut rest, mut messages) = (payload, 0);
             while !rest.is_empty() {
                 let entry = Entry::decode(rest).expect("we keep the rules");
                 let (this, more) = rest.split_at(Entry::size(entry.len.into()) as usize);
                 let (message, padding) = this[16..].split_at(entry.len as usize);
                 assert!(ours(message) && padding.iter().all(|byte| *byte == 0));
+                messages += 1;
                 rest = more;
             }
+            messages
         }
-        Kind::Abort | Kind::End => {}
+        Kind::Abort | Kind::End => 0,
     }
 }
 
@@ -465,7 +521,15 @@ pub fn seeds() -> Vec<Seed> {
         ("end", wraps().frame(1, 5, b"last").frame(7, 0, &[]).receive(3)),
         ("surplus", wraps().frame(3, 5, &first(60)).frame(5, 5, &[2; 30]).receive(2)),
         ("orphan", wraps().frame(4, 5, b"part").receive(2)),
-        ("too-large", begin(1 << 2).frame(1, 0, &[1; 64]).op(Op::Header).u64(1 | 101 << 32)),
+        (
+            "too-large",
+            begin(1 << 2).frame(1, 0, &[1; 64]).receive(1).frame(1, 0, &[1; 101]).receive(1),
+        ),
+        (
+            "total-too-large",
+            begin(1 << 2).frame(3, 5, &first(101)).frame(5, 5, &[2; 61]).receive(2),
+        ),
+        ("entry-too-large", begin(0).frame(2, 0, &entry(5)).receive(2)),
         ("total", wraps().frame(3, 5, &first(u64::MAX)).receive(2)),
         ("kind", wraps().op(Op::Header).u64(0xff).receive(2).op(Op::TrySend).u8(5)),
         ("reserved", wraps().op(Op::Word).u8(252).u64(0x0101).receive(2)),
@@ -481,6 +545,12 @@ pub fn seeds() -> Vec<Seed> {
             .u8(1)
     };
     seeds.extend([
+        ("to-the-brim", full().op(Op::TrySend).u8(200).u16(976).op(Op::TrySend).u8(0)),
+        ("beyond-the-brim", {
+            // Leaves 16 bytes: the next header and nothing more.
+            let three = (0..3).fold(wraps(), |script, _| script.op(Op::TrySend).u8(200).u16(1008));
+            three.op(Op::TrySend).u8(200).u16(1007).op(Op::TrySend).u8(200).u16(992)
+        }),
         ("sends", full().op(Op::Read).u8(9).op(Op::TrySend).u8(10)),
         ("large", wraps().op(Op::Send).u8(200).u16(9000).op(Op::Read).u8(9).op(Op::Send).u8(3)),
         ("batch", wraps().op(Op::Batch).u8(5).bytes(&[0, 9, 17, 200, 0, 8, 1]).op(Op::Read).u8(9)),
