@@ -103,7 +103,8 @@ pub(crate) enum Command {
 /// Starts a child process, which connects over a socket path, receives FILE line by line as typed records and
 /// answers each with a typed reply. Prints what the two negotiated, verifies a digest of every byte both
 /// ways, then measures round trips and throughput, by turns with a Unix stream socket that carries the same
-/// records, and with a raw cache line for scale.
+/// records, and with a raw cache line for scale. The socket is measured on two processors, as memring is, and
+/// with both its ends on one, where it is at its best.
 ///
 /// The first digest is what `sha256sum FILE` says, the second what `tr a-z A-Z < FILE | sha256sum` says.
 #[derive(Args, Debug)]
@@ -111,7 +112,7 @@ pub(crate) enum Command {
 Examples:
   memring demo                        with a text that comes with the command
   memring demo /var/log/syslog        with a file of yours
-  memring demo --wait spin --pin 0,1  the lowest latency: two processors, burnt
+  memring demo --wait spin            the lowest latency: two processors, burnt
   memring demo --json | jq .ratios
 
 Lines longer than 64 KiB are cut into records of at most that. Ratios are medians over rounds that
@@ -123,9 +124,19 @@ pub(crate) struct Demo {
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) load: Load,
-    /// Pin this process and the child to a processor each, as 0,1.
-    #[arg(long, value_name = "OURS,CHILD", value_parser = two_processors)]
-    pub(crate) pin: Option<(usize, usize)>,
+    /// The processors for this process and the child, as 0,1; or none, to let the scheduler choose. [default:
+    /// the first two]
+    #[arg(long, value_name = "OURS,CHILD", value_parser = pins)]
+    pub(crate) pin: Option<Pins>,
+}
+
+/// Where the two processes of `demo` run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pins {
+    /// Each on a processor.
+    On(usize, usize),
+    /// Where the scheduler puts them.
+    Free,
 }
 
 /// How much `demo` measures, and how its processes wait: the same in both.
@@ -149,12 +160,12 @@ pub(crate) struct DemoChild {
     pub(crate) directory: PathBuf,
     #[command(flatten)]
     pub(crate) load: Load,
+    /// The processors of the parent and of this process, as 0,1.
+    #[arg(long, value_parser = two_processors)]
+    pub(crate) apart: Option<(usize, usize)>,
     /// The processor to run on.
     #[arg(long)]
     pub(crate) pin: Option<usize>,
-    /// Whether a raw cache line takes part.
-    #[arg(long)]
-    pub(crate) line: bool,
 }
 
 /// Answer every message with itself.
@@ -377,6 +388,13 @@ fn two_processors(text: &str) -> Result<(usize, usize), String> {
         .split_once(',')
         .and_then(|(ours, childs)| Some((ours.parse().ok()?, childs.parse().ok()?)));
     two.ok_or_else(|| "two processors, as 0,1".to_owned())
+}
+
+fn pins(text: &str) -> Result<Pins, String> {
+    match text {
+        "none" => Ok(Pins::Free),
+        two => two_processors(two).map(|(ours, childs)| Pins::On(ours, childs)),
+    }
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Failure {
     }
 
     /// A failure with an error and all its causes.
-    pub(crate) fn because(status: Status, error: &dyn Error) -> Self {
+    pub(crate) fn because(status: Status, error: &(dyn Error + 'static)) -> Self {
         Self::new(status, causes(error))
     }
 
@@ -152,8 +152,8 @@ impl From<RecvError> for Failure {
 }
 
 /// The error and its causes, each said once.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = words(error);
     let mut next = error.source();
     while let Some(cause) = next {
         let said =
@@ -166,6 +166,10 @@ fn causes(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+fn words(error: &(dyn Error + 'static)) -> String {
+    error.downcast_ref::<io::Error>().map_or_else(|| error.to_string(), without_number)
 }
 
 /// `No space left on device`, without `(os error 28)`.

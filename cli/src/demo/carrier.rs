@@ -17,6 +17,9 @@ use crate::measure::Failed;
 /// Bytes that are gathered before a write, and read ahead.
 const GATHERED: usize = 64 << 10;
 
+/// Messages that memring sends together: few enough that the other side has something to do meanwhile.
+const BATCH: usize = 64;
+
 /// Carries typed messages: `Out` from here, `In` to here.
 pub(super) trait Carrier<Out, In: Archive> {
     /// Sends one, at once.
@@ -88,8 +91,11 @@ macro_rules! carries {
                 messages: impl Iterator<Item = &'a $out>,
             ) -> Result<(), Failed> {
                 let mut batch = self.batch();
-                for message in messages {
+                for (message, number) in messages.zip(1_usize..) {
                     batch.push(message)?;
+                    if number % BATCH == 0 {
+                        batch.flush();
+                    }
                 }
                 Ok(())
             }

@@ -25,7 +25,10 @@ fn serve(options: &DemoChild, mut channel: Child) -> Result<(), Failed> {
         pin::pin(cpu)?;
     }
     // The parent handed these down as standard input and output.
-    let mut line = options.line.then(|| Line::open(rustix::stdio::stdin())).transpose()?;
+    let mut apart = match options.apart {
+        Some((parents, ours)) => Some((parents, ours, Line::open(rustix::stdio::stdin())?)),
+        None => None,
+    };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
     let mut stream = Stream::new(UnixStream::from(socket))?;
 
@@ -38,8 +41,9 @@ fn serve(options: &DemoChild, mut channel: Child) -> Result<(), Failed> {
         for turn in Turn::ALL {
             match turn {
                 Turn::Line => {
-                    if let Some(line) = &mut line {
-                        line.answer_each(round * records..(round + 1) * records)?;
+                    if let Some((_, ours, line)) = &mut apart {
+                        let numbers = 2 * round * records..2 * (round + 1) * records;
+                        pin::on(*ours, || line.answer_each(numbers))??;
                     }
                 }
                 Turn::RoundTrips => {
@@ -49,6 +53,15 @@ fn serve(options: &DemoChild, mut channel: Child) -> Result<(), Failed> {
                 Turn::OneByOne | Turn::Together => {
                     take_lines(&mut channel)?;
                     take_lines(&mut stream)?;
+                }
+                Turn::Shared => {
+                    if let Some((parents, ..)) = &apart {
+                        pin::on(*parents, || {
+                            answer_lines(&mut stream, records, |_| ())?;
+                            take_lines(&mut stream)?;
+                            take_lines(&mut stream)
+                        })??;
+                    }
                 }
             }
         }

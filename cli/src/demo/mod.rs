@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use memring::{AcceptError, AcceptFailed, Listener};
 
-use crate::args::Demo as Options;
+use crate::args::{Demo as Options, Pins};
 use crate::failure::{Failure, Status};
 use crate::latency::Latencies;
 use crate::measure::line::Line;
@@ -52,10 +52,13 @@ enum Turn {
     OneByOne,
     /// Records one way, sent together.
     Together,
+    /// All of that over the socket, with both ends on one processor.
+    Shared,
 }
 
 impl Turn {
-    const ALL: [Self; 4] = [Self::Line, Self::RoundTrips, Self::OneByOne, Self::Together];
+    const ALL: [Self; 5] =
+        [Self::Line, Self::RoundTrips, Self::OneByOne, Self::Together, Self::Shared];
 }
 
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
@@ -87,7 +90,11 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         say(report::passed(&passed))?;
         let times = pair.measure(options, &lines)?;
         let report = Report::new(source, negotiated, passed, times);
-        if json { output::print_json(&report) } else { say(report.measured(options)) }
+        if json {
+            output::print_json(&report)
+        } else {
+            say(report.measured(options, pair.places.pinned))
+        }
     })();
     match outcome {
         Ok(()) => pair.child.finish(),
@@ -99,7 +106,8 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
 struct Pair {
     channel: Parent,
     stream: Stream,
-    line: Option<Line>,
+    line: Line,
+    places: Places,
     child: Child,
     _directory: Scratch,
 }
@@ -113,11 +121,8 @@ impl Pair {
             .wait(options.load.wait.into())
             .bind(directory.path().join(SOCKET))?;
 
-        let processors = pin::allowed().map_err(doing("asking for the processors"))?;
-        let apart = options.pin.is_none_or(|(ours, childs)| ours != childs);
+        let places = Places::of(options).map_err(doing("asking for the processors"))?;
         let (line, line_fd) = Line::create().map_err(doing("making a shared page"))?;
-        // Two that spin for each other on one processor would take a time slice each way.
-        let line = (processors.len() > 1 && apart).then_some(line);
         let (socket, theirs) = UnixStream::pair().map_err(doing("making a socketpair"))?;
         let stream = Stream::new(socket).map_err(doing("making a socketpair"))?;
 
@@ -132,19 +137,20 @@ impl Pair {
             .stdin(Stdio::from(line_fd))
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .stderr(Stdio::piped());
-        if line.is_some() {
-            command.arg("--line");
+        if let Some((ours, childs)) = places.apart {
+            command.args(["--apart", &format!("{ours},{childs}")]);
         }
-        if let Some((_, childs)) = options.pin {
+        if let Some((_, childs)) = places.pinned {
             command.args(["--pin", &childs.to_string()]);
         }
         let mut child = Child(command.spawn().map_err(doing("starting the child"))?);
         drop(command); // it holds the child's end of the socketpair
-        if let Some((ours, _)) = options.pin {
+        if let Some((ours, _)) = places.pinned {
             pin::pin(ours).map_err(|error| Failure::io("--pin", &error))?;
         }
         let channel = child.connects(&listener)?;
-        Ok(Self { channel, stream, line, child, _directory: directory })
+        let _directory = directory;
+        Ok(Self { channel, stream, line, places, child, _directory })
     }
 
     /// Sends every line, takes every answer, and compares the digests.
@@ -207,9 +213,10 @@ impl Pair {
         lines: &[ToChild],
         progress: &ProgressBar,
     ) -> Result<Times, Failed> {
-        let Self { channel, stream, line, .. } = self;
+        let Self { channel, stream, line, places, .. } = self;
         let records = u64::from(options.load.records);
-        let (mut raw, mut ours, mut sockets) = (Vec::new(), Latencies::new(), Latencies::new());
+        let (mut raw, mut ours) = (Vec::new(), Latencies::new());
+        let (mut sockets, mut shared) = (Latencies::new(), Latencies::new());
         let mut throughput = Throughput::default();
         for round in 0..u64::from(options.load.rounds) {
             // Each round begins elsewhere in the file, the same for every link.
@@ -221,10 +228,15 @@ impl Pair {
             for turn in Turn::ALL {
                 match turn {
                     Turn::Line => {
-                        if let Some(line) = line {
-                            let began = Instant::now();
-                            line.call_each(round * records..(round + 1) * records)?;
-                            raw.push(began.elapsed().as_secs_f64() * 1e9 / records as f64);
+                        if let Some((cpu, _)) = places.apart {
+                            let warm = 2 * round * records;
+                            let took = pin::on(cpu, || -> Result<_, Failed> {
+                                line.call_each(warm..warm + records)?;
+                                let began = Instant::now();
+                                line.call_each(warm + records..warm + 2 * records)?;
+                                Ok(began.elapsed())
+                            })??;
+                            raw.push(took.as_secs_f64() * 1e9 / records as f64);
                         }
                     }
                     Turn::RoundTrips => {
@@ -239,6 +251,16 @@ impl Pair {
                         throughput.memring_together.push(together(channel, many())?);
                         throughput.stream_together.push(together(stream, many())?);
                     }
+                    Turn::Shared => {
+                        if let Some((cpu, _)) = places.apart {
+                            let rates = pin::on(cpu, || -> Result<_, Failed> {
+                                there_and_back(stream, some(records), &mut shared)?;
+                                Ok((one_by_one(stream, many())?, together(stream, many())?))
+                            })??;
+                            throughput.shared.push(rates.0);
+                            throughput.shared_together.push(rates.1);
+                        }
+                    }
                 }
             }
             progress.inc(1);
@@ -247,7 +269,35 @@ impl Pair {
             raw_line_ns: (!raw.is_empty()).then(|| median(&raw)),
             memring: ours.summary(),
             stream: sockets.summary(),
+            shared: places.apart.map(|_| shared.summary()),
             throughput,
+        })
+    }
+}
+
+/// Where the two processes run, ours first.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    /// Where they are kept.
+    pinned: Option<(usize, usize)>,
+    /// Two different processors, if there are: for the raw cache line, which two that spin for each other on one
+    /// would pass a time slice each way; and so that it makes sense to put both on one.
+    apart: Option<(usize, usize)>,
+}
+
+impl Places {
+    fn of(options: &Options) -> std::io::Result<Self> {
+        let first_two = match pin::allowed()?.as_slice() {
+            [first, second, ..] => Some((*first, *second)),
+            _ => None,
+        };
+        Ok(match options.pin {
+            None => Self { pinned: first_two, apart: first_two },
+            Some(Pins::Free) => Self { pinned: None, apart: first_two },
+            Some(Pins::On(ours, childs)) => Self {
+                pinned: Some((ours, childs)),
+                apart: (ours != childs).then_some((ours, childs)),
+            },
         })
     }
 }

@@ -34,6 +34,9 @@ pub(super) struct Throughput {
     pub(super) memring_together: Vec<Rate>,
     pub(super) stream: Vec<Rate>,
     pub(super) stream_together: Vec<Rate>,
+    /// With both ends of the socket on one processor.
+    pub(super) shared: Vec<Rate>,
+    pub(super) shared_together: Vec<Rate>,
 }
 
 /// What was measured.
@@ -42,6 +45,8 @@ pub(super) struct Times {
     pub(super) raw_line_ns: Option<f64>,
     pub(super) memring: Summary,
     pub(super) stream: Summary,
+    /// With both ends of the socket on one processor.
+    pub(super) shared: Option<Summary>,
     pub(super) throughput: Throughput,
 }
 
@@ -60,22 +65,36 @@ struct RoundTrips {
     raw_cache_line: Option<f64>,
     memring: Summary,
     unix_stream: Summary,
+    unix_stream_on_one_processor: Option<Summary>,
 }
 
 #[derive(Debug, Serialize)]
 struct Rates {
-    memring: Rate,
-    memring_in_batches: Rate,
-    unix_stream: Rate,
-    unix_stream_in_64k_writes: Rate,
+    one_by_one: Row,
+    /// memring in batches, the socket by writes of 64 KiB.
+    together: Row,
 }
 
-/// How many times better memring does; of medians.
+/// One way of sending.
+#[derive(Debug, Serialize)]
+struct Row {
+    memring: Rate,
+    unix_stream: Rate,
+    unix_stream_on_one_processor: Option<Rate>,
+}
+
+/// How many times better memring does, of medians: against the socket on two processors, and on one.
 #[derive(Debug, Serialize)]
 struct Ratios {
-    round_trip: f64,
-    throughput: f64,
-    throughput_together: f64,
+    round_trip: Ratio,
+    one_by_one: Ratio,
+    together: Ratio,
+}
+
+#[derive(Debug, Serialize)]
+struct Ratio {
+    apart: f64,
+    on_one_processor: Option<f64>,
 }
 
 impl Report {
@@ -85,34 +104,36 @@ impl Report {
         verified: Passed,
         times: Times,
     ) -> Self {
+        let Throughput { memring, memring_together, stream, stream_together, .. } =
+            &times.throughput;
         let rates = Rates {
-            memring: median_rate(&times.throughput.memring),
-            memring_in_batches: median_rate(&times.throughput.memring_together),
-            unix_stream: median_rate(&times.throughput.stream),
-            unix_stream_in_64k_writes: median_rate(&times.throughput.stream_together),
+            one_by_one: Row::new(memring, stream, &times.throughput.shared),
+            together: Row::new(
+                memring_together,
+                stream_together,
+                &times.throughput.shared_together,
+            ),
         };
+        let median_trip = times.memring.p50.max(1) as f64;
         let ratios = Ratios {
-            round_trip: times.stream.p50 as f64 / times.memring.p50.max(1) as f64,
-            throughput: rates.memring.records / rates.unix_stream.records,
-            throughput_together: rates.memring_in_batches.records
-                / rates.unix_stream_in_64k_writes.records,
-        };
-        Self {
-            source,
-            negotiated,
-            verified,
-            round_trip_ns: RoundTrips {
-                raw_cache_line: times.raw_line_ns,
-                memring: times.memring,
-                unix_stream: times.stream,
+            round_trip: Ratio {
+                apart: times.stream.p50 as f64 / median_trip,
+                on_one_processor: times.shared.map(|shared| shared.p50 as f64 / median_trip),
             },
-            per_second: rates,
-            ratios,
-        }
+            one_by_one: rates.one_by_one.ratio(),
+            together: rates.together.ratio(),
+        };
+        let round_trip_ns = RoundTrips {
+            raw_cache_line: times.raw_line_ns,
+            memring: times.memring,
+            unix_stream: times.stream,
+            unix_stream_on_one_processor: times.shared,
+        };
+        Self { source, negotiated, verified, round_trip_ns, per_second: rates, ratios }
     }
 
     /// The last part of the text.
-    pub(super) fn measured(&self, options: &Options) -> String {
+    pub(super) fn measured(&self, options: &Options, pinned: Option<(usize, usize)>) -> String {
         let trips = &self.round_trip_ns;
         let mut latency = Table::default();
         latency.row(["round trip"].into_iter().chain(COLUMNS.map(|(name, _)| name)));
@@ -120,47 +141,73 @@ impl Report {
             latency.row([name.to_owned()].into_iter().chain(summary.cells()));
         };
         row("memring", &trips.memring);
-        row("Unix stream socket", &trips.unix_stream);
+        row("Unix stream", &trips.unix_stream);
+        if let Some(shared) = &trips.unix_stream_on_one_processor {
+            row("Unix stream, one processor", shared);
+        }
         if let Some(raw) = trips.raw_cache_line {
             latency.row(["raw cache line, for scale".to_owned(), output::time(raw)]);
         }
 
         let mut throughput = Table::default();
-        throughput.row(["throughput", "records", "bytes of text"]);
-        let rates = &self.per_second;
-        for (name, rate) in [
-            ("memring, one by one", rates.memring),
-            ("Unix stream, one by one", rates.unix_stream),
-            ("memring, in batches", rates.memring_in_batches),
-            ("Unix stream, 64 KiB a write", rates.unix_stream_in_64k_writes),
-        ] {
-            throughput.row([
-                name.to_owned(),
-                output::rate(rate.records, ""),
-                output::rate(rate.bytes, "B"),
-            ]);
+        throughput.row(["throughput", "one by one", "", "together", ""]);
+        let Rates { one_by_one, together } = &self.per_second;
+        let mut row = |name: &str, alone: &Rate, together: &Rate| {
+            let cells = [alone, together]
+                .map(|rate| [output::rate(rate.records, ""), output::rate(rate.bytes, "B")]);
+            throughput.row([name.to_owned()].into_iter().chain(cells.into_iter().flatten()));
+        };
+        row("memring", &one_by_one.memring, &together.memring);
+        row("Unix stream", &one_by_one.unix_stream, &together.unix_stream);
+        if let (Some(alone), Some(together)) =
+            (&one_by_one.unix_stream_on_one_processor, &together.unix_stream_on_one_processor)
+        {
+            row("Unix stream, one processor", alone, together);
         }
 
-        let Ratios { round_trip, throughput: one_by_one, throughput_together } = self.ratios;
-        let pinned = match options.pin {
-            Some((ours, childs)) => format!("pinned to processors {ours} and {childs}"),
-            None => "not pinned".to_owned(),
+        let mut ratios = Table::default();
+        ratios.row(["memring is so many times as fast", "round trip", "one by one", "together"]);
+        let Ratios { round_trip, one_by_one, together } = &self.ratios;
+        let all = [round_trip, one_by_one, together];
+        let mut row = |name: &str, ratios_: [Option<f64>; 3]| {
+            let cells =
+                ratios_.map(|ratio| ratio.map_or_else(String::new, |ratio| format!("{ratio:.1}")));
+            ratios.row([name.to_owned()].into_iter().chain(cells));
+        };
+        row("  as the Unix stream", all.map(|ratio| Some(ratio.apart)));
+        if round_trip.on_one_processor.is_some() {
+            row("  as the Unix stream, one processor", all.map(|ratio| ratio.on_one_processor));
+        }
+
+        let place = match pinned {
+            Some((ours, childs)) => format!("on processors {ours} and {childs}"),
+            None => "where the scheduler put them".to_owned(),
         };
         format!(
-            "\nmeasured in {} rounds of {} records, link by link in turns, {pinned}\n{latency}\n{throughput}\n\
-             To the Unix stream socket with the same records, as a ratio of medians: round trips {}, \
-             throughput {} one by one and {} together.\n",
-            options.load.rounds,
-            options.load.records,
-            times(round_trip),
-            times(one_by_one),
-            times(throughput_together),
+            "\nmeasured in {} rounds of {} records, link by link in turns, {place}\n\
+             {latency}\n{throughput}\n{ratios}\n\
+             Together: memring in batches of 64, the socket by writes of 64 KiB. Ratios are of medians.\n",
+            options.load.rounds, options.load.records,
         )
     }
 }
 
-fn times(ratio: f64) -> String {
-    format!("{ratio:.1} times as fast")
+impl Row {
+    fn new(memring: &[Rate], stream: &[Rate], shared: &[Rate]) -> Self {
+        Self {
+            memring: median_rate(memring),
+            unix_stream: median_rate(stream),
+            unix_stream_on_one_processor: (!shared.is_empty()).then(|| median_rate(shared)),
+        }
+    }
+
+    fn ratio(&self) -> Ratio {
+        let to = |other: &Rate| self.memring.records / other.records;
+        Ratio {
+            apart: to(&self.unix_stream),
+            on_one_processor: self.unix_stream_on_one_processor.as_ref().map(to),
+        }
+    }
 }
 
 fn median_rate(rates: &[Rate]) -> Rate {

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The processors this thread may run on.
@@ -22,15 +23,27 @@ pub fn allowed() -> io::Result<Vec<usize>> {
 ///
 /// `InvalidInput` if this process may not run there.
 pub fn pin(cpu: usize) -> io::Result<()> {
-    if !allowed()?.contains(&cpu) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!(
-                "this process may not run on processor {cpu}: see `nproc` and /proc/self/status"
-            ),
-        ));
+    let refused = |_| {
+        let why = format!("this process may not run on processor {cpu}: see `taskset -p $$`");
+        io::Error::new(io::ErrorKind::InvalidInput, why)
+    };
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(refused(Errno::INVAL));
     }
     let mut set = CpuSet::new();
     set.set(cpu);
-    Ok(sched_setaffinity(None, &set)?)
+    sched_setaffinity(None, &set).map_err(refused)
+}
+
+/// Does something on processor `cpu`, and then lets this thread run where it ran before.
+///
+/// # Errors
+///
+/// As [`pin`].
+pub fn on<T>(cpu: usize, work: impl FnOnce() -> T) -> io::Result<T> {
+    let before = sched_getaffinity(None)?;
+    pin(cpu)?;
+    let outcome = work();
+    sched_setaffinity(None, &before)?;
+    Ok(outcome)
 }
