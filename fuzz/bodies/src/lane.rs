@@ -138,7 +138,7 @@ struct Peer {
     messages: u64,
     /// It never said that it has read what it has not, so our lane must make sense to it.
     honest: bool,
-    /// Since it told a lie that no producer believes: the bytes that may still be sent.
+    /// Since it told a lie that no producer may ever believe: the bytes that may still be sent.
     granted: Option<u64>,
 }
 
@@ -417,20 +417,6 @@ impl Peer {
         false
     }
 
-    /// Where our producer is, by what it published.
-    fn end_of_ours(&self) -> u64 {
-        let mut position = self.read;
-        loop {
-            let word = self.ours.load64(Self::offset(position), Ordering::Acquire);
-            match Header::decode(word, LARGEST) {
-                Ok(header) if word as u32 != 0 => {
-                    position = position.wrapping_add(frame_size(header.len.into()));
-                }
-                _ => return position,
-            }
-        }
-    }
-
     fn lie(&mut self, input: &mut Input<'_>) {
         let word = match input.u8() {
             0 => self.read.wrapping_add(16),
@@ -439,14 +425,9 @@ impl Peer {
             3 => self.read | 8,
             _ => input.u64(),
         };
-        // After a second lie, or one that happens to be good, nobody knows what lies where.
-        self.granted = None;
-        if self.honest {
-            let sent = self.end_of_ours().wrapping_sub(self.start);
-            let grain = word & !1;
-            let good = grain % 16 == 0 && grain.wrapping_sub(self.start) <= sent;
-            self.granted = (!good).then_some(CAPACITY);
-        }
+        // One that is never good, however much we send. After others nobody knows what lies where.
+        let never = word & 0b1110 != 0 || (word & !1).wrapping_sub(self.start) > 1 << 32;
+        self.granted = (self.honest && never).then_some(CAPACITY);
         self.honest = false;
         self.control.store64(HEAD, word, Ordering::Relaxed);
     }
@@ -560,6 +541,7 @@ pub fn seeds() -> Vec<Seed> {
         ("head-lane", full().op(Op::Head).u8(2).op(Op::Send).u8(200).u16(5000)),
         ("head-odd", full().op(Op::Head).u8(3).op(Op::Send).u8(200).u16(5000)),
         ("head-max", full().op(Op::Head).u8(9).u64(u64::MAX).op(Op::Send).u8(200).u16(5000)),
+        ("head-far", full().op(Op::Head).u8(9).u64(1 << 62).op(Op::Send).u8(200).u16(5000)),
         ("gone", full().op(Op::Leave).op(Op::Send).u8(200).u16(5000).op(Op::TrySend).u8(0)),
         ("asleep", full().op(Op::Asleep).u8(0).u64(5).op(Op::TrySend).u8(9).op(Op::TrySend).u8(9)),
         ("awaits", wraps().op(Op::Asleep).u8(1).u64(5).frame(1, 7, b"x").receive(2)),
