@@ -58,17 +58,9 @@ mod tests {
             (Asleep::futex((1 << 30) - 1), Asleep::futex(0), true),
             (0, Asleep::futex(1), false),
         ] {
-            assert_eq!(
-                Asleep(word).is_new(woken),
-                news,
-                "{word:#x} after {woken:#x}"
-            );
+            assert_eq!(Asleep(word).is_new(woken), news, "{word:#x} after {woken:#x}");
         }
-        assert_eq!(
-            Asleep::futex(1 << 30),
-            Asleep::futex(0),
-            "epochs wrap at 30 bits"
-        );
+        assert_eq!(Asleep::futex(1 << 30), Asleep::futex(0), "epochs wrap at 30 bits");
         assert_eq!(Asleep(2).how(), None);
     }
 }

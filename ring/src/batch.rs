@@ -109,8 +109,7 @@ impl<'a> Batch<'a> {
         if !mutant("wait-without-batch") {
             self.producer.wait_ready(deadline)?;
         }
-        self.producer
-            .wait_room(frame_size(Entry::size(len as u64)), deadline)
+        self.producer.wait_room(frame_size(Entry::size(len as u64)), deadline)
     }
 
     /// Lends room for a message of up to `len` bytes within the batch.
@@ -124,10 +123,7 @@ impl<'a> Batch<'a> {
         let core = &mut self.producer.core;
         let max = core.max_message();
         if len as u64 > max {
-            return Err(TrySendError::TooLarge {
-                len: len as u64,
-                max,
-            });
+            return Err(TrySendError::TooLarge { len: len as u64, max });
         }
         let at = match core.pack {
             Some(pack) if needed <= pack.limit - pack.filled => {
@@ -157,10 +153,7 @@ impl<'a> Batch<'a> {
         let needed = Entry::size(len);
         let largest = core.capacity.largest_payload();
         if needed > largest {
-            return Err(TrySendError::TooLarge {
-                len,
-                max: largest - u64::from(Entry::SIZE),
-            });
+            return Err(TrySendError::TooLarge { len, max: largest - u64::from(Entry::SIZE) });
         }
         match core.room(frame_size(needed))? {
             Look::Ready(()) => {

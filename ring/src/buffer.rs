@@ -20,10 +20,7 @@ impl Buffer {
     /// Empty, with no memory yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            blocks: Vec::new(),
-            len: 0,
-        }
+        Self { blocks: Vec::new(), len: 0 }
     }
 
     /// The bytes.
@@ -58,8 +55,7 @@ impl Buffer {
     #[cold]
     fn grow(&mut self, end: usize) {
         // Vec grows by doubling: at most twice what arrived, never what was only claimed.
-        self.blocks
-            .resize(end.div_ceil(size_of::<Block>()), Block([0; 16]));
+        self.blocks.resize(end.div_ceil(size_of::<Block>()), Block([0; 16]));
     }
 
     /// Replaces the bytes by these.

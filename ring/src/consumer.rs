@@ -114,12 +114,8 @@ struct Parts {
 impl Consumer {
     pub(crate) fn new(side: &Side, terms: &Terms, heads: Arc<Heads>) -> Self {
         let counters = Counters::new(side.mine.clone(), counters::RX);
-        let shared = Head::new(
-            terms.start,
-            side.mine.clone(),
-            side.theirs.clone(),
-            Arc::clone(&side.life),
-        );
+        let shared =
+            Head::new(terms.start, side.mine.clone(), side.theirs.clone(), Arc::clone(&side.life));
         heads.add(&shared);
         Self {
             core: Core {
@@ -172,9 +168,8 @@ impl Consumer {
         if over && mutant("end-without-look") {
             return Err(self.core.judge().into());
         }
-        let found = (0..PARTS)
-            .map(|_| self.core.look())
-            .find(|found| !matches!(found, Look::Again));
+        let found =
+            (0..PARTS).map(|_| self.core.look()).find(|found| !matches!(found, Look::Again));
         match found {
             Some(Look::Ready(Ok(item))) => {
                 self.sleeper.counters.message(item.len as u64);
@@ -246,11 +241,7 @@ impl Consumer {
         if item.in_place {
             return self.core.in_place(item);
         }
-        self.core
-            .buffer
-            .bytes()
-            .get(item.start..item.start + item.len)
-            .unwrap_or(&[])
+        self.core.buffer.bytes().get(item.start..item.start + item.len).unwrap_or(&[])
     }
 
     /// Takes the message out of the consumer, which goes on with `spare` as its buffer.
@@ -294,10 +285,7 @@ impl Consumer {
     /// What this half did so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats {
-            wakes: self.core.shared.wakes(),
-            ..self.sleeper.counters.stats()
-        }
+        Stats { wakes: self.core.shared.wakes(), ..self.sleeper.counters.stats() }
     }
 
     /// Bytes the lane holds.
@@ -371,13 +359,7 @@ impl Core {
         let frame = frame_size(header.len.into());
         if self.in_place {
             self.lent = frame;
-            return Ok(Some(Item {
-                start: payload,
-                len,
-                tag,
-                in_place: true,
-                alone: false,
-            }));
+            return Ok(Some(Item { start: payload, len, tag, in_place: true, alone: false }));
         }
         if mutant("release-before-copy") {
             self.release(frame);
@@ -387,13 +369,7 @@ impl Core {
             self.data.copy_out(payload, self.buffer.extend(0, len)); // C3
             self.release(frame); // C4
         }
-        Ok(Some(Item {
-            start: 0,
-            len,
-            tag,
-            in_place: false,
-            alone: true,
-        }))
+        Ok(Some(Item { start: 0, len, tag, in_place: false, alone: true }))
     }
 
     /// Everything that is not a plain message.
@@ -436,13 +412,8 @@ impl Core {
                 if arrived as u64 >= total {
                     return Err(self.fault(Fault::Parts));
                 }
-                self.data
-                    .copy_out(payload + 8, self.buffer.extend(0, arrived));
-                self.parts = Some(Parts {
-                    total,
-                    arrived,
-                    tag,
-                });
+                self.data.copy_out(payload + 8, self.buffer.extend(0, arrived));
+                self.parts = Some(Parts { total, arrived, tag });
                 None
             }
             (Kind::Next | Kind::Last, Some(parts)) => {
@@ -452,16 +423,9 @@ impl Core {
                 if surplus || whole != (header.kind == Kind::Last) || tag != parts.tag {
                     return Err(self.fault(Fault::Parts));
                 }
-                self.data
-                    .copy_out(payload, self.buffer.extend(parts.arrived, len));
+                self.data.copy_out(payload, self.buffer.extend(parts.arrived, len));
                 self.parts = (!whole).then_some(Parts { arrived, ..parts });
-                whole.then_some(Item {
-                    start: 0,
-                    len: arrived,
-                    tag,
-                    in_place: false,
-                    alone: true,
-                })
+                whole.then_some(Item { start: 0, len: arrived, tag, in_place: false, alone: true })
             }
             // A part without its first, or anything else in the middle of a message.
             _ => return Err(self.fault(Fault::Parts)),
@@ -486,13 +450,7 @@ impl Core {
         self.pack = (next < self.buffer.bytes().len()).then_some(next);
         let len = entry.len as usize;
         let start = self.buffer.align(start + Entry::SIZE as usize, len);
-        Ok(Item {
-            start,
-            len,
-            tag: entry.tag,
-            in_place: false,
-            alone: false,
-        })
+        Ok(Item { start, len, tag: entry.tag, in_place: false, alone: false })
     }
 
     /// The frame at the head has been read.
@@ -512,10 +470,7 @@ impl Core {
     fn producer_needs_it(&self) -> bool {
         // ORDERING: Relaxed; nothing is read on the strength of it.
         self.shared.producer_sleeps()
-            && self
-                .data
-                .load64(self.capacity.offset(self.head), Ordering::Relaxed) as u32
-                == 0
+            && self.data.load64(self.capacity.offset(self.head), Ordering::Relaxed) as u32 == 0
     }
 
     #[inline]

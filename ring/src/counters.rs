@@ -34,11 +34,7 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn new(region: Region, offset: usize) -> Self {
-        Self {
-            stats: Stats::default(),
-            region,
-            offset,
-        }
+        Self { stats: Stats::default(), region, offset }
     }
 
     #[inline]

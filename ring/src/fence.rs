@@ -91,10 +91,7 @@ impl Fences {
         }
         full_fence();
         if self.unassured.load(Ordering::Relaxed) {
-            Heavy::Sliced {
-                longest: SLICE,
-                first,
-            }
+            Heavy::Sliced { longest: SLICE, first }
         } else {
             Heavy::Assured
         }
@@ -140,10 +137,7 @@ impl Fences {
     /// Whether publishes carry a full fence, and whether sleeps call membarrier.
     #[must_use]
     pub fn chosen(&self) -> (bool, bool) {
-        (
-            self.full.load(Ordering::Relaxed),
-            self.calls.load(Ordering::Relaxed),
-        )
+        (self.full.load(Ordering::Relaxed), self.calls.load(Ordering::Relaxed))
     }
 }
 
@@ -192,9 +186,7 @@ mod process {
     ///
     /// [`AlreadyChosen`] after the first choice or the first session.
     pub fn choose(fence: Fence) -> Result<(), AlreadyChosen> {
-        CHOICE
-            .set(fence)
-            .map_err(|_| AlreadyChosen(*CHOICE.get().unwrap_or(&Fence::Auto)))
+        CHOICE.set(fence).map_err(|_| AlreadyChosen(*CHOICE.get().unwrap_or(&Fence::Auto)))
     }
 
     struct State {
@@ -216,10 +208,7 @@ mod process {
     }
 
     fn start() -> State {
-        let none = State {
-            bits: FenceBits::default(),
-            cost: Duration::ZERO,
-        };
+        let none = State { bits: FenceBits::default(), cost: Duration::ZERO };
         let wanted = match CHOICE.get_or_init(Fence::default) {
             Fence::Auto => !isolated_processors(),
             Fence::Asymmetric => true,
@@ -228,10 +217,7 @@ mod process {
         if !wanted {
             // Calling needs no registration: a peer that registered may still publish lightly to us.
             return State {
-                bits: FenceBits {
-                    registered: false,
-                    can_call: membarrier::supported(),
-                },
+                bits: FenceBits { registered: false, can_call: membarrier::supported() },
                 ..none
             };
         }
@@ -246,13 +232,7 @@ mod process {
             can_call &= membarrier::all();
             cost = cost.min(began.elapsed());
         }
-        State {
-            bits: FenceBits {
-                registered,
-                can_call,
-            },
-            cost,
-        }
+        State { bits: FenceBits { registered, can_call }, cost }
     }
 
     /// Whether the kernel was told to keep ticks off some processor.
@@ -272,10 +252,7 @@ mod tests {
 
     #[test]
     fn the_pair_needs_a_registered_publisher_and_a_calling_sleeper() {
-        let bits = |registered, can_call| FenceBits {
-            registered,
-            can_call,
-        };
+        let bits = |registered, can_call| FenceBits { registered, can_call };
         for (ours, theirs, full, calls) in [
             (bits(true, true), bits(true, true), false, true),
             (bits(true, true), bits(true, false), true, true),
@@ -294,20 +271,11 @@ mod tests {
 
     #[test]
     fn giving_up_calls_is_told_once_and_sliced_until_the_peer_has_turned() {
-        let all = FenceBits {
-            registered: true,
-            can_call: true,
-        };
+        let all = FenceBits { registered: true, can_call: true };
         let fences = Fences::negotiate(all, all);
         assert!(fences.stop_calling());
         assert!(!fences.stop_calling());
-        assert_eq!(
-            fences.heavy(),
-            Heavy::Sliced {
-                longest: SLICE,
-                first: false
-            }
-        );
+        assert_eq!(fences.heavy(), Heavy::Sliced { longest: SLICE, first: false });
         fences.peer_publishes_full();
         assert_eq!(fences.heavy(), Heavy::Assured);
     }

@@ -61,9 +61,7 @@ pub fn generation() -> Generation {
         page = publish_page();
     }
     if page.is_null() {
-        return Generation {
-            number: FALLBACK.number(),
-        };
+        return Generation { number: FALLBACK.number() };
     }
     // SAFETY: `publish_page` stored a live page that is never unmapped.
     let word = unsafe { &*page };
@@ -127,10 +125,7 @@ unsafe impl<T: Send + Sync> Send for PerProcess<T> {}
 impl<T> PerProcess<T> {
     /// An empty cell.
     pub const fn new() -> Self {
-        Self {
-            made: AtomicPtr::new(ptr::null_mut()),
-            making: ForkLock::new(),
-        }
+        Self { made: AtomicPtr::new(ptr::null_mut()), making: ForkLock::new() }
     }
 
     /// The value of this process, made by `f` if there is none yet.
@@ -162,13 +157,10 @@ impl<T> PerProcess<T> {
         if let Some(value) = self.get() {
             return value;
         }
-        let made: &'static Made<T> = Box::leak(Box::new(Made {
-            generation: generation(),
-            value: f(),
-        }));
+        let made: &'static Made<T> =
+            Box::leak(Box::new(Made { generation: generation(), value: f() }));
         // ORDERING: Release; pairs with the Acquire in `get`.
-        self.made
-            .store(ptr::from_ref(made).cast_mut(), Ordering::Release);
+        self.made.store(ptr::from_ref(made).cast_mut(), Ordering::Release);
         &made.value
     }
 }
@@ -269,10 +261,7 @@ impl PidWord {
             }
             let fresh = next_number();
             let word = pid << 32 | u64::from(fresh);
-            match self
-                .0
-                .compare_exchange(seen, word, Ordering::Relaxed, Ordering::Relaxed)
-            {
+            match self.0.compare_exchange(seen, word, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return fresh,
                 Err(now) => seen = now,
             }
@@ -296,11 +285,7 @@ fn hook_fork() {
     }
     // SAFETY: the three handlers are functions of this file that only touch atomics and futexes.
     let failed = unsafe {
-        libc::pthread_atfork(
-            Some(before_fork),
-            Some(after_in_parent),
-            Some(after_in_child),
-        )
+        libc::pthread_atfork(Some(before_fork), Some(after_in_parent), Some(after_in_child))
     };
     // On failure (no memory for the entry) forks go unguarded until a later call succeeds: a child
     // could inherit one mapping it has no use for, and its generation still tells it apart.
@@ -350,8 +335,7 @@ impl ForkLock {
                 // ORDERING: Acquire; pairs with the Release in `unlock`. What the last holder wrote
                 // is visible to the next.
                 let taken =
-                    self.0
-                        .compare_exchange(seen, take, Ordering::Acquire, Ordering::Relaxed);
+                    self.0.compare_exchange(seen, take, Ordering::Acquire, Ordering::Relaxed);
                 if taken.is_ok() {
                     return Held(self);
                 }

@@ -50,12 +50,7 @@ pub(crate) fn sleep(
     how: Sleep,
 ) -> bool {
     if !how.shared {
-        return wait_one(
-            private.as_ptr(),
-            private_seen,
-            FUTEX_PRIVATE_FLAG,
-            how.until,
-        );
+        return wait_one(private.as_ptr(), private_seen, FUTEX_PRIVATE_FLAG, how.until);
     }
     let shared = region.futex_word(offset);
     if !waitv_works() {
@@ -64,12 +59,7 @@ pub(crate) fn sleep(
         return wait_one(shared, seen, 0, Some(until));
     }
     let waiters = [
-        Waiter {
-            value: seen.into(),
-            address: shared as u64,
-            flags: FUTEX_32,
-            reserved: 0,
-        },
+        Waiter { value: seen.into(), address: shared as u64, flags: FUTEX_32, reserved: 0 },
         Waiter {
             value: private_seen.into(),
             address: private.as_ptr() as u64,
@@ -143,14 +133,7 @@ pub fn waitv_works() -> bool {
         UNKNOWN => {
             // SAFETY: no waiters: the kernel answers EINVAL if it knows the call, and reads nothing.
             let answer = unsafe {
-                libc::syscall(
-                    SYS_FUTEX_WAITV,
-                    std::ptr::null::<Waiter>(),
-                    0,
-                    0,
-                    0_usize,
-                    0,
-                )
+                libc::syscall(SYS_FUTEX_WAITV, std::ptr::null::<Waiter>(), 0, 0, 0_usize, 0)
             };
             let errno = std::io::Error::last_os_error().raw_os_error();
             let works = answer < 0 && errno == Some(libc::EINVAL);
@@ -166,9 +149,8 @@ fn timespec(until: Instant) -> libc::timespec {
     let left = until.saturating_duration_since(Instant::now());
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let nanos = now.tv_nsec as u64 + u64::from(left.subsec_nanos());
-    let seconds = (now.tv_sec as u64)
-        .saturating_add(left.as_secs())
-        .saturating_add(nanos / 1_000_000_000);
+    let seconds =
+        (now.tv_sec as u64).saturating_add(left.as_secs()).saturating_add(nanos / 1_000_000_000);
     libc::timespec {
         tv_sec: libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX),
         tv_nsec: (nanos % 1_000_000_000) as libc::c_long,

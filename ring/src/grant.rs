@@ -31,25 +31,13 @@ impl<'a> Grant<'a> {
     pub(crate) fn frame(producer: &'a mut Producer) -> Self {
         let at = producer.core.payload();
         let limit = producer.core.free_payload() as usize;
-        Self {
-            producer,
-            at,
-            limit,
-            written: 0,
-            in_pack: false,
-        }
+        Self { producer, at, limit, written: 0, in_pack: false }
     }
 
     /// The next entry of the open pack.
     #[inline]
     pub(crate) fn entry(producer: &'a mut Producer, at: usize, limit: usize) -> Self {
-        Self {
-            producer,
-            at,
-            limit,
-            written: 0,
-            in_pack: true,
-        }
+        Self { producer, at, limit, written: 0, in_pack: true }
     }
 
     /// Appends bytes.
@@ -65,10 +53,7 @@ impl<'a> Grant<'a> {
         if self.producer.core.is_forked() {
             return Err(GrantFull { limit: 0 }); // the parent's room, and no memory of this process
         }
-        self.producer
-            .core
-            .data
-            .copy_in(self.at + self.written, bytes);
+        self.producer.core.data.copy_in(self.at + self.written, bytes);
         self.written += bytes.len();
         Ok(())
     }
@@ -99,8 +84,7 @@ impl<'a> Grant<'a> {
             if padding != 0 {
                 core.data.zero(self.at + self.written, padding);
             }
-            core.data
-                .copy_in(self.at - Entry::SIZE as usize, &Entry { len, tag }.bytes());
+            core.data.copy_in(self.at - Entry::SIZE as usize, &Entry { len, tag }.bytes());
             core.grow_pack(u64::from(len));
         } else {
             core.publish(Kind::Data, len, tag);

@@ -55,11 +55,7 @@ impl Head {
         Arc::new(Self {
             released: CachePadded::new(AtomicU64::new(start)),
             published: AtomicU64::new(start),
-            publisher: Mutex::new(Publisher {
-                woken: 0,
-                wakes: 0,
-                gone: false,
-            }),
+            publisher: Mutex::new(Publisher { woken: 0, wakes: 0, gone: false }),
             mine,
             theirs,
             life,
@@ -152,9 +148,7 @@ impl Heads {
     /// None yet.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            list: Mutex::new(Vec::new()),
-        })
+        Arc::new(Self { list: Mutex::new(Vec::new()) })
     }
 
     /// The heads of this process.
@@ -169,10 +163,7 @@ impl Heads {
         if mutant("wait-without-heads") {
             return;
         }
-        for head in sync::lock(&self.list)
-            .iter()
-            .filter(|head| head.is_behind())
-        {
+        for head in sync::lock(&self.list).iter().filter(|head| head.is_behind()) {
             head.publish();
         }
     }

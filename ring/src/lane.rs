@@ -25,11 +25,7 @@ impl Terms {
     /// Messages of up to this many bytes, waiting adaptively.
     #[must_use]
     pub const fn new(max_message: u64) -> Self {
-        Self {
-            max_message,
-            wait: Wait::Adaptive,
-            start: 0,
-        }
+        Self { max_message, wait: Wait::Adaptive, start: 0 }
     }
 
     /// Waits this way.
@@ -65,10 +61,7 @@ pub(crate) struct Side {
 
 /// The two halves of this side of a channel.
 pub(crate) fn halves(side: &Side, terms: &Terms, heads: &Arc<Heads>) -> (Producer, Consumer) {
-    (
-        Producer::new(side, terms, Arc::clone(heads)),
-        Consumer::new(side, terms, Arc::clone(heads)),
-    )
+    (Producer::new(side, terms, Arc::clone(heads)), Consumer::new(side, terms, Arc::clone(heads)))
 }
 
 /// The two halves of this side of a channel: `mine` is the segment this side writes, `theirs` the peer's.

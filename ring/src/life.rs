@@ -106,9 +106,7 @@ impl Life {
     pub fn hang_up(&self) {
         // ORDERING: Release; pairs with the Acquire in `is_open` and `end`: what the peer published before
         // it died is seen by whoever sees that it died. Never from OVER back to HUNG_UP.
-        let _ = self
-            .status
-            .compare_exchange(OPEN, HUNG_UP, Ordering::Release, Ordering::Relaxed); // L1
+        let _ = self.status.compare_exchange(OPEN, HUNG_UP, Ordering::Release, Ordering::Relaxed); // L1
         self.ring();
     }
 
@@ -236,9 +234,7 @@ impl Life {
 
 impl std::fmt::Debug for Life {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Life")
-            .field("end", &self.end())
-            .finish_non_exhaustive()
+        f.debug_struct("Life").field("end", &self.end()).finish_non_exhaustive()
     }
 }
 

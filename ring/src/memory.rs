@@ -104,13 +104,7 @@ impl Mapping {
             let Some(base) = NonNull::new(base.cast::<u8>()) else {
                 return Err(failed("mmap")(Errno::FAULT));
             };
-            let mapping = Self {
-                base,
-                control,
-                capacity,
-                access,
-                generation,
-            };
+            let mapping = Self { base, control, capacity, access, generation };
             // An old length of zero means: the same shared pages once more, elsewhere. No new look at
             // the seals, so a peer that seals between these two calls cannot make this one fail.
             // SAFETY: both windows lie in the range mapped above, which nobody has seen yet.
@@ -130,9 +124,7 @@ impl Mapping {
                 Err(Errno::INVAL) => mapping.mirror_from(fd, protection)?,
                 Err(error) => return Err(failed("mremap")(error)),
             }
-            mapping
-                .advise(Advice::LinuxDontFork)
-                .map_err(failed("madvise(MADV_DONTFORK)"))?;
+            mapping.advise(Advice::LinuxDontFork).map_err(failed("madvise(MADV_DONTFORK)"))?;
             Ok(Arc::new(mapping))
         })
     }
@@ -196,8 +188,7 @@ impl Mapping {
     ///
     /// [`MapError`] if the kernel refuses; dumps then contain the lane.
     pub fn exclude_from_dumps(&self) -> Result<(), MapError> {
-        self.advise(Advice::LinuxDontDump)
-            .map_err(failed("madvise(MADV_DONTDUMP)"))
+        self.advise(Advice::LinuxDontDump).map_err(failed("madvise(MADV_DONTDUMP)"))
     }
 
     /// The control area.
@@ -228,12 +219,7 @@ impl Mapping {
         // SAFETY: callers stay within `total()`.
         let start = unsafe { self.base.add(start) };
         let writable = if self.is_writable() { len } else { 0 };
-        Region {
-            start,
-            readable: len,
-            writable,
-            owner: Arc::clone(self),
-        }
+        Region { start, readable: len, writable, owner: Arc::clone(self) }
     }
 
     fn advise(&self, advice: Advice) -> rustix::io::Result<()> {
@@ -263,10 +249,7 @@ impl Drop for Mapping {
         }
         // SAFETY: mapped by this process in `map`, and every `Region` of it held the `Arc`.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.total()) };
-        debug_assert!(
-            unmapped.is_ok(),
-            "munmap of a whole range of ours: {unmapped:?}"
-        );
+        debug_assert!(unmapped.is_ok(), "munmap of a whole range of ours: {unmapped:?}");
     }
 }
 
@@ -373,9 +356,7 @@ impl Region {
     /// The address of the u32 at `offset`, or of the low half of a u64, for futex calls only.
     #[inline]
     pub fn futex_word(&self, offset: usize) -> *const u32 {
-        word(self.start, offset, 4, self.readable)
-            .cast_const()
-            .cast()
+        word(self.start, offset, 4, self.readable).cast_const().cast()
     }
 
     /// The bytes themselves.
@@ -435,10 +416,7 @@ fn misuse(offset: usize, len: usize, limit: usize) -> ! {
 }
 
 fn failed(operation: &'static str) -> impl Fn(Errno) -> MapError {
-    move |source| MapError {
-        operation,
-        source: source.into(),
-    }
+    move |source| MapError { operation, source: source.into() }
 }
 
 #[cfg(test)]

@@ -51,11 +51,7 @@ impl Capacity {
     #[must_use]
     pub const fn largest_payload(self) -> u64 {
         let frame = self.0 / 4;
-        (if frame > 2 * HEADER {
-            frame
-        } else {
-            2 * HEADER
-        }) - HEADER
+        (if frame > 2 * HEADER { frame } else { 2 * HEADER }) - HEADER
     }
 
     /// The largest message that an empty lane holds whole, in parts if need be.
@@ -174,11 +170,7 @@ mod tests {
 
     #[test]
     fn the_largest_at_once_fills_an_empty_lane_to_the_next_header() {
-        for (bytes, largest) in [
-            (64, 16),
-            (256, 3 * 48 + 32 - 8),
-            (4096, 3 * 1008 + 992 - 8),
-        ] {
+        for (bytes, largest) in [(64, 16), (256, 3 * 48 + 32 - 8), (4096, 3 * 1008 + 992 - 8)] {
             let lane = Capacity::new(bytes).unwrap();
             assert_eq!(lane.largest_at_once(), largest, "{bytes}");
         }
@@ -193,13 +185,7 @@ mod tests {
                 "loaded {loaded:#x}, last {last:#x}, tail {tail:#x}"
             );
         };
-        for base in [
-            0_u64,
-            16,
-            (1 << 32) - 32,
-            0_u64.wrapping_sub(32),
-            0_u64.wrapping_sub(16),
-        ] {
+        for base in [0_u64, 16, (1 << 32) - 32, 0_u64.wrapping_sub(32), 0_u64.wrapping_sub(16)] {
             let at = |n: u64| base.wrapping_add(n);
             check(at(0), at(0), at(64), true);
             check(at(64), at(0), at(64), true);

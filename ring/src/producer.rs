@@ -188,10 +188,7 @@ impl Producer {
     ) -> Result<(), SendError> {
         let len = total(pieces);
         if len > self.core.max_message {
-            return Err(SendError::TooLarge {
-                len,
-                max: self.core.max_message,
-            });
+            return Err(SendError::TooLarge { len, max: self.core.max_message });
         }
         self.wait_ready(deadline)?;
         let mut gather = Gather::new(pieces);
@@ -348,10 +345,7 @@ impl Producer {
     /// What this half did so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats {
-            wakes: self.core.wakes,
-            ..self.sleeper.counters.stats()
-        }
+        Stats { wakes: self.core.wakes, ..self.sleeper.counters.stats() }
     }
 
     /// How blocking calls wait.
@@ -401,11 +395,7 @@ impl Producer {
             Ok(_) => {}
             Err(end) => return Err(end.into()),
         }
-        let (life, shared, mine) = (
-            Arc::clone(&core.life),
-            core.theirs.clone(),
-            core.mine.clone(),
-        );
+        let (life, shared, mine) = (Arc::clone(&core.life), core.theirs.clone(), core.mine.clone());
         let place = Place {
             life: &life,
             heads: &self.heads,
@@ -413,14 +403,12 @@ impl Producer {
             mine: &mine,
             asleep: TX_ASLEEP,
         };
-        let waited = self
-            .sleeper
-            .wait(&place, deadline, || match core.room(frame) {
-                Ok(Look::Ready(())) => Look::Ready(Ok(())),
-                Ok(Look::Nothing { offset, seen }) => Look::Nothing { offset, seen },
-                Ok(Look::Again) => Look::Again,
-                Err(end) => Look::Ready(Err(end)),
-            });
+        let waited = self.sleeper.wait(&place, deadline, || match core.room(frame) {
+            Ok(Look::Ready(())) => Look::Ready(Ok(())),
+            Ok(Look::Nothing { offset, seen }) => Look::Nothing { offset, seen },
+            Ok(Look::Again) => Look::Again,
+            Err(end) => Look::Ready(Err(end)),
+        });
         match waited {
             Ok(Ok(())) => Ok(()),
             Ok(Err(end)) => Err(end.into()),
@@ -516,17 +504,12 @@ impl Core {
     /// The largest payload there is room for now, by what we know of the peer's head.
     #[inline]
     pub(crate) fn free_payload(&self) -> u64 {
-        self.capacity
-            .room(self.tail.wrapping_sub(self.head))
-            .unwrap_or(0)
-            .min(self.largest_frame())
+        self.capacity.room(self.tail.wrapping_sub(self.head)).unwrap_or(0).min(self.largest_frame())
     }
 
     /// The largest pack there is room for now.
     pub(crate) fn free_pack(&self) -> u64 {
-        self.capacity
-            .room(self.tail.wrapping_sub(self.head))
-            .unwrap_or(0)
+        self.capacity.room(self.tail.wrapping_sub(self.head)).unwrap_or(0)
     }
 
     #[inline]
@@ -550,9 +533,7 @@ impl Core {
     fn reload(&mut self, frame: u64) -> Result<Look<()>, End> {
         // ORDERING: Acquire; pairs with H2 in `Head::store`. The consumer's reads of the bytes come
         // before our writes over them.
-        let word = self
-            .theirs
-            .load64(HEAD, sync::order("relaxed-room", Ordering::Acquire));
+        let word = self.theirs.load64(HEAD, sync::order("relaxed-room", Ordering::Acquire));
         match check_head(word & !GONE, self.head, self.tail) {
             Ok(head) => self.head = head,
             Err(fault) => return Err(self.fault(fault)),
@@ -564,10 +545,7 @@ impl Core {
         if self.capacity.fits(frame, self.tail.wrapping_sub(self.head)) {
             return Ok(Look::Ready(()));
         }
-        Ok(Look::Nothing {
-            offset: HEAD,
-            seen: word as u32,
-        })
+        Ok(Look::Nothing { offset: HEAD, seen: word as u32 })
     }
 
     fn fault(&mut self, fault: Fault) -> End {
@@ -594,15 +572,13 @@ impl Core {
             && !mutant("next-header-zeroed-late")
         {
             // ORDERING: Relaxed; P3 publishes it. The consumer goes there only after this frame.
-            self.data
-                .store64(self.capacity.offset(next), 0, Ordering::Relaxed); // P2
+            self.data.store64(self.capacity.offset(next), 0, Ordering::Relaxed); // P2
         }
         // ORDERING: Release; pairs with the Acquire of C1 in the consumer's `Core::look`. Publishes P1 and P2.
         let order = sync::order("relaxed-publish", Ordering::Release);
         self.data.store64(at, Header { kind, len }.word(), order); // P3
         if mutant("next-header-zeroed-late") {
-            self.data
-                .store64(self.capacity.offset(next), 0, Ordering::Relaxed);
+            self.data.store64(self.capacity.offset(next), 0, Ordering::Relaxed);
         }
         self.tail = next;
         self.life.fences().light(); // P4
@@ -621,11 +597,7 @@ impl Core {
         if asleep.how() != Some(How::Futex) {
             return;
         }
-        let at = if mutant("wake-wrong-word") {
-            self.capacity.offset(self.tail)
-        } else {
-            at
-        };
+        let at = if mutant("wake-wrong-word") { self.capacity.offset(self.tail) } else { at };
         let somebody = sync::wake(&self.data, at);
         if (somebody || mutant("epoch-settled-by-any-wake")) && !mutant("epoch-never-settled") {
             self.woken = asleep.0;
@@ -638,23 +610,11 @@ impl Core {
     fn next_part(&self, sent: u64, len: u64) -> Part {
         let largest = self.capacity.largest_payload();
         if sent == 0 {
-            return Part {
-                kind: Kind::First,
-                bytes: largest - 8,
-                frame: frame_size(largest),
-            };
+            return Part { kind: Kind::First, bytes: largest - 8, frame: frame_size(largest) };
         }
         let bytes = (len - sent).min(largest);
-        let kind = if sent + bytes == len {
-            Kind::Last
-        } else {
-            Kind::Next
-        };
-        Part {
-            kind,
-            bytes,
-            frame: frame_size(bytes),
-        }
+        let kind = if sent + bytes == len { Kind::Last } else { Kind::Next };
+        Part { kind, bytes, frame: frame_size(bytes) }
     }
 
     /// Publishes a part that has room. The bytes of the message that went with it.

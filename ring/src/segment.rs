@@ -47,10 +47,7 @@ pub struct Identity {
 
 impl Identity {
     fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        }
+        Self { device: stat.st_dev, inode: stat.st_ino }
     }
 }
 
@@ -63,15 +60,11 @@ pub struct SealMask {
 
 impl SealMask {
     const FIRST: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
-    const LAST: SealFlags = Self::FIRST
-        .union(SealFlags::FUTURE_WRITE)
-        .union(SealFlags::SEAL);
+    const LAST: SealFlags = Self::FIRST.union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
     /// The mask as it goes over the wire, the bits of `F_GET_SEALS`; `None` if it is not one of the two.
     pub fn from_bits(bits: u32) -> Option<Self> {
-        [Self { exec: false }, Self { exec: true }]
-            .into_iter()
-            .find(|mask| mask.bits() == bits)
+        [Self { exec: false }, Self { exec: true }].into_iter().find(|mask| mask.bits() == bits)
     }
 
     /// The bits that `F_GET_SEALS` shows in the end.
@@ -90,11 +83,7 @@ impl SealMask {
     }
 
     fn exec(self) -> SealFlags {
-        if self.exec {
-            SealFlags::EXEC
-        } else {
-            SealFlags::empty()
-        }
+        if self.exec { SealFlags::EXEC } else { SealFlags::empty() }
     }
 }
 
@@ -133,17 +122,10 @@ impl Segment {
             .map_err(SegmentError::memfd("fcntl(F_ADD_SEALS)"))?;
         // Not `Memfd::seals`, which drops the bits it does not know, EXEC among them.
         let found = get_seals(fd)?;
-        let mask = SealMask {
-            exec: found.contains(SealFlags::EXEC),
-        };
+        let mask = SealMask { exec: found.contains(SealFlags::EXEC) };
         check::check_seals(fd, mask.first())?;
         let identity = check::check_size(fd, geometry)?;
-        Ok(Self {
-            memfd,
-            geometry,
-            mask,
-            identity,
-        })
+        Ok(Self { memfd, geometry, mask, identity })
     }
 
     /// The mask this segment will bear when it is done.

@@ -92,12 +92,7 @@ pub(crate) struct Sleeper {
 
 impl Sleeper {
     pub(crate) fn new(strategy: Wait, counters: Counters) -> Self {
-        Self {
-            strategy,
-            epoch: 0,
-            learnt: Learnt::new(),
-            counters,
-        }
+        Self { strategy, epoch: 0, learnt: Learnt::new(), counters }
     }
 
     pub(crate) fn strategy(&self) -> Wait {
@@ -183,15 +178,9 @@ impl Sleeper {
                 spinning = budget.is_none_or(|budget| spent < budget);
                 continue;
             }
-            self.epoch = if mutant("one-epoch") {
-                1
-            } else {
-                self.epoch.wrapping_add(1)
-            };
+            self.epoch = if mutant("one-epoch") { 1 } else { self.epoch.wrapping_add(1) };
             // ORDERING: Relaxed; W4 orders it before W5, and the waker's load follows its own fence.
-            place
-                .mine
-                .store32(place.asleep, Asleep::futex(self.epoch), Ordering::Relaxed); // W3
+            place.mine.store32(place.asleep, Asleep::futex(self.epoch), Ordering::Relaxed); // W3
             let heavy = place.life.fences().heavy(); // W4
             let (offset, seen) = if mutant("sleep-without-look") {
                 (offset, place.shared.load32(offset, Ordering::Relaxed))
@@ -200,9 +189,7 @@ impl Sleeper {
                     Look::Nothing { offset, seen } => (offset, seen), // W5
                     found => {
                         if !mutant("found-unsaid") {
-                            place
-                                .mine
-                                .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
+                            place.mine.store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
                         }
                         match found {
                             Look::Ready(found) => break Ok(found),
@@ -235,18 +222,10 @@ impl Sleeper {
             let until = [deadline, slice, back_off].into_iter().flatten().min();
             self.counters.sleep();
             let how = Sleep { shared, until };
-            let woken = sync::sleep(
-                place.shared,
-                offset,
-                seen,
-                place.life.word(),
-                private_seen,
-                how,
-            ); // W6
+            let woken =
+                sync::sleep(place.shared, offset, seen, place.life.word(), private_seen, how); // W6
             if !mutant("awake-unsaid") {
-                place
-                    .mine
-                    .store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
+                place.mine.store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
             }
             slept = true;
             if !shared {
@@ -348,10 +327,7 @@ mod tests {
         assert_eq!(idle as u32, Learnt::FIRST_PAUSE);
         learnt.waited(Instant::now(), false);
         for _ in 0..100 {
-            assert!(
-                !learnt.budget().is_zero(),
-                "a wait that spinning caught makes it pay again"
-            );
+            assert!(!learnt.budget().is_zero(), "a wait that spinning caught makes it pay again");
             learnt.waited(Instant::now(), false);
         }
     }

@@ -128,10 +128,7 @@ impl Address {
             return Err(AddressError::Empty { given: given() });
         }
         if name.len() > MOST_ABSTRACT_BYTES {
-            return Err(AddressError::TooLong {
-                given: given(),
-                bytes: name.len(),
-            });
+            return Err(AddressError::TooLong { given: given(), bytes: name.len() });
         }
         Ok(Self(Place::Abstract(name.to_vec())))
     }
@@ -213,18 +210,12 @@ fn check_path(path: &Path) -> Result<PathBuf, AddressError> {
         return Err(AddressError::ZeroByte { given: given() });
     }
     // `file_name` would take "dir/" and "dir/." for "dir", and bind would not.
-    let last = bytes
-        .rsplit(|&byte| byte == b'/')
-        .next()
-        .unwrap_or_default();
+    let last = bytes.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     if last.is_empty() || last == b"." || last == b".." {
         return Err(AddressError::Empty { given: given() });
     }
     if bytes.len() > MOST_PATH_BYTES {
-        return Err(AddressError::TooLong {
-            given: given(),
-            bytes: bytes.len(),
-        });
+        return Err(AddressError::TooLong { given: given(), bytes: bytes.len() });
     }
     Ok(path.to_owned())
 }
@@ -245,10 +236,7 @@ mod tests {
     #[test]
     fn strings_are_paths_names_or_errors() {
         for path in ["/run/app/x.sock", "./x", "a/b", "/x", "a b/c"] {
-            assert_eq!(
-                Address::parse(path).unwrap().kind(),
-                AddressKind::Path(Path::new(path))
-            );
+            assert_eq!(Address::parse(path).unwrap().kind(), AddressKind::Path(Path::new(path)));
         }
         let cases = [
             ("", "empty"),
@@ -280,20 +268,11 @@ mod tests {
     #[test]
     fn lengths_are_checked_to_the_byte_and_fit_the_kernel() {
         let longest = format!("/{}", "p".repeat(MOST_PATH_BYTES - 1));
-        Address::parse(&longest)
-            .unwrap()
-            .to_socket_address()
-            .unwrap();
+        Address::parse(&longest).unwrap().to_socket_address().unwrap();
         assert_eq!(err(&format!("{longest}p")), "long");
         let longest = vec![b'n'; MOST_ABSTRACT_BYTES];
-        Address::abstract_name(&longest)
-            .unwrap()
-            .to_socket_address()
-            .unwrap();
-        Address::abstract_name([0, 255])
-            .unwrap()
-            .to_socket_address()
-            .unwrap();
+        Address::abstract_name(&longest).unwrap().to_socket_address().unwrap();
+        Address::abstract_name([0, 255]).unwrap().to_socket_address().unwrap();
         assert!(Address::abstract_name([&longest[..], b"n"].concat()).is_err());
         assert!(Address::abstract_name("").is_err());
     }
@@ -318,9 +297,6 @@ mod tests {
     #[test]
     fn addresses_print_as_people_write_them() {
         assert_eq!(Address::path("/run/x").unwrap().to_string(), "/run/x");
-        assert_eq!(
-            Address::abstract_name(b"a\x01b").unwrap().to_string(),
-            r"@a\x01b"
-        );
+        assert_eq!(Address::abstract_name(b"a\x01b").unwrap().to_string(), r"@a\x01b");
     }
 }

@@ -269,19 +269,13 @@ impl BindOptions {
         path: &Path,
     ) -> Result<Files, BindError> {
         let system = |doing| {
-            move |error: Errno| BindError::System {
-                doing,
-                path: path.into(),
-                source: error.into(),
-            }
+            move |error: Errno| BindError::System { doing, path: path.into(), source: error.into() }
         };
         let claim = Claim::take(address, path, self.shared_directory)?;
         rustix::fs::fchmod(socket, Mode::from_raw_mode(self.mode)).map_err(system("preparing"))?;
         bind_socket(socket, address)?;
         // From here on `files` removes what was made, if anything fails.
-        let files = claim
-            .found()
-            .map_err(system("examining the socket just bound at"))?;
+        let files = claim.found().map_err(system("examining the socket just bound at"))?;
         let node = &files.node;
 
         if self.owner.is_some() || self.group.is_some() {
@@ -303,14 +297,11 @@ impl BindOptions {
 }
 
 fn bind_socket(socket: &OwnedFd, address: &Address) -> Result<(), BindError> {
-    let bound = address
-        .to_socket_address()
-        .and_then(|name| rustix::net::bind(socket, &name));
+    let bound = address.to_socket_address().and_then(|name| rustix::net::bind(socket, &name));
     bound.map_err(|error| match error {
-        Errno::ADDRINUSE => BindError::InUse {
-            address: address.clone(),
-            holder: probe(address).holder(),
-        },
+        Errno::ADDRINUSE => {
+            BindError::InUse { address: address.clone(), holder: probe(address).holder() }
+        }
         error => BindError::System {
             doing: "binding",
             path: address.to_string().into(),
@@ -360,13 +351,8 @@ impl Bound {
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => {
                 // ORDERING: Relaxed; a count that only this backoff looks at.
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed);
-                let pause = FIRST_PAUSE
-                    .saturating_mul(1 << failures.min(10))
-                    .min(LONGEST_PAUSE);
-                Ok(Accepted::Pause {
-                    why: error.into(),
-                    pause,
-                })
+                let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
+                Ok(Accepted::Pause { why: error.into(), pause })
             }
             error => Err(error.into()),
         }

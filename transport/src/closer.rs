@@ -45,18 +45,13 @@ impl ForeignFd {
     /// The descriptor, to be closed like any other from here on.
     #[must_use = "dropping it closes the descriptor in place"]
     pub fn into_owned(mut self) -> OwnedFd {
-        self.0
-            .take()
-            .expect("only into_owned and drop take it, and both consume it")
+        self.0.take().expect("only into_owned and drop take it, and both consume it")
     }
 }
 
 impl AsFd for ForeignFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0
-            .as_ref()
-            .expect("only into_owned and drop take it, and both consume it")
-            .as_fd()
+        self.0.as_ref().expect("only into_owned and drop take it, and both consume it").as_fd()
     }
 }
 
@@ -107,11 +102,7 @@ struct State {
 
 impl Closer {
     fn new(spawn: fn(&'static Self) -> bool) -> Self {
-        Self {
-            state: Mutex::default(),
-            handed_in: Condvar::new(),
-            spawn,
-        }
+        Self { state: Mutex::default(), handed_in: Condvar::new(), spawn }
     }
 
     /// Queues `fds` and sees to it that a thread takes them. Returns those to be closed in place.
@@ -154,10 +145,7 @@ impl Closer {
                 return;
             } else {
                 state.idle += 1;
-                state = self
-                    .handed_in
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.handed_in.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
                 state.called = state.called.saturating_sub(1);
             }
@@ -198,10 +186,7 @@ mod tests {
         let (fd, seen) = watched();
         let fd = ForeignFd::new(fd).into_owned();
         seen.set_nonblocking(true).unwrap();
-        assert_eq!(
-            (&seen).read(&mut [0]).unwrap_err().kind(),
-            std::io::ErrorKind::WouldBlock
-        );
+        assert_eq!((&seen).read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         drop(fd);
         assert_eq!((&seen).read(&mut [0]).unwrap(), 0);
     }
@@ -224,9 +209,7 @@ mod tests {
     fn the_next_attempt_takes_what_waited_for_a_thread() {
         static REFUSALS: AtomicUsize = AtomicUsize::new(1);
         let closer: &'static Closer = Box::leak(Box::new(Closer::new(|closer| {
-            REFUSALS
-                .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
-                .is_err()
+            REFUSALS.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err()
                 && spawn(closer)
         })));
         let (fd, mut seen) = watched();

@@ -22,8 +22,6 @@ pub struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("session", &self.session)
-            .finish_non_exhaustive()
+        f.debug_struct("Connection").field("session", &self.session).finish_non_exhaustive()
     }
 }

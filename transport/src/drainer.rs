@@ -23,11 +23,7 @@ pub(crate) fn submit(session: Arc<Session>) {
     match DRAINER.get_or_init(start) {
         Some(drainer) => {
             // A session is here at most once: its watch is one-shot and armed again by the drain.
-            drainer
-                .queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push_back(session);
+            drainer.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(session);
             drainer.more.notify_one();
         }
         // No thread can be had. Better to read here, where it may block, than never.
@@ -53,12 +49,7 @@ impl Drainer {
                     drop(session); // perhaps the last reference: not under the lock
                     queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 }
-                None => {
-                    queue = self
-                        .more
-                        .wait(queue)
-                        .unwrap_or_else(PoisonError::into_inner)
-                }
+                None => queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }

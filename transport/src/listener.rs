@@ -187,10 +187,7 @@ impl Listener {
                 return Err(AcceptError::TimedOut);
             }
             paused = paused.filter(|until| now < *until);
-            self.wait(
-                paused.is_none(),
-                [deadline, paused].into_iter().flatten().min(),
-            )?;
+            self.wait(paused.is_none(), [deadline, paused].into_iter().flatten().min())?;
             if paused.is_some() {
                 continue;
             }
@@ -222,11 +219,7 @@ impl Listener {
             PollFd::new(&self.shared.bell, PollFlags::IN),
             PollFd::new(&self.bound, PollFlags::IN),
         ];
-        let fds = if connections {
-            &mut fds[..]
-        } else {
-            &mut fds[..1]
-        };
+        let fds = if connections { &mut fds[..] } else { &mut fds[..1] };
         match poll(fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(AcceptError::System(error.into())),
@@ -247,13 +240,7 @@ impl Listener {
     pub fn turned(&self) -> Turned {
         let [denied, over_quota, unfinished, faults, failed] =
             [0, 1, 2, 3, 4].map(|at: usize| self.shared.turned[at].load(Ordering::Relaxed));
-        Turned {
-            denied,
-            over_quota,
-            unfinished,
-            faults,
-            failed,
-        }
+        Turned { denied, over_quota, unfinished, faults, failed }
     }
 
     /// What is held against the quotas.
@@ -269,11 +256,7 @@ impl Shared {
         let Ok(peer) = Peer::of(&socket, Origin::Connected) else {
             return self.count(Turn::Failed);
         };
-        if self
-            .policy
-            .judge(&peer, rustix::process::geteuid().as_raw())
-            .is_err()
-        {
+        if self.policy.judge(&peer, rustix::process::geteuid().as_raw()).is_err() {
             self.count(Turn::Denied);
             // Not which rule: that is for whoever wrote the policy.
             let why =
@@ -400,9 +383,7 @@ impl Incoming {
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener")
-            .field("address", self.address())
-            .finish_non_exhaustive()
+        f.debug_struct("Listener").field("address", self.address()).finish_non_exhaustive()
     }
 }
 

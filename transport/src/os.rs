@@ -61,11 +61,7 @@ pub(crate) struct RawCredentials {
 
 /// The credentials of whoever called `connect`, `listen` or `socketpair` at the other end.
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<RawCredentials> {
-    let mut raw = libc::ucred {
-        pid: 0,
-        uid: u32::MAX,
-        gid: u32::MAX,
-    };
+    let mut raw = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut len = length_of::<libc::ucred>();
     // SAFETY: `raw` is a live `ucred`, valid for any bytes, and `len` is its size.
     let done = unsafe {
@@ -79,16 +75,9 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<RawCredenti
     };
     check(done)?;
     if len != length_of::<libc::ucred>() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "SO_PEERCRED: short answer",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "SO_PEERCRED: short answer"));
     }
-    Ok(RawCredentials {
-        pid: raw.pid,
-        uid: raw.uid,
-        gid: raw.gid,
-    })
+    Ok(RawCredentials { pid: raw.pid, uid: raw.uid, gid: raw.gid })
 }
 
 /// A pidfd (CLOEXEC) of the process [`peer_credentials`] names. Linux 6.5.
@@ -141,10 +130,7 @@ pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let bytes = growing_option(socket, libc::SO_PEERGROUPS, mem::size_of::<u32>())?;
     let bytes = bytes.unwrap_or_default();
     let (groups, _) = bytes.as_chunks::<4>();
-    Ok(groups
-        .iter()
-        .map(|group| u32::from_ne_bytes(*group))
-        .collect())
+    Ok(groups.iter().map(|group| u32::from_ne_bytes(*group)).collect())
 }
 
 /// Asks that each packet brings a pidfd of who sent it. Linux 6.5.
@@ -201,13 +187,8 @@ union ControlBuffer {
 /// There is room for more descriptors than a packet can carry, so none is dropped by the kernel
 /// while it looks for room: dropping one inside `recvmsg` can block (a socket that lingers).
 pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<RawPacket> {
-    let mut control = ControlBuffer {
-        bytes: [0; CONTROL_BYTES],
-    };
-    let mut part = libc::iovec {
-        iov_base: into.as_mut_ptr().cast(),
-        iov_len: into.len(),
-    };
+    let mut control = ControlBuffer { bytes: [0; CONTROL_BYTES] };
+    let mut part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     // SAFETY: `msghdr` is plain data for which zeroes are a valid value.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = &raw mut part;
@@ -399,11 +380,7 @@ fn growing_option(
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 const fn length_of<T>() -> libc::socklen_t {
@@ -429,11 +406,8 @@ mod tests {
     #[test]
     fn options_that_grow_are_read_whole_or_said_to_be_absent() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let mine: Vec<u32> = rustix::process::getgroups()
-            .unwrap()
-            .iter()
-            .map(|g| g.as_raw())
-            .collect();
+        let mine: Vec<u32> =
+            rustix::process::getgroups().unwrap().iter().map(|g| g.as_raw()).collect();
         let mut said = peer_groups(ours.as_fd()).unwrap();
         said.retain(|group| mine.contains(group));
         assert_eq!(said.len(), mine.len());
@@ -453,22 +427,14 @@ mod tests {
     fn threads_of_ours_block_every_signal() {
         let (send, receive) = mpsc::channel();
         let thread = spawn_quiet("memring-test", move || {
-            send.send(std::fs::read_to_string("/proc/thread-self/status"))
-                .ok();
+            send.send(std::fs::read_to_string("/proc/thread-self/status")).ok();
         });
         let status = receive.recv().unwrap().unwrap();
         thread.unwrap().join().unwrap();
-        let blocked = status
-            .lines()
-            .find_map(|line| line.strip_prefix("SigBlk:"))
-            .unwrap();
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
         let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
         for signal in [libc::SIGINT, libc::SIGALRM, libc::SIGUSR1, libc::SIGCHLD] {
-            assert_ne!(
-                blocked & (1 << (signal - 1)),
-                0,
-                "signal {signal} is not blocked"
-            );
+            assert_ne!(blocked & (1 << (signal - 1)), 0, "signal {signal} is not blocked");
         }
         assert!(status.starts_with("Name:\tmemring-test"));
     }

@@ -114,9 +114,7 @@ impl Peer {
         facts.label = os::peer_label(fd)?;
         facts.pidfd = pidfd;
         facts.detection = detection;
-        Ok(Self {
-            facts: Arc::new(facts),
-        })
+        Ok(Self { facts: Arc::new(facts) })
     }
 
     /// The same peer, known from here on by the process behind `pidfd`: the one that sent Hello or
@@ -130,9 +128,7 @@ impl Peer {
         facts.pid = pid_behind(pidfd.as_fd());
         facts.pidfd = Some(Arc::new(pidfd));
         facts.detection = DeathDetection::Pidfd;
-        Self {
-            facts: Arc::new(facts),
-        }
+        Self { facts: Arc::new(facts) }
     }
 
     /// How the connection came about, and so whom [`uid`](Self::uid) and the rest are about.
@@ -237,9 +233,7 @@ impl Peer {
     pub(crate) fn made_up(origin: Origin, pid: i32, uid: u32, gid: u32, groups: &[u32]) -> Self {
         let mut facts = Facts::from_raw(origin, RawCredentials { pid, uid, gid });
         facts.groups = groups.to_vec();
-        Self {
-            facts: Arc::new(facts),
-        }
+        Self { facts: Arc::new(facts) }
     }
 }
 
@@ -295,10 +289,7 @@ impl FileIdentity {
         let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let facts = rustix::fs::statx(&file, "", flags, StatxFlags::INO)?;
-        Ok(Self {
-            device: (facts.stx_dev_major, facts.stx_dev_minor),
-            inode: facts.stx_ino,
-        })
+        Ok(Self { device: (facts.stx_dev_major, facts.stx_dev_minor), inode: facts.stx_ino })
     }
 }
 
@@ -324,10 +315,7 @@ fn known_gid(gid: u32) -> Option<u32> {
 
 /// What the kernel says for an id without a mapping. Changing it takes root and nobody does.
 fn overflow_id(path: &str) -> u32 {
-    std::fs::read_to_string(path)
-        .ok()
-        .and_then(|id| id.trim().parse().ok())
-        .unwrap_or(65_534)
+    std::fs::read_to_string(path).ok().and_then(|id| id.trim().parse().ok()).unwrap_or(65_534)
 }
 
 #[cfg(test)]
@@ -346,10 +334,7 @@ mod tests {
         assert_eq!(table(123, 1000, 100), "pid 123 uid 1000 gid 100");
         assert_eq!(table(0, 1000, 100), "pid unknown uid 1000 gid 100"); // another pid namespace
         assert_eq!(table(7, 65_534, 65_534), "pid 7 uid unknown gid unknown");
-        assert_eq!(
-            table(0, u32::MAX, u32::MAX),
-            "pid unknown uid unknown gid unknown"
-        );
+        assert_eq!(table(0, u32::MAX, u32::MAX), "pid unknown uid unknown gid unknown");
         assert_eq!(table(-1, 0, 0), "pid unknown uid 0 gid 0");
     }
 
@@ -396,9 +381,7 @@ mod tests {
         assert!(who.watched_pidfd().is_none());
 
         server.send(b"welcome", &[]).unwrap();
-        let Incoming::Packet(packet) = client.receive(&mut [0; 8]).unwrap() else {
-            panic!()
-        };
+        let Incoming::Packet(packet) = client.receive(&mut [0; 8]).unwrap() else { panic!() };
         let Some(pidfd) = packet.pidfd else {
             println!("skipped: SCM_PIDFD needs Linux 6.5");
             return;
@@ -419,10 +402,7 @@ mod tests {
         let pid = rustix::process::Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
         let (ours, _theirs) = ControlSocket::pair().unwrap();
-        (
-            child,
-            Peer::of(&ours, Origin::Spawned).unwrap().with_pidfd(pidfd),
-        )
+        (child, Peer::of(&ours, Origin::Spawned).unwrap().with_pidfd(pidfd))
     }
 
     #[test]
@@ -445,10 +425,7 @@ mod tests {
             peer.exe_path().unwrap() != std::env::current_exe().unwrap()
         });
         let path = peer.exe_path().unwrap();
-        assert_eq!(
-            peer.exe_identity().unwrap(),
-            FileIdentity::of(&path).unwrap()
-        );
+        assert_eq!(peer.exe_identity().unwrap(), FileIdentity::of(&path).unwrap());
         let me = std::env::current_exe().unwrap();
         assert_ne!(peer.exe_identity().unwrap(), FileIdentity::of(&me).unwrap());
         drop(child.stdin.take());
@@ -475,9 +452,7 @@ mod tests {
         assert!(peer.pidfd().is_none() && peer.security_label().is_none());
         assert!(peer.is_running().is_none());
         client.send(b"x", &[]).unwrap();
-        let Incoming::Packet(packet) = server.receive(&mut [0; 8]).unwrap() else {
-            panic!()
-        };
+        let Incoming::Packet(packet) = server.receive(&mut [0; 8]).unwrap() else { panic!() };
         assert!(packet.pidfd.is_none());
     }
 }

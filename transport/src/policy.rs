@@ -101,10 +101,7 @@ impl Denied {
 impl Policy {
     /// Admits processes of our own effective uid, and no others, not even root.
     pub fn same_uid() -> Self {
-        Self {
-            same_uid: true,
-            ..Self::nobody()
-        }
+        Self { same_uid: true, ..Self::nobody() }
     }
 
     /// Admits nobody, for policies that list everybody.
@@ -123,10 +120,7 @@ impl Policy {
     /// Admits **every process on this machine** that can reach the socket, of whatever uid that has
     /// a number here.
     pub fn any_uid() -> Self {
-        Self {
-            any_uid: true,
-            ..Self::nobody()
-        }
+        Self { any_uid: true, ..Self::nobody() }
     }
 
     /// Also admits processes whose effective uid is `uid`.
@@ -182,10 +176,7 @@ impl Policy {
             None => {}
             Some(uid) if self.lists(peer, uid, our_euid) => {}
             Some(_) => {
-                return Err(Denied::NotListed {
-                    peer: peer.clone(),
-                    our_uid: our_euid,
-                });
+                return Err(Denied::NotListed { peer: peer.clone(), our_uid: our_euid });
             }
         }
         self.judge_exe(peer)?;
@@ -207,18 +198,13 @@ impl Policy {
         if self.exes.is_empty() {
             return Ok(());
         }
-        let runs = peer.exe_identity().map_err(|why| Denied::ExeUnknown {
-            peer: peer.clone(),
-            why,
-        })?;
+        let runs =
+            peer.exe_identity().map_err(|why| Denied::ExeUnknown { peer: peer.clone(), why })?;
         let named = |exe: &PathBuf| FileIdentity::of(exe).is_ok_and(|named| named == runs);
         if self.exes.iter().any(named) {
             return Ok(());
         }
-        Err(Denied::Exe {
-            peer: peer.clone(),
-            exe: peer.exe_path().ok(),
-        })
+        Err(Denied::Exe { peer: peer.clone(), exe: peer.exe_path().ok() })
     }
 }
 
@@ -243,10 +229,7 @@ impl fmt::Debug for Policy {
 }
 
 fn display_or_unknown(path: Option<&Path>) -> String {
-    path.map_or_else(
-        || "an unknown program".to_owned(),
-        |path| path.display().to_string(),
-    )
+    path.map_or_else(|| "an unknown program".to_owned(), |path| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -280,55 +263,25 @@ mod tests {
             (Policy::same_uid().allow_uid(0), 0, 0, &[], "ok"),
             (Policy::same_uid().allow_uid(0), US, 5, &[], "ok"),
             (Policy::same_uid().allow_uid(0), 1, 5, &[], "not listed"),
-            (
-                Policy::same_uid().allow_uid(NOBODY),
-                NOBODY,
-                5,
-                &[],
-                "unknown",
-            ),
+            (Policy::same_uid().allow_uid(NOBODY), NOBODY, 5, &[], "unknown"),
             (Policy::nobody(), US, 5, &[], "not listed"),
             (Policy::nobody().allow_uid(7).allow_uid(8), 8, 5, &[], "ok"),
             (Policy::nobody().allow_gid(5), 1, 5, &[], "ok"),
             (Policy::nobody().allow_gid(5), 1, 6, &[4, 5], "ok"),
             (Policy::nobody().allow_gid(5), 1, 6, &[4], "not listed"),
-            (
-                Policy::nobody().allow_gid(NOBODY),
-                1,
-                NOBODY,
-                &[],
-                "not listed",
-            ),
+            (Policy::nobody().allow_gid(NOBODY), 1, NOBODY, &[], "not listed"),
             (Policy::nobody().allow_gid(5), NOBODY, 5, &[5], "unknown"),
             (Policy::any_uid(), 1, 1, &[], "ok"),
             (Policy::any_uid(), NOBODY, 1, &[], "unknown"),
             (Policy::any_uid().allow_unknown_uid(), NOBODY, 1, &[], "ok"),
             (Policy::same_uid().allow_unknown_uid(), NOBODY, 1, &[], "ok"),
-            (
-                Policy::same_uid().allow_unknown_uid(),
-                1,
-                1,
-                &[],
-                "not listed",
-            ),
+            (Policy::same_uid().allow_unknown_uid(), 1, 1, &[], "not listed"),
             (Policy::any_uid().check(|_| false), 1, 1, &[], "check"),
-            (
-                Policy::any_uid()
-                    .check(|_| true)
-                    .check(|p| p.uid() == Some(2)),
-                1,
-                1,
-                &[],
-                "check",
-            ),
+            (Policy::any_uid().check(|_| true).check(|p| p.uid() == Some(2)), 1, 1, &[], "check"),
             (Policy::nobody().check(|_| true), US, 1, &[], "not listed"),
         ];
         for (policy, uid, gid, groups, verdict) in cases {
-            assert_eq!(
-                judged(&policy, uid, gid, groups),
-                verdict,
-                "{policy:?} {uid} {gid}"
-            );
+            assert_eq!(judged(&policy, uid, gid, groups), verdict, "{policy:?} {uid} {gid}");
         }
     }
 
@@ -344,10 +297,7 @@ mod tests {
         let peer = Peer::of(&ours, Origin::Inherited).unwrap();
         let anybody = || Policy::any_uid().allow_unknown_uid();
         let policy = anybody().allow_exe("/proc/self/exe");
-        assert!(matches!(
-            policy.judge(&peer, US),
-            Err(Denied::ExeUnknown { .. })
-        ));
+        assert!(matches!(policy.judge(&peer, US), Err(Denied::ExeUnknown { .. })));
 
         let me = rustix::process::getpid();
         let pidfd = rustix::process::pidfd_open(me, rustix::process::PidfdFlags::empty()).unwrap();
@@ -355,9 +305,7 @@ mod tests {
         policy.judge(&peer, US).unwrap();
         for other in ["/bin/sh", "/nonexistent"] {
             let denied = anybody().allow_exe(other).judge(&peer, US).unwrap_err();
-            let Denied::Exe { exe, .. } = &denied else {
-                panic!("{denied:?}")
-            };
+            let Denied::Exe { exe, .. } = &denied else { panic!("{denied:?}") };
             assert_eq!(exe.as_deref(), std::env::current_exe().ok().as_deref());
         }
         let either = anybody().allow_exe("/bin/sh").allow_exe("/proc/self/exe");
@@ -367,10 +315,7 @@ mod tests {
     #[test]
     fn denials_say_who_why_and_what_to_do() {
         let stranger = Peer::made_up(Origin::Connected, 7, 33, 33, &[]);
-        let text = Policy::same_uid()
-            .judge(&stranger, US)
-            .unwrap_err()
-            .to_string();
+        let text = Policy::same_uid().judge(&stranger, US).unwrap_err().to_string();
         for part in ["pid 7 uid 33 gid 33", "uid 1000", "allow_uid"] {
             assert!(text.contains(part), "{text}");
         }

@@ -145,12 +145,7 @@ impl Quotas {
     /// Empty accounts.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self {
-            books: Arc::new(Books {
-                limits,
-                accounts: Mutex::default(),
-            }),
-        }
+        Self { books: Arc::new(Books { limits, accounts: Mutex::default() }) }
     }
 
     /// The limits that hold.
@@ -165,8 +160,7 @@ impl Quotas {
     ///
     /// [`OverQuota`] says which limit, and its value.
     pub fn handshake(&self, uid: Option<u32>) -> Result<HandshakeTicket, OverQuota> {
-        self.charge(Resource::Handshakes, uid, 1)
-            .map(HandshakeTicket)
+        self.charge(Resource::Handshakes, uid, 1).map(HandshakeTicket)
     }
 
     /// A place for a session with a peer of `uid`.
@@ -211,35 +205,18 @@ impl Quotas {
         let (share, limit) = self.books.limits.of(resource);
         let mut accounts = self.books.lock();
         // Both are looked at before either changes; neither sum can overflow where it is made.
-        let held = accounts
-            .by_uid
-            .get_mut(&uid)
-            .map_or(0, |usage| *usage.of(resource));
+        let held = accounts.by_uid.get_mut(&uid).map_or(0, |usage| *usage.of(resource));
         if !fits(held, amount, share) {
-            return Err(OverQuota::Uid {
-                resource,
-                uid,
-                held,
-                limit: share,
-            });
+            return Err(OverQuota::Uid { resource, uid, held, limit: share });
         }
         let held = *accounts.total.of(resource);
         if !fits(held, amount, limit) {
-            return Err(OverQuota::Total {
-                resource,
-                held,
-                limit,
-            });
+            return Err(OverQuota::Total { resource, held, limit });
         }
         *accounts.by_uid.entry(uid).or_default().of(resource) += amount;
         *accounts.total.of(resource) += amount;
         drop(accounts);
-        Ok(Ticket {
-            books: Arc::clone(&self.books),
-            resource,
-            uid,
-            amount,
-        })
+        Ok(Ticket { books: Arc::clone(&self.books), resource, uid, amount })
     }
 }
 
@@ -373,10 +350,7 @@ mod tests {
         }
         drop(kept);
         assert_eq!(quotas.books.lock().total, Usage::default());
-        assert!(
-            quotas.books.lock().by_uid.is_empty(),
-            "an account without holdings is kept"
-        );
+        assert!(quotas.books.lock().by_uid.is_empty(), "an account without holdings is kept");
         said
     }
 
@@ -386,11 +360,7 @@ mod tests {
     fn attack_06_and_09_a_uid_beyond_its_share_is_refused_and_others_are_not() {
         use Resource::{Bytes, Handshakes, Sessions};
         let cases: [Case; 8] = [
-            (
-                Handshakes,
-                &[(1, 1), (1, 1), (1, 1), (2, 1), (2, 1), (3, 1), (4, 1)],
-                "..u...t",
-            ),
+            (Handshakes, &[(1, 1), (1, 1), (1, 1), (2, 1), (2, 1), (3, 1), (4, 1)], "..u...t"),
             (Sessions, &[(1, 1), (1, 1), (2, 1), (3, 1)], ".u.t"),
             (Bytes, &[(1, 100), (1, 1), (2, 50), (2, 1), (3, 1)], ".u.tt"),
             (Bytes, &[(1, 101), (1, 100)], "u."),
@@ -418,12 +388,7 @@ mod tests {
         assert_eq!((held(Resource::Bytes), bytes.amount()), ((80, 80), 80));
         drop(quotas.session(Some(1)).unwrap()); // the place was given back
         let refused = quotas.bytes(Some(1), 21).unwrap_err();
-        let said = OverQuota::Uid {
-            resource: Resource::Bytes,
-            uid: 1,
-            held: 80,
-            limit: 100,
-        };
+        let said = OverQuota::Uid { resource: Resource::Bytes, uid: 1, held: 80, limit: 100 };
         assert_eq!(refused, said);
         drop(bytes);
         assert_eq!(held(Resource::Bytes), (0, 0));
@@ -441,9 +406,6 @@ mod tests {
         let quotas = Quotas::new(SMALL);
         let _one = quotas.session(Some(33)).unwrap();
         let text = quotas.session(Some(33)).unwrap_err().to_string();
-        assert!(
-            text.contains("uid 33") && text.contains("at most 1 sessions"),
-            "{text}"
-        );
+        assert!(text.contains("uid 33") && text.contains("at most 1 sessions"), "{text}");
     }
 }

@@ -66,10 +66,7 @@ impl Session {
             negotiated,
             life,
             generation,
-            control: Mutex::new(Reader {
-                buffer: Box::new([0; MAX_PACKET]),
-                owed: Vec::new(),
-            }),
+            control: Mutex::new(Reader { buffer: Box::new([0; MAX_PACKET]), owed: Vec::new() }),
             watch: OnceLock::new(),
             _charges: charges,
         });

@@ -53,14 +53,8 @@ impl Settings {
 
     /// What the handshake says about this side and this process.
     pub(crate) fn local(&self) -> Local {
-        let fence::FenceBits {
-            registered,
-            can_call,
-        } = fence::ours();
-        let bits = FenceBits {
-            registered,
-            can_call,
-        };
+        let fence::FenceBits { registered, can_call } = fence::ours();
+        let bits = FenceBits { registered, can_call };
         let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
         Local {
             largest_message: self.largest_message,

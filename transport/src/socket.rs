@@ -202,10 +202,7 @@ impl ControlSocket {
     ///
     /// If `bytes` is empty: the receiver could not tell that from the end.
     pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), SendProblem> {
-        assert!(
-            !bytes.is_empty(),
-            "an empty packet cannot be told from the end"
-        );
+        assert!(!bytes.is_empty(), "an empty packet cannot be told from the end");
         if fds.len() > MOST_FDS {
             return Err(SendProblem::TooManyFds(fds.len()));
         }
@@ -271,10 +268,7 @@ impl ControlSocket {
     ///
     /// If `buffer` is empty: every packet would look like the end.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Incoming> {
-        assert!(
-            !buffer.is_empty(),
-            "with an empty buffer every packet looks like the end"
-        );
+        assert!(!buffer.is_empty(), "with an empty buffer every packet looks like the end");
         loop {
             let raw = match os::receive(self.fd.as_fd(), buffer) {
                 Ok(raw) => raw,
@@ -370,10 +364,7 @@ pub(crate) fn wait_fd(
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
-        match poll(
-            &mut [PollFd::from_borrowed_fd(fd, interest)],
-            timeout.as_ref(),
-        ) {
+        match poll(&mut [PollFd::from_borrowed_fd(fd, interest)], timeout.as_ref()) {
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
             Err(Errno::INTR) => {}

@@ -95,9 +95,8 @@ pub fn inherited(
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(missing("it was taken already: a process inherits one"));
     }
-    let fd = os::take_inherited(number).map_err(HandshakeError::system(
-        "taking over the inherited connection",
-    ))?;
+    let fd = os::take_inherited(number)
+        .map_err(HandshakeError::system("taking over the inherited connection"))?;
     rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)
         .map_err(|error| HandshakeError::system("marking the connection CLOEXEC")(error.into()))?;
     let socket = ControlSocket::from_fd(fd)?;

@@ -61,9 +61,8 @@ pub(crate) fn alone_with(test: &str, environment: &[(&str, &OsStr)]) -> bool {
 /// Descriptors of this process that are open, by number, without the one used to look.
 pub(crate) fn open_fds() -> Vec<i32> {
     let listing = std::fs::read_dir("/proc/self/fd").expect("/proc is mounted for tests");
-    let mut fds: Vec<i32> = listing
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
+    let mut fds: Vec<i32> =
+        listing.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     // The listing itself is closed by now.
     fds.retain(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok());
     fds.sort_unstable();
@@ -78,16 +77,9 @@ impl Scratch {
         use std::os::unix::fs::DirBuilderExt;
         use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "memring-test-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Relaxed)
-        );
+        let name = format!("memring-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
         let path = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .expect("a scratch directory");
+        std::fs::DirBuilder::new().mode(0o700).create(&path).expect("a scratch directory");
         Self(path)
     }
 
@@ -111,50 +103,23 @@ impl Drop for Scratch {
 /// `third`: only if that is the call's third argument, an option's name say. As an older kernel or a
 /// sandbox would; for tests that are [`alone`].
 pub(crate) fn refuse(call: libc::c_long, third: Option<libc::c_int>, errno: libc::c_int) {
-    let load = |offset| libc::sock_filter {
-        code: 0x20,
-        jt: 0,
-        jf: 0,
-        k: offset,
-    };
-    let equal = |k: u32, jf| libc::sock_filter {
-        code: 0x15,
-        jt: 0,
-        jf,
-        k,
-    };
-    let answer = |k| libc::sock_filter {
-        code: 0x06,
-        jt: 0,
-        jf: 0,
-        k,
-    };
+    let load = |offset| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: offset };
+    let equal = |k: u32, jf| libc::sock_filter { code: 0x15, jt: 0, jf, k };
+    let answer = |k| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k };
     let call = u32::try_from(call).expect("a system call number");
     let mut program = match third {
         // `struct seccomp_data`: the number at 0, the arguments from 16 on, 8 bytes each.
-        Some(third) => vec![
-            load(0),
-            equal(call, 3),
-            load(32),
-            equal(third.cast_unsigned(), 1),
-        ],
+        Some(third) => vec![load(0), equal(call, 3), load(32), equal(third.cast_unsigned(), 1)],
         None => vec![load(0), equal(call, 1)],
     };
     program.push(answer(libc::SECCOMP_RET_ERRNO | errno.cast_unsigned()));
     program.push(answer(libc::SECCOMP_RET_ALLOW));
     let length = libc::c_ushort::try_from(program.len()).expect("six instructions");
-    let program = libc::sock_fprog {
-        len: length,
-        filter: program.as_mut_ptr(),
-    };
+    let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
     // SAFETY: `program` describes live instructions, which the kernel checks and copies.
     let done = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            ) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
     };
     assert!(done, "seccomp: {}", std::io::Error::last_os_error());
 }

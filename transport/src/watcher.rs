@@ -63,10 +63,7 @@ fn watcher() -> io::Result<&'static Watcher> {
 
 fn start() -> Result<Arc<Watcher>, Errno> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let watcher = Arc::new(Watcher {
-        epoll,
-        slots: Mutex::default(),
-    });
+    let watcher = Arc::new(Watcher { epoll, slots: Mutex::default() });
     let body = Arc::clone(&watcher);
     os::spawn_quiet("memring-watcher", move || body.run())
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
@@ -109,11 +106,7 @@ impl Watch {
     /// Listens for the next thing on the control socket, and for room in it if something is owed.
     pub(crate) fn rearm(&self, socket: BorrowedFd<'_>, owed: bool) {
         let data = epoll::EventData::new_u64(self.data());
-        let room = if owed {
-            epoll::EventFlags::OUT
-        } else {
-            epoll::EventFlags::empty()
-        };
+        let room = if owed { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
         // The registration exists as long as the session does, and changing it needs no memory.
         let _ = epoll::modify(&self.watcher.epoll, socket, data, CONTROL | room);
     }
@@ -134,19 +127,12 @@ impl Watcher {
         let mut slots = self.slots();
         let session = Arc::downgrade(session);
         let slot = slots.free.pop().unwrap_or_else(|| {
-            slots.list.push(Slot {
-                generation: 0,
-                session: Weak::new(),
-            });
+            slots.list.push(Slot { generation: 0, session: Weak::new() });
             (slots.list.len() - 1) as u32
         });
         let held = &mut slots.list[slot as usize];
         held.session = session;
-        Watch {
-            watcher: self,
-            slot,
-            generation: held.generation,
-        }
+        Watch { watcher: self, slot, generation: held.generation }
     }
 
     fn give_back(&self, watch: &Watch) {
@@ -166,11 +152,7 @@ impl Watcher {
         let slots = self.slots();
         let held = slots.list.get((data & u64::from(u32::MAX)) as usize)?;
         let generation = ((data & !DEATH) >> 32) as u32;
-        if held.generation == generation {
-            held.session.upgrade()
-        } else {
-            None
-        }
+        if held.generation == generation { held.session.upgrade() } else { None }
     }
 
     fn run(&self) {
@@ -199,8 +181,6 @@ impl Watcher {
 
 impl std::fmt::Debug for Watcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watcher")
-            .field("epoll", &self.epoll.as_fd())
-            .finish_non_exhaustive()
+        f.debug_struct("Watcher").field("epoll", &self.epoll.as_fd()).finish_non_exhaustive()
     }
 }

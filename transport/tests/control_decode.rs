@@ -40,10 +40,7 @@ fn attack_19_what_is_not_ours_is_refused() {
     let packet = Control::Fence.encode();
     assert_eq!(broken(&packet, 0, b"RRNG"), Malformed::Magic(*b"RRNG"));
     for kind in [0_u16, 11, 12, 13, 14, 256, u16::MAX] {
-        assert_eq!(
-            broken(&packet, 4, &kind.to_le_bytes()),
-            Malformed::Kind(kind)
-        );
+        assert_eq!(broken(&packet, 4, &kind.to_le_bytes()), Malformed::Kind(kind));
     }
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0; 16]] {
         assert!(matches!(decode(garbage), Err(Malformed::Magic(_))));
@@ -51,12 +48,7 @@ fn attack_19_what_is_not_ours_is_refused() {
     let hello = Control::Hello(hello()).encode();
     check(&hello, 16, &0_u16.to_le_bytes(), "oldest version");
     check(&hello, 18, &0_u16.to_le_bytes(), "newest version");
-    check(
-        &Control::Welcome(welcome()).encode(),
-        16,
-        &0_u16.to_le_bytes(),
-        "version",
-    );
+    check(&Control::Welcome(welcome()).encode(), 16, &0_u16.to_le_bytes(), "version");
 }
 
 #[test]
@@ -84,10 +76,7 @@ fn attack_22_every_truncation_and_every_surplus_is_refused() {
                 short[8..12].copy_from_slice(&(len as u32).to_le_bytes());
                 let error = decode(&short).expect_err("cut");
                 assert!(
-                    matches!(
-                        error,
-                        Malformed::Truncated { .. } | Malformed::TailTruncated { .. }
-                    ),
+                    matches!(error, Malformed::Truncated { .. } | Malformed::TailTruncated { .. }),
                     "{} cut to {len}: {error:?}",
                     message.kind()
                 );
@@ -134,19 +123,10 @@ fn attack_22_reserved_bytes_are_zero() {
 #[test]
 fn the_stated_length_is_the_packets() {
     let packet = Control::Hello(hello()).encode();
-    for stated in [
-        0,
-        16,
-        packet.len() as u32 - 1,
-        packet.len() as u32 + 1,
-        u32::MAX,
-    ] {
+    for stated in [0, 16, packet.len() as u32 - 1, packet.len() as u32 + 1, u32::MAX] {
         assert_eq!(
             broken(&packet, 8, &stated.to_le_bytes()),
-            Malformed::Length {
-                stated,
-                got: packet.len()
-            }
+            Malformed::Length { stated, got: packet.len() }
         );
     }
 }
@@ -170,28 +150,13 @@ fn every_number_has_its_range() {
             check(packet, fence + 3, &[width], "archive pointer width");
         }
         check(packet, largest, &0_u64.to_le_bytes(), "largest message");
-        for size in [
-            0_u32,
-            1,
-            2048,
-            4095,
-            4097,
-            12288,
-            1 << 17,
-            1 << 31,
-            u32::MAX,
-        ] {
+        for size in [0_u32, 1, 2048, 4095, 4097, 12288, 1 << 17, 1 << 31, u32::MAX] {
             check(packet, page, &size.to_le_bytes(), "page size");
         }
     }
     // Required, and not offered.
     check(&hello, 32, &1_u64.to_le_bytes(), "required features");
-    check(
-        &hello,
-        32,
-        &(1_u64 << 63).to_le_bytes(),
-        "required features",
-    );
+    check(&hello, 32, &(1_u64 << 63).to_le_bytes(), "required features");
     for seals in [0_u32, 0x7, 0x0f, 0x16, 0x1f, 0x27, 0x57, u32::MAX] {
         check(&granted, 40, &seals.to_le_bytes(), "seals of S");
         check(&granted, 44, &seals.to_le_bytes(), "seals of C");
@@ -199,36 +164,15 @@ fn every_number_has_its_range() {
     for bytes in [0_u32, 1, 767, (1 << 20) + 1, u32::MAX] {
         check(&granted, 20, &bytes.to_le_bytes(), "control bytes");
     }
-    check(
-        &Control::Reject(reject()).encode(),
-        16,
-        &0_u16.to_le_bytes(),
-        "reject code",
-    );
-    check(
-        &Control::Refused(refused()).encode(),
-        20,
-        &0_u16.to_le_bytes(),
-        "refuse code",
-    );
+    check(&Control::Reject(reject()).encode(), 16, &0_u16.to_le_bytes(), "reject code");
+    check(&Control::Refused(refused()).encode(), 20, &0_u16.to_le_bytes(), "refuse code");
 }
 
 #[test]
 fn attack_25_capacities_out_of_range_are_refused() {
     let open = Control::Open(open()).encode();
     let granted = Control::Granted(granted()).encode();
-    let sizes = [
-        0,
-        1,
-        2048,
-        4095,
-        4097,
-        3 << 12,
-        1 << 31,
-        1 << 62,
-        1 << 63,
-        u64::MAX,
-    ];
+    let sizes = [0, 1, 2048, 4095, 4097, 3 << 12, 1 << 31, 1 << 62, 1 << 63, u64::MAX];
     for size in sizes {
         check(&open, 56, &size.to_le_bytes(), "capacity to accepting");
         check(&open, 64, &size.to_le_bytes(), "capacity to connecting");
@@ -242,35 +186,15 @@ fn every_variable_part_has_its_limit() {
     let limits: [(Control<'_>, usize, usize, &str); 11] = [
         (Control::Hello(hello()), 52, MAX_NAME, "application name"),
         (Control::Hello(hello()), 54, MAX_METADATA, "metadata"),
-        (
-            Control::Welcome(welcome()),
-            44,
-            MAX_NAME,
-            "application name",
-        ),
+        (Control::Welcome(welcome()), 44, MAX_NAME, "application name"),
         (Control::Welcome(welcome()), 46, MAX_METADATA, "metadata"),
         (Control::Reject(reject()), 18, MAX_SENTENCE, "sentence"),
         (Control::Open(open()), 72, MAX_TYPE_NAME, "protocol name"),
-        (
-            Control::Open(open()),
-            74,
-            MAX_TYPE_NAME,
-            "name of the type to accepting",
-        ),
-        (
-            Control::Open(open()),
-            76,
-            MAX_TYPE_NAME,
-            "name of the type to connecting",
-        ),
+        (Control::Open(open()), 74, MAX_TYPE_NAME, "name of the type to accepting"),
+        (Control::Open(open()), 76, MAX_TYPE_NAME, "name of the type to connecting"),
         (Control::Open(open()), 78, MAX_METADATA, "channel metadata"),
         (Control::Refused(refused()), 22, MAX_SENTENCE, "sentence"),
-        (
-            Control::Refused(refused()),
-            60,
-            MAX_TYPE_NAME,
-            "name of the type to connecting",
-        ),
+        (Control::Refused(refused()), 60, MAX_TYPE_NAME, "name of the type to connecting"),
     ];
     for (message, at, limit, field) in limits {
         let packet = message.encode();
@@ -292,11 +216,7 @@ fn text_is_utf8_without_control_characters() {
         (Control::Open(open()), 91, "name of the type to connecting"),
         (Control::Refused(refused()), 64, "sentence"),
         (Control::Refused(refused()), 78, "protocol name"),
-        (
-            Control::Refused(refused()),
-            84,
-            "name of the type to accepting",
-        ),
+        (Control::Refused(refused()), 84, "name of the type to accepting"),
     ];
     for (message, at, field) in texts {
         let packet = message.encode();
@@ -323,14 +243,8 @@ fn text_is_utf8_without_control_characters() {
 
 #[test]
 fn text_of_ours_is_checked_or_made_to_fit() {
-    assert_eq!(
-        Text::<4>::new("abcde"),
-        Err(TextError::TooLong { len: 5, limit: 4 })
-    );
-    assert_eq!(
-        Text::<4>::new("ab\n"),
-        Err(TextError::ControlCharacter { at: 2 })
-    );
+    assert_eq!(Text::<4>::new("abcde"), Err(TextError::TooLong { len: 5, limit: 4 }));
+    assert_eq!(Text::<4>::new("ab\n"), Err(TextError::ControlCharacter { at: 2 }));
     assert_eq!(Text::<4>::fit("abcde").as_str(), "abcd");
     assert_eq!(Text::<4>::fit("abcé").as_str(), "abc"); // never half a character
     assert_eq!(Text::<4>::fit("a\u{7}b").as_str(), "a\u{fffd}"); // the replacement takes 3 bytes

@@ -19,10 +19,7 @@ fn metadata() -> impl Strategy<Value = Metadata<'static>> {
 }
 
 fn fence() -> impl Strategy<Value = FenceBits> {
-    any::<(bool, bool)>().prop_map(|(registered, can_call)| FenceBits {
-        registered,
-        can_call,
-    })
+    any::<(bool, bool)>().prop_map(|(registered, can_call)| FenceBits { registered, can_call })
 }
 
 fn archive() -> impl Strategy<Value = ArchiveFormat> {
@@ -40,14 +37,8 @@ fn signature() -> impl Strategy<Value = Signature<'static>> {
     (text(), any::<[u8; 16]>(), text(), any::<[u8; 16]>(), text()).prop_map(
         |(protocol, a, a_name, c, c_name)| Signature {
             protocol,
-            to_accepting: TypeId {
-                fingerprint: Fingerprint(a),
-                name: a_name,
-            },
-            to_connecting: TypeId {
-                fingerprint: Fingerprint(c),
-                name: c_name,
-            },
+            to_accepting: TypeId { fingerprint: Fingerprint(a), name: a_name },
+            to_connecting: TypeId { fingerprint: Fingerprint(c), name: c_name },
         },
     )
 }
@@ -57,23 +48,11 @@ fn capacity() -> impl Strategy<Value = u64> {
 }
 
 fn seals() -> impl Strategy<Value = SealBits> {
-    any::<bool>().prop_map(|exec| {
-        if exec {
-            SealBits::WITH_EXEC
-        } else {
-            SealBits::PLAIN
-        }
-    })
+    any::<bool>().prop_map(|exec| if exec { SealBits::WITH_EXEC } else { SealBits::PLAIN })
 }
 
 fn any_hello() -> impl Strategy<Value = Control<'static>> {
-    let numbers = (
-        1..=u16::MAX,
-        any::<u16>(),
-        any::<(u64, u64)>(),
-        1..=u64::MAX,
-        12_u32..=16,
-    );
+    let numbers = (1..=u16::MAX, any::<u16>(), any::<(u64, u64)>(), 1..=u64::MAX, 12_u32..=16);
     (numbers, fence(), archive(), text(), metadata()).prop_map(
         |(
             (min, more, (offered, required), largest_message, page),
@@ -83,10 +62,7 @@ fn any_hello() -> impl Strategy<Value = Control<'static>> {
             metadata,
         )| {
             Control::Hello(Hello {
-                versions: Versions {
-                    min,
-                    max: min.saturating_add(more),
-                },
+                versions: Versions { min, max: min.saturating_add(more) },
                 offered: Features(offered),
                 required: Features(required & offered),
                 fence,
@@ -119,47 +95,32 @@ fn any_welcome() -> impl Strategy<Value = Control<'static>> {
 }
 
 fn any_open() -> impl Strategy<Value = Control<'static>> {
-    (
-        any::<u32>(),
-        signature(),
-        capacity(),
-        capacity(),
-        metadata(),
+    (any::<u32>(), signature(), capacity(), capacity(), metadata()).prop_map(
+        |(channel, signature, capacity_to_accepting, capacity_to_connecting, metadata)| {
+            Control::Open(Open {
+                channel,
+                signature,
+                capacity_to_accepting,
+                capacity_to_connecting,
+                metadata,
+            })
+        },
     )
-        .prop_map(
-            |(channel, signature, capacity_to_accepting, capacity_to_connecting, metadata)| {
-                Control::Open(Open {
-                    channel,
-                    signature,
-                    capacity_to_accepting,
-                    capacity_to_connecting,
-                    metadata,
-                })
-            },
-        )
 }
 
 fn any_granted() -> impl Strategy<Value = Control<'static>> {
-    (
-        any::<u32>(),
-        768_u32..=1 << 20,
-        capacity(),
-        capacity(),
-        seals(),
-        seals(),
+    (any::<u32>(), 768_u32..=1 << 20, capacity(), capacity(), seals(), seals()).prop_map(
+        |(channel, control_bytes, capacity_s, capacity_c, seals_s, seals_c)| {
+            Control::Granted(Granted {
+                channel,
+                control_bytes,
+                capacity_s,
+                capacity_c,
+                seals_s,
+                seals_c,
+            })
+        },
     )
-        .prop_map(
-            |(channel, control_bytes, capacity_s, capacity_c, seals_s, seals_c)| {
-                Control::Granted(Granted {
-                    channel,
-                    control_bytes,
-                    capacity_s,
-                    capacity_c,
-                    seals_s,
-                    seals_c,
-                })
-            },
-        )
 }
 
 fn any_refusal() -> impl Strategy<Value = Control<'static>> {
@@ -173,30 +134,18 @@ fn any_refusal() -> impl Strategy<Value = Control<'static>> {
         RefuseCode::ShuttingDown,
         RefuseCode::Other(900),
     ];
-    (
-        any::<u32>(),
-        prop::sample::select(codes.to_vec()),
-        text(),
-        signature(),
+    (any::<u32>(), prop::sample::select(codes.to_vec()), text(), signature()).prop_map(
+        |(channel, code, sentence, ours)| {
+            Control::Refused(Refused { channel, code, sentence, ours })
+        },
     )
-        .prop_map(|(channel, code, sentence, ours)| {
-            Control::Refused(Refused {
-                channel,
-                code,
-                sentence,
-                ours,
-            })
-        })
 }
 
 fn any_message() -> impl Strategy<Value = Control<'static>> {
     prop_oneof![
         any_hello(),
         any_welcome(),
-        text().prop_map(|sentence| Control::Reject(Reject {
-            code: RejectCode::Denied,
-            sentence
-        })),
+        text().prop_map(|sentence| Control::Reject(Reject { code: RejectCode::Denied, sentence })),
         any_open(),
         any_granted(),
         any_refusal(),

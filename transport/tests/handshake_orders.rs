@@ -20,12 +20,8 @@ fn a_handshake_ends_with_both_sides_agreeing() {
     let mut client = client();
     let [hello, open] = client.start();
 
-    let Ok(ServerStep::Send(welcome)) = server.on_packet(&hello, 0) else {
-        panic!("Hello")
-    };
-    let Ok(ServerStep::Grant(geometry)) = server.on_packet(&open, 0) else {
-        panic!("Open")
-    };
+    let Ok(ServerStep::Send(welcome)) = server.on_packet(&hello, 0) else { panic!("Hello") };
+    let Ok(ServerStep::Grant(geometry)) = server.on_packet(&open, 0) else { panic!("Open") };
     let granted = server.granted(SealBits::WITH_EXEC, SealBits::PLAIN);
 
     assert_eq!(client.on_packet(&welcome, 0), Ok(ClientStep::Wait));
@@ -33,10 +29,7 @@ fn a_handshake_ends_with_both_sides_agreeing() {
         panic!("Granted")
     };
     assert_eq!(map.geometry, geometry);
-    assert_eq!(
-        (map.seals_s, map.seals_c),
-        (SealBits::WITH_EXEC, SealBits::PLAIN)
-    );
+    assert_eq!((map.seals_s, map.seals_c), (SealBits::WITH_EXEC, SealBits::PLAIN));
 
     let sealed = client.mapped();
     assert_eq!(server.on_packet(&sealed, 0), Ok(ServerStep::CheckSealed));
@@ -45,29 +38,14 @@ fn a_handshake_ends_with_both_sides_agreeing() {
     let ready = server.accept();
     assert!(server.is_established());
 
-    let Ok(ClientStep::Done(theirs)) = client.on_packet(&ready, 0) else {
-        panic!("Ready")
-    };
+    let Ok(ClientStep::Done(theirs)) = client.on_packet(&ready, 0) else { panic!("Ready") };
     assert!(client.is_established());
     let ours = opened.negotiated;
     assert_eq!(
-        (
-            ours.version,
-            ours.features,
-            ours.page_size,
-            ours.largest_message
-        ),
-        (
-            theirs.version,
-            theirs.features,
-            theirs.page_size,
-            theirs.largest_message
-        )
+        (ours.version, ours.features, ours.page_size, ours.largest_message),
+        (theirs.version, theirs.features, theirs.page_size, theirs.largest_message)
     );
-    assert_eq!(
-        (ours.peer_name.as_str(), theirs.peer_name.as_str()),
-        ("ticker", "quotes-server")
-    );
+    assert_eq!((ours.peer_name.as_str(), theirs.peer_name.as_str()), ("ticker", "quotes-server"));
     assert_eq!(ours.peer_metadata.as_bytes(), [1, 2, 3]);
     assert!(ours.peer_fence.can_call && !theirs.peer_fence.can_call);
 }
@@ -93,11 +71,7 @@ fn client_takes(at: ClientAt, kind: Kind) -> bool {
 }
 
 const fn fds_due(kind: Kind) -> usize {
-    if matches!(kind, Kind::Granted) {
-        GRANTED_FDS
-    } else {
-        0
-    }
+    if matches!(kind, Kind::Granted) { GRANTED_FDS } else { 0 }
 }
 
 #[test]
@@ -197,11 +171,7 @@ fn attack_31_fds_where_none_are_due_end_it() {
         for got in [1, 2, 253] {
             assert_eq!(
                 server_at(at).on_packet(&message.encode(), got),
-                Err(HandshakeFault::FdCount {
-                    kind: message.kind(),
-                    due: 0,
-                    got
-                })
+                Err(HandshakeFault::FdCount { kind: message.kind(), due: 0, got })
             );
         }
     }
@@ -230,14 +200,7 @@ fn attack_28_a_client_counts_the_fds_of_each_packet() {
             if got == due {
                 assert!(step.is_ok());
             } else {
-                assert_eq!(
-                    step,
-                    Err(HandshakeFault::FdCount {
-                        kind: message.kind(),
-                        due,
-                        got
-                    })
-                );
+                assert_eq!(step, Err(HandshakeFault::FdCount { kind: message.kind(), due, got }));
             }
         }
     }
@@ -251,10 +214,7 @@ fn attack_23_nothing_of_the_handshake_comes_again_after_ready() {
             Kind::Fence | Kind::FenceAck => assert!(notice.is_ok()),
             kind => assert_eq!(
                 notice,
-                Err(HandshakeFault::OutOfOrder {
-                    got: kind,
-                    due: "Fence or FenceAck"
-                })
+                Err(HandshakeFault::OutOfOrder { got: kind, due: "Fence or FenceAck" })
             ),
         }
     }
@@ -265,18 +225,10 @@ fn attack_23_nothing_of_the_handshake_comes_again_after_ready() {
 fn malformed_everywhere(packet: &[u8], expected: &Malformed) {
     let fault = HandshakeFault::Malformed(expected.clone());
     for at in SERVER_STATES {
-        assert_eq!(
-            server_at(at).on_packet(packet, 0),
-            Err(fault.clone()),
-            "{at:?}"
-        );
+        assert_eq!(server_at(at).on_packet(packet, 0), Err(fault.clone()), "{at:?}");
     }
     for at in CLIENT_STATES {
-        assert_eq!(
-            client_at(at).on_packet(packet, 0),
-            Err(fault.clone()),
-            "{at:?}"
-        );
+        assert_eq!(client_at(at).on_packet(packet, 0), Err(fault.clone()), "{at:?}");
     }
     assert_eq!(after_ready(packet, 0), Err(fault));
 }
@@ -294,43 +246,22 @@ fn attack_21_an_oversized_packet_ends_it_at_every_step() {
 #[test]
 fn attack_27_a_channel_of_another_number_is_nobodys() {
     for channel in [1, 2, 1 << 31, u32::MAX] {
-        let fault = HandshakeFault::Channel {
-            due: 0,
-            got: channel,
-        };
+        let fault = HandshakeFault::Channel { due: 0, got: channel };
         let open = machines::open();
         let open = Control::Open(memring_transport::control::Open { channel, ..open });
-        assert_eq!(
-            server_at(ServerAt::Open).on_packet(&open.encode(), 0),
-            Err(fault.clone())
-        );
+        assert_eq!(server_at(ServerAt::Open).on_packet(&open.encode(), 0), Err(fault.clone()));
         let sealed = Control::Sealed { channel }.encode();
-        assert_eq!(
-            server_at(ServerAt::Sealed).on_packet(&sealed, 0),
-            Err(fault.clone())
-        );
+        assert_eq!(server_at(ServerAt::Sealed).on_packet(&sealed, 0), Err(fault.clone()));
 
-        let granted = memring_transport::control::Granted {
-            channel,
-            ..granted()
-        };
+        let granted = memring_transport::control::Granted { channel, ..granted() };
         let granted = Control::Granted(granted).encode();
-        assert_eq!(
-            client_at(ClientAt::Granted).on_packet(&granted, 2),
-            Err(fault.clone())
-        );
+        assert_eq!(client_at(ClientAt::Granted).on_packet(&granted, 2), Err(fault.clone()));
         let ready = Control::Ready { channel }.encode();
-        assert_eq!(
-            client_at(ClientAt::Ready).on_packet(&ready, 0),
-            Err(fault.clone())
-        );
+        assert_eq!(client_at(ClientAt::Ready).on_packet(&ready, 0), Err(fault.clone()));
         let refused = machines::refused();
         let refused = memring_transport::control::Refused { channel, ..refused };
         let refused = Control::Refused(refused).encode();
-        assert_eq!(
-            client_at(ClientAt::Ready).on_packet(&refused, 0),
-            Err(fault)
-        );
+        assert_eq!(client_at(ClientAt::Ready).on_packet(&refused, 0), Err(fault));
     }
 }
 
@@ -366,10 +297,7 @@ fn shots() -> impl Strategy<Value = Vec<(Shot, usize)>> {
         1 => prop::collection::vec(any::<u8>(), 0..80).prop_map(Shot::Garbage),
     ];
     prop::collection::vec(
-        (
-            shot,
-            prop_oneof![3 => Just(0_usize), 2 => Just(2), 1 => 0..4_usize],
-        ),
+        (shot, prop_oneof![3 => Just(0_usize), 2 => Just(2), 1 => 0..4_usize]),
         0..8,
     )
 }

@@ -37,29 +37,13 @@ fn greet(server: Local, client: Local) -> (ServerStep, ClientStep) {
 #[track_caller]
 fn rejects(server: Local, client: Local, code: RejectCode, sentence: &str) {
     let (step, taken) = greet(server, client);
-    let ServerStep::Reject {
-        code: said,
-        sentence: words,
-        ..
-    } = step
-    else {
-        panic!("{step:?}")
-    };
+    let ServerStep::Reject { code: said, sentence: words, .. } = step else { panic!("{step:?}") };
     assert_eq!((said, words.as_str()), (code, sentence));
-    assert_eq!(
-        taken,
-        ClientStep::Rejected(Rejection {
-            code,
-            sentence: words
-        })
-    );
+    assert_eq!(taken, ClientStep::Rejected(Rejection { code, sentence: words }));
 }
 
 fn versions(local: Local, min: u16, max: u16) -> Local {
-    Local {
-        versions: Versions { min, max },
-        ..local
-    }
+    Local { versions: Versions { min, max }, ..local }
 }
 
 #[test]
@@ -73,31 +57,15 @@ fn the_newest_common_version_is_spoken() {
         ((1, 1), (2, 3), None),
         ((1, u16::MAX), (u16::MAX, u16::MAX), Some(u16::MAX)),
     ] {
-        let theirs = Versions {
-            min: client.0,
-            max: client.1,
-        };
-        assert_eq!(
-            Versions {
-                min: server.0,
-                max: server.1
-            }
-            .common(theirs),
-            expected
-        );
+        let theirs = Versions { min: client.0, max: client.1 };
+        assert_eq!(Versions { min: server.0, max: server.1 }.common(theirs), expected);
         let (step, taken) = greet(
             versions(server_local(), server.0, server.1),
             versions(client_local(), client.0, client.1),
         );
         match expected {
             Some(_) => assert_eq!(taken, ClientStep::Wait),
-            None => assert!(matches!(
-                step,
-                ServerStep::Reject {
-                    code: RejectCode::Version,
-                    ..
-                }
-            )),
+            None => assert!(matches!(step, ServerStep::Reject { code: RejectCode::Version, .. })),
         }
     }
 }
@@ -119,28 +87,17 @@ fn attack_19_without_a_common_version_both_are_named() {
 }
 
 fn features(local: Local, offered: u64, required: u64) -> Local {
-    Local {
-        offered: Features(offered),
-        required: Features(required),
-        ..local
-    }
+    Local { offered: Features(offered), required: Features(required), ..local }
 }
 
 #[test]
 fn features_offered_by_both_are_used_and_unknown_ones_ignored() {
-    for (server, client, chosen) in [
-        (0, 0, 0),
-        (0, u64::MAX, 0),
-        (0b110, 0b011, 0b010),
-        (u64::MAX, 1 << 63, 1 << 63),
-    ] {
-        let (step, taken) = greet(
-            features(server_local(), server, 0),
-            features(client_local(), client, 0),
-        );
-        let ServerStep::Send(packet) = step else {
-            panic!("{step:?}")
-        };
+    for (server, client, chosen) in
+        [(0, 0, 0), (0, u64::MAX, 0), (0b110, 0b011, 0b010), (u64::MAX, 1 << 63, 1 << 63)]
+    {
+        let (step, taken) =
+            greet(features(server_local(), server, 0), features(client_local(), client, 0));
+        let ServerStep::Send(packet) = step else { panic!("{step:?}") };
         let Ok(Control::Welcome(welcome)) = memring_transport::control::decode(&packet) else {
             panic!("Welcome")
         };
@@ -168,30 +125,15 @@ fn attack_22_an_unknown_mandatory_feature_is_rejected() {
 #[test]
 fn attack_26_another_archive_format_is_rejected_and_both_are_named() {
     let formats = [
-        ArchiveFormat {
-            endian: Endian::Big,
-            ..ArchiveFormat::DEFAULT
-        },
-        ArchiveFormat {
-            aligned: false,
-            ..ArchiveFormat::DEFAULT
-        },
-        ArchiveFormat {
-            pointer_width: PointerWidth::W16,
-            ..ArchiveFormat::DEFAULT
-        },
-        ArchiveFormat {
-            pointer_width: PointerWidth::W64,
-            ..ArchiveFormat::DEFAULT
-        },
+        ArchiveFormat { endian: Endian::Big, ..ArchiveFormat::DEFAULT },
+        ArchiveFormat { aligned: false, ..ArchiveFormat::DEFAULT },
+        ArchiveFormat { pointer_width: PointerWidth::W16, ..ArchiveFormat::DEFAULT },
+        ArchiveFormat { pointer_width: PointerWidth::W64, ..ArchiveFormat::DEFAULT },
     ];
     for archive in formats {
         rejects(
             server_local(),
-            Local {
-                archive,
-                ..client_local()
-            },
+            Local { archive, ..client_local() },
             RejectCode::ArchiveFormat,
             &format!(
                 "server archives little-endian, aligned, 32-bit pointers; this client {archive}: \
@@ -203,32 +145,17 @@ fn attack_26_another_archive_format_is_rejected_and_both_are_named() {
 
 #[test]
 fn the_larger_page_and_the_smaller_message_hold() {
-    for (server, client, page) in [
-        (4096, 4096, 4096),
-        (4096, 65536, 65536),
-        (16384, 4096, 16384),
-    ] {
+    for (server, client, page) in [(4096, 4096, 4096), (4096, 65536, 65536), (16384, 4096, 16384)] {
         for (ours, theirs, largest) in [(5, 7, 5), (7, 5, 5), (1, u64::MAX, 1)] {
-            let local = Local {
-                page_size: server,
-                largest_message: ours,
-                ..server_local()
-            };
+            let local = Local { page_size: server, largest_message: ours, ..server_local() };
             let mut server = ServerHandshake::new(local, CapacityLimits::PROTOCOL).unwrap();
-            let local = Local {
-                page_size: client,
-                largest_message: theirs,
-                ..client_local()
-            };
+            let local = Local { page_size: client, largest_message: theirs, ..client_local() };
             let mut client = ClientHandshake::new(local, wish(), CapacityLimits::PROTOCOL).unwrap();
             let [hello, _] = client.start();
             let step = server.on_packet(&hello, 0);
             assert!(matches!(step, Ok(ServerStep::Send(_))));
             let negotiated = server.negotiated().unwrap();
-            assert_eq!(
-                (negotiated.page_size, negotiated.largest_message),
-                (page, largest)
-            );
+            assert_eq!((negotiated.page_size, negotiated.largest_message), (page, largest));
         }
     }
 }
@@ -236,10 +163,7 @@ fn the_larger_page_and_the_smaller_message_hold() {
 /// What a server grants for a wish of `(to accepting, to connecting)`.
 fn grant(page: u32, limits: CapacityLimits, wish_kib: (u64, u64)) -> Result<(u64, u64), Refusal> {
     let mut server = ServerHandshake::new(server_local(), limits).unwrap();
-    let local = Local {
-        page_size: page,
-        ..client_local()
-    };
+    let local = Local { page_size: page, ..client_local() };
     let wish = ChannelWish {
         capacity_to_accepting: wish_kib.0 * KIB,
         capacity_to_connecting: wish_kib.1 * KIB,
@@ -247,9 +171,7 @@ fn grant(page: u32, limits: CapacityLimits, wish_kib: (u64, u64)) -> Result<(u64
     };
     let mut client = ClientHandshake::new(local, wish, CapacityLimits::PROTOCOL).unwrap();
     let [hello, open] = client.start();
-    let Ok(ServerStep::Send(welcome)) = server.on_packet(&hello, 0) else {
-        panic!("Hello")
-    };
+    let Ok(ServerStep::Send(welcome)) = server.on_packet(&hello, 0) else { panic!("Hello") };
     assert_eq!(client.on_packet(&welcome, 0), Ok(ClientStep::Wait));
     match server.on_packet(&open, 0).unwrap() {
         ServerStep::Grant(geometry) => {
@@ -285,10 +207,7 @@ fn attack_25_a_wish_is_clamped_to_limits_and_raised_to_the_page() {
 fn attack_25_pages_beyond_the_limit_are_refused() {
     let tiny = CapacityLimits::new(4 * KIB, 16 * KIB).unwrap();
     let refusal = grant(65536, tiny, (4, 4)).unwrap_err();
-    assert_eq!(
-        (refusal.code, refusal.mismatch),
-        (RefuseCode::Resources, None)
-    );
+    assert_eq!((refusal.code, refusal.mismatch), (RefuseCode::Resources, None));
     assert_eq!(
         refusal.sentence.as_str(),
         "pages of 65536 bytes do not fit this server's limit of 16384 bytes a lane"
@@ -306,76 +225,26 @@ fn limits_are_powers_of_two_in_range() {
         (0, 64 * KIB, false),
         (4 * KIB, 3 * 4 * KIB, false),
     ] {
-        assert_eq!(
-            CapacityLimits::new(smallest, largest).is_some(),
-            good,
-            "{smallest} {largest}"
-        );
+        assert_eq!(CapacityLimits::new(smallest, largest).is_some(), good, "{smallest} {largest}");
     }
 }
 
 #[test]
 fn attack_25_a_client_checks_what_it_is_granted() {
     let largest = CapacityLimits::new(4 * KIB, 256 * KIB).unwrap();
-    let local = Local {
-        page_size: 16384,
-        ..client_local()
-    };
+    let local = Local { page_size: 16384, ..client_local() };
     let cases = [
-        (
-            Granted {
-                control_bytes: 16384,
-                ..granted()
-            },
-            None,
-        ),
-        (
-            Granted {
-                control_bytes: 49152,
-                ..granted()
-            },
-            None,
-        ),
+        (Granted { control_bytes: 16384, ..granted() }, None),
+        (Granted { control_bytes: 49152, ..granted() }, None),
         (granted(), Some("control bytes")), // one page of the server's, a quarter of ours
+        (Granted { control_bytes: 16383, ..granted() }, Some("control bytes")),
+        (Granted { control_bytes: 16384, capacity_s: 8 * KIB, ..granted() }, Some("capacity of S")),
+        (Granted { control_bytes: 16384, capacity_c: 4 * KIB, ..granted() }, Some("capacity of C")),
         (
-            Granted {
-                control_bytes: 16383,
-                ..granted()
-            },
-            Some("control bytes"),
-        ),
-        (
-            Granted {
-                control_bytes: 16384,
-                capacity_s: 8 * KIB,
-                ..granted()
-            },
+            Granted { control_bytes: 16384, capacity_s: 512 * KIB, ..granted() },
             Some("capacity of S"),
         ),
-        (
-            Granted {
-                control_bytes: 16384,
-                capacity_c: 4 * KIB,
-                ..granted()
-            },
-            Some("capacity of C"),
-        ),
-        (
-            Granted {
-                control_bytes: 16384,
-                capacity_s: 512 * KIB,
-                ..granted()
-            },
-            Some("capacity of S"),
-        ),
-        (
-            Granted {
-                control_bytes: 16384,
-                capacity_c: 1 << 30,
-                ..granted()
-            },
-            Some("capacity of C"),
-        ),
+        (Granted { control_bytes: 16384, capacity_c: 1 << 30, ..granted() }, Some("capacity of C")),
     ];
     for (granted, broken) in cases {
         let mut client = ClientHandshake::new(local.clone(), wish(), largest).unwrap();
@@ -396,40 +265,13 @@ fn attack_25_a_client_checks_what_it_is_granted() {
 #[test]
 fn a_client_checks_what_welcome_chose() {
     let cases: [(Welcome<'_>, &str); 5] = [
+        (Welcome { version: 2, ..welcome() }, "version"),
+        (Welcome { features: Features(1 << 9), ..welcome() }, "offered"),
+        (Welcome { features: Features::NONE, ..welcome() }, "required"),
+        (Welcome { largest_message: (1 << 20) + 1, ..welcome() }, "largest message"),
         (
             Welcome {
-                version: 2,
-                ..welcome()
-            },
-            "version",
-        ),
-        (
-            Welcome {
-                features: Features(1 << 9),
-                ..welcome()
-            },
-            "offered",
-        ),
-        (
-            Welcome {
-                features: Features::NONE,
-                ..welcome()
-            },
-            "required",
-        ),
-        (
-            Welcome {
-                largest_message: (1 << 20) + 1,
-                ..welcome()
-            },
-            "largest message",
-        ),
-        (
-            Welcome {
-                archive: ArchiveFormat {
-                    aligned: false,
-                    ..ArchiveFormat::DEFAULT
-                },
+                archive: ArchiveFormat { aligned: false, ..ArchiveFormat::DEFAULT },
                 ..welcome()
             },
             "archive format",
@@ -446,9 +288,7 @@ fn a_client_checks_what_welcome_chose() {
         let mut client = ClientHandshake::new(local, wish(), CapacityLimits::PROTOCOL).unwrap();
         let _packets = client.start();
         let step = client.on_packet(&Control::Welcome(answer).encode(), 0);
-        let Err(HandshakeFault::Choice { rule }) = step else {
-            panic!("{named}: {step:?}")
-        };
+        let Err(HandshakeFault::Choice { rule }) = step else { panic!("{named}: {step:?}") };
         assert!(rule.contains(named), "{rule} is not about {named}");
     }
 }
@@ -459,23 +299,14 @@ fn settings_that_break_the_protocol_are_not_sent() {
         versions(client_local(), 0, 1),
         versions(client_local(), 2, 1),
         features(client_local(), 0b01, 0b10),
-        Local {
-            page_size: 5000,
-            ..client_local()
-        },
-        Local {
-            largest_message: 0,
-            ..client_local()
-        },
+        Local { page_size: 5000, ..client_local() },
+        Local { largest_message: 0, ..client_local() },
     ];
     for local in locals {
         assert!(ServerHandshake::new(local.clone(), CapacityLimits::PROTOCOL).is_err());
         assert!(ClientHandshake::new(local, wish(), CapacityLimits::PROTOCOL).is_err());
     }
-    let wish = ChannelWish {
-        capacity_to_accepting: 5000,
-        ..wish()
-    };
+    let wish = ChannelWish { capacity_to_accepting: 5000, ..wish() };
     let error = ClientHandshake::new(client_local(), wish, CapacityLimits::PROTOCOL).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -487,21 +318,12 @@ fn settings_that_break_the_protocol_are_not_sent() {
 #[test]
 fn fence_bits_arrive_each_way() {
     for bits in 0..4 {
-        let fence = FenceBits {
-            registered: bits & 1 != 0,
-            can_call: bits & 2 != 0,
-        };
-        let local = Local {
-            fence,
-            ..client_local()
-        };
+        let fence = FenceBits { registered: bits & 1 != 0, can_call: bits & 2 != 0 };
+        let local = Local { fence, ..client_local() };
         let mut client = ClientHandshake::new(local, wish(), CapacityLimits::PROTOCOL).unwrap();
         let mut server = ServerHandshake::new(server_local(), CapacityLimits::PROTOCOL).unwrap();
         let [hello, _] = client.start();
-        assert!(matches!(
-            server.on_packet(&hello, 0),
-            Ok(ServerStep::Send(_))
-        ));
+        assert!(matches!(server.on_packet(&hello, 0), Ok(ServerStep::Send(_))));
         assert_eq!(server.negotiated().unwrap().peer_fence, fence);
     }
 }

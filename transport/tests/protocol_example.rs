@@ -87,22 +87,14 @@ impl Page {
 
     fn packet(&mut self, packet: &[u8], body: &[(usize, &str)]) {
         let kind = format!("kind: {}", decode(packet).expect("a good packet").kind());
-        let header = [
-            (4, "\"MRNG\""),
-            (2, kind.as_str()),
-            (2, "flags"),
-            (4, "length"),
-            (4, "reserved"),
-        ];
+        let header =
+            [(4, "\"MRNG\""), (2, kind.as_str()), (2, "flags"), (4, "length"), (4, "reserved")];
         self.bytes(0, packet, &[&header, body].concat());
     }
 }
 
-const ARCHIVE: [(usize, &str); 3] = [
-    (1, "archive: little-endian"),
-    (1, "archive: aligned"),
-    (1, "archive: 32-bit pointers"),
-];
+const ARCHIVE: [(usize, &str); 3] =
+    [(1, "archive: little-endian"), (1, "archive: aligned"), (1, "archive: 32-bit pointers")];
 
 fn session(page: &mut Page) {
     let mut server = ServerHandshake::new(server_local(), CapacityLimits::PROTOCOL).unwrap();
@@ -117,11 +109,7 @@ fn session(page: &mut Page) {
 
     page.text("**Hello**, connecting to accepting. The process is registered for membarrier and can call it.");
     let (before, after) = (
-        [
-            (2, "oldest version"),
-            (2, "newest version"),
-            (1, "fence bits: registered, can call"),
-        ],
+        [(2, "oldest version"), (2, "newest version"), (1, "fence bits: registered, can call")],
         [
             (8, "features offered"),
             (8, "features required"),
@@ -154,16 +142,10 @@ fn session(page: &mut Page) {
     ];
     page.packet(&open, &fields);
 
-    let Ok(ServerStep::Send(welcome)) = server.on_packet(&hello, 0) else {
-        panic!("Hello")
-    };
+    let Ok(ServerStep::Send(welcome)) = server.on_packet(&hello, 0) else { panic!("Hello") };
     page.text("**Welcome**, accepting to connecting. This process is registered and cannot call.");
     let (before, after) = (
-        [
-            (2, "version"),
-            (2, "reserved"),
-            (1, "fence bits: registered"),
-        ],
+        [(2, "version"), (2, "reserved"), (1, "fence bits: registered")],
         [
             (8, "features"),
             (8, "largest message: the smaller of both"),
@@ -175,9 +157,7 @@ fn session(page: &mut Page) {
     );
     page.packet(&welcome, &[&before[..], &ARCHIVE, &after].concat());
 
-    let Ok(ServerStep::Grant(_)) = server.on_packet(&open, 0) else {
-        panic!("Open")
-    };
+    let Ok(ServerStep::Grant(_)) = server.on_packet(&open, 0) else { panic!("Open") };
     let granted = server.granted(SealBits::PLAIN, SealBits::PLAIN);
     page.text("**Granted**, with two file descriptors: S, read-only, then C, writable.");
     let fields = [
@@ -215,18 +195,10 @@ fn strangers() -> (ServerHandshake, [Vec<u8>; 2]) {
 }
 
 fn turned_down(page: &mut Page) {
-    let local = Local {
-        versions: Versions { min: 2, max: 3 },
-        ..server_local()
-    };
+    let local = Local { versions: Versions { min: 2, max: 3 }, ..server_local() };
     let mut server = ServerHandshake::new(local, CapacityLimits::PROTOCOL).unwrap();
     let (_, [hello, open]) = strangers();
-    let Ok(ServerStep::Reject {
-        packet,
-        code,
-        sentence,
-    }) = server.on_packet(&hello, 0)
-    else {
+    let Ok(ServerStep::Reject { packet, code, sentence }) = server.on_packet(&hello, 0) else {
         panic!("Hello")
     };
     assert_eq!(code, RejectCode::Version);
@@ -241,14 +213,8 @@ fn turned_down(page: &mut Page) {
     page.packet(&packet, &fields);
 
     let (mut server, [hello, _]) = strangers();
-    assert!(matches!(
-        server.on_packet(&hello, 0),
-        Ok(ServerStep::Send(_))
-    ));
-    assert!(matches!(
-        server.on_packet(&open, 0),
-        Ok(ServerStep::Grant(_))
-    ));
+    assert!(matches!(server.on_packet(&hello, 0), Ok(ServerStep::Send(_))));
+    assert!(matches!(server.on_packet(&open, 0), Ok(ServerStep::Grant(_))));
     let ours = Signature {
         to_accepting: TypeId {
             fingerprint: Fingerprint([0xa2; 16]),
@@ -282,14 +248,8 @@ fn turned_down(page: &mut Page) {
 
 /// Two sides of a channel on memory of this process, and the two segments as their readers see them.
 struct Pair {
-    accepting: (
-        memring_ring::producer::Producer,
-        memring_ring::consumer::Consumer,
-    ),
-    connecting: (
-        memring_ring::producer::Producer,
-        memring_ring::consumer::Consumer,
-    ),
+    accepting: (memring_ring::producer::Producer, memring_ring::consumer::Consumer),
+    connecting: (memring_ring::producer::Producer, memring_ring::consumer::Consumer),
     s: Arc<Mapping>,
     c: Arc<Mapping>,
 }
@@ -314,21 +274,11 @@ fn read(region: &Region, at: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-const HEADER: [(usize, &str); 5] = [
-    (1, "kind"),
-    (1, "flags"),
-    (2, "fds"),
-    (4, "length of the payload"),
-    (8, "tag"),
-];
+const HEADER: [(usize, &str); 5] =
+    [(1, "kind"), (1, "flags"), (2, "fds"), (4, "length of the payload"), (8, "tag")];
 
 fn lane(page: &mut Page) {
-    let Pair {
-        accepting: (mut producer, _keep),
-        connecting: (_also, mut consumer),
-        s,
-        c,
-    } = pair();
+    let Pair { accepting: (mut producer, _keep), connecting: (_also, mut consumer), s, c } = pair();
     producer.try_send(b"bid 101", 7).unwrap();
     let mut batch = producer.batch();
     batch.try_push(b"a", 1).unwrap();
@@ -382,12 +332,7 @@ fn lane(page: &mut Page) {
 }
 
 fn parts(page: &mut Page) {
-    let Pair {
-        accepting: (mut producer, _keep),
-        connecting: _also,
-        s,
-        ..
-    } = pair();
+    let Pair { accepting: (mut producer, _keep), connecting: _also, s, .. } = pair();
     producer.try_send(&[0x5a; 40_000], 3).unwrap();
     page.text(
         "**A message in parts**: 40,000 bytes with tag 3 in a lane of 64 KiB, whose largest payload\n\
@@ -395,11 +340,9 @@ fn parts(page: &mut Page) {
     );
     let data = s.data();
     let total = [&HEADER[..], &[(8, "total")]].concat();
-    for (at, kind, len) in [
-        (0, "kind: First", 24),
-        (16_384, "kind: Next", 16),
-        (32_768, "kind: Last", 16),
-    ] {
+    for (at, kind, len) in
+        [(0, "kind: First", 24), (16_384, "kind: Next", 16), (32_768, "kind: Last", 16)]
+    {
         let fields = if len == 24 { &total[1..] } else { &HEADER[1..] };
         page.bytes(at, &read(&data, at, len), &[&[(1, kind)], fields].concat());
     }

@@ -26,16 +26,9 @@ fn a_pair_carries_messages_both_ways_under_every_wait() {
         for n in 0..2000_u64 {
             a.producer.send(&n.to_le_bytes(), n, soon()).unwrap();
             let item = a.consumer.recv(soon()).unwrap();
-            assert_eq!(
-                (item.tag, a.consumer.bytes(&item)),
-                (n, &n.to_le_bytes()[..])
-            );
+            assert_eq!((item.tag, a.consumer.bytes(&item)), (n, &n.to_le_bytes()[..]));
         }
-        let memring_transport::Connection {
-            producer,
-            mut consumer,
-            session,
-        } = a;
+        let memring_transport::Connection { producer, mut consumer, session } = a;
         drop(producer);
         echo.join().unwrap();
         assert_eq!(

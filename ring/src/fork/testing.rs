@@ -73,16 +73,12 @@ pub(crate) fn in_child(way: Way, body: impl FnOnce() -> bool) -> bool {
 /// Lines of `/proc/self/maps` that show a segment.
 pub(crate) fn segment_maps() -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
-    maps.lines()
-        .filter(|line| line.contains("/memfd:memring"))
-        .count()
+    maps.lines().filter(|line| line.contains("/memfd:memring")).count()
 }
 
 /// Open fds, the one that counts them included.
 pub(crate) fn open_fds() -> usize {
-    std::fs::read_dir("/proc/self/fd")
-        .expect("/proc/self/fd")
-        .count()
+    std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count()
 }
 
 /// A system call that [`deny`] refuses: its number, and which argument must be how.
@@ -111,12 +107,8 @@ pub(crate) enum Denial {
 pub(crate) fn deny(calls: &[Denied], denial: Denial) {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const ARGUMENTS: u32 = 16; // after nr, arch and the instruction pointer; 8 bytes each
-    let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
+    let step =
+        |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
     let end = match denial {
         Denial::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
         Denial::Kill => libc::SECCOMP_RET_KILL_PROCESS,
@@ -129,33 +121,17 @@ pub(crate) fn deny(calls: &[Denied], denial: Denial) {
             Argument::Has(index, bits) => (ARGUMENTS + 8 * index, libc::BPF_JSET, bits),
         };
         program.push(step(LOAD, 0, 0, 0));
-        program.push(step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            number as u32,
-            0,
-            3,
-        ));
+        program.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number as u32, 0, 3));
         program.push(step(LOAD, at, 0, 0));
         program.push(step(libc::BPF_JMP | test | libc::BPF_K, value, 0, 1));
         program.push(step(libc::BPF_RET | libc::BPF_K, end, 0, 0));
     }
-    program.push(step(
-        libc::BPF_RET | libc::BPF_K,
-        libc::SECCOMP_RET_ALLOW,
-        0,
-        0,
-    ));
-    let filter = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_mut_ptr(),
-    };
+    program.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: the program is valid and outlives the call, which copies it.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(
-            libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter),
-            0
-        );
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter), 0);
     }
 }

@@ -24,48 +24,42 @@ fn a_generation_is_one_number_for_all_threads() {
 
 #[test]
 fn attack_78_a_child_and_its_child_have_generations_of_their_own() {
-    alone(
-        "fork::tests::attack_78_a_child_and_its_child_have_generations_of_their_own",
-        || {
-            for way in [Way::Fork, Way::RawClone] {
-                let parents = generation();
-                assert!(in_child(way, || {
-                    assert!(!parents.is_current());
-                    let childs = generation();
-                    assert!(childs.is_current() && childs.number() > parents.number());
-                    in_child(way, || {
-                        assert!(!parents.is_current() && !childs.is_current());
-                        generation().number() > childs.number()
-                    }) && childs.is_current()
-                }));
-                assert!(parents.is_current());
-                assert_eq!(generation(), parents);
-            }
-        },
-    );
+    alone("fork::tests::attack_78_a_child_and_its_child_have_generations_of_their_own", || {
+        for way in [Way::Fork, Way::RawClone] {
+            let parents = generation();
+            assert!(in_child(way, || {
+                assert!(!parents.is_current());
+                let childs = generation();
+                assert!(childs.is_current() && childs.number() > parents.number());
+                in_child(way, || {
+                    assert!(!parents.is_current() && !childs.is_current());
+                    generation().number() > childs.number()
+                }) && childs.is_current()
+            }));
+            assert!(parents.is_current());
+            assert_eq!(generation(), parents);
+        }
+    });
 }
 
 #[test]
 fn without_the_wiped_page_the_process_id_tells_a_child() {
-    alone(
-        "fork::tests::without_the_wiped_page_the_process_id_tells_a_child",
-        || {
-            static WORD: PidWord = PidWord::new();
-            assert_eq!(WORD.number_if_current(), None);
-            let parents = WORD.number();
-            assert_eq!(WORD.number(), parents);
-            assert!(WORD.is_current(parents));
-            for way in [Way::Fork, Way::RawClone] {
-                assert!(in_child(way, || {
-                    assert!(!WORD.is_current(parents));
-                    let childs = WORD.number();
-                    childs > parents && WORD.is_current(childs)
-                }));
-            }
-            WORD.clear();
-            assert!(!WORD.is_current(parents));
-        },
-    );
+    alone("fork::tests::without_the_wiped_page_the_process_id_tells_a_child", || {
+        static WORD: PidWord = PidWord::new();
+        assert_eq!(WORD.number_if_current(), None);
+        let parents = WORD.number();
+        assert_eq!(WORD.number(), parents);
+        assert!(WORD.is_current(parents));
+        for way in [Way::Fork, Way::RawClone] {
+            assert!(in_child(way, || {
+                assert!(!WORD.is_current(parents));
+                let childs = WORD.number();
+                childs > parents && WORD.is_current(childs)
+            }));
+        }
+        WORD.clear();
+        assert!(!WORD.is_current(parents));
+    });
 }
 
 #[test]
@@ -93,11 +87,7 @@ fn a_cell_whose_making_panicked_is_made_by_the_next() {
     static FAIL: AtomicBool = AtomicBool::new(true);
     static CELL: PerProcess<&str> = PerProcess::new();
     let make = || {
-        if FAIL.swap(false, Ordering::Relaxed) {
-            panic!("first")
-        } else {
-            "second"
-        }
+        if FAIL.swap(false, Ordering::Relaxed) { panic!("first") } else { "second" }
     };
     assert!(catch_unwind(|| CELL.get_or_init(make)).is_err());
     assert_eq!(CELL.get(), None);
@@ -106,61 +96,55 @@ fn a_cell_whose_making_panicked_is_made_by_the_next() {
 
 #[test]
 fn a_child_makes_the_cell_anew_and_leaves_the_inherited_one_alone() {
-    alone(
-        "fork::tests::a_child_makes_the_cell_anew_and_leaves_the_inherited_one_alone",
-        || {
-            static CELL: PerProcess<Mutex<u32>> = PerProcess::new();
-            let make = || Mutex::new(1);
-            let parents = CELL.get_or_init(make);
-            // Held across the fork, as a thread that the child does not have would.
-            let mut held = parents.lock().expect("not poisoned");
-            *held = 2;
-            for way in [Way::Fork, Way::RawClone] {
-                assert!(in_child(way, || {
-                    assert!(CELL.get().is_none());
-                    let childs = CELL.get_or_init(make);
-                    assert!(!ptr::eq(childs, parents));
-                    childs.try_lock().is_ok_and(|value| *value == 1)
-                }));
-            }
-            assert!(ptr::eq(CELL.get_or_init(make), parents));
-        },
-    );
+    alone("fork::tests::a_child_makes_the_cell_anew_and_leaves_the_inherited_one_alone", || {
+        static CELL: PerProcess<Mutex<u32>> = PerProcess::new();
+        let make = || Mutex::new(1);
+        let parents = CELL.get_or_init(make);
+        // Held across the fork, as a thread that the child does not have would.
+        let mut held = parents.lock().expect("not poisoned");
+        *held = 2;
+        for way in [Way::Fork, Way::RawClone] {
+            assert!(in_child(way, || {
+                assert!(CELL.get().is_none());
+                let childs = CELL.get_or_init(make);
+                assert!(!ptr::eq(childs, parents));
+                childs.try_lock().is_ok_and(|value| *value == 1)
+            }));
+        }
+        assert!(ptr::eq(CELL.get_or_init(make), parents));
+    });
 }
 
 #[test]
 fn a_child_does_not_wait_for_threads_it_does_not_have() {
-    alone(
-        "fork::tests::a_child_does_not_wait_for_threads_it_does_not_have",
-        || {
-            static CELL: PerProcess<u32> = PerProcess::new();
-            static STAGE: Barrier = Barrier::new(2);
-            fn slow() -> u32 {
-                STAGE.wait(); // the maker is at work
-                STAGE.wait(); // until the fork has been
-                1
-            }
-            let makers: [fn(); 2] = [
-                || {
-                    CELL.get_or_init(slow);
-                },
-                || {
-                    guarded(slow);
-                },
-            ];
-            for maker in makers {
-                let thread = thread::spawn(maker);
-                STAGE.wait();
-                // The bare call: an ordinary fork waits for `guarded`, as it should.
-                assert!(in_child(Way::RawClone, || {
-                    guarded(|| ());
-                    *CELL.get_or_init(|| 2) == 2
-                }));
-                STAGE.wait();
-                thread.join().expect("no panic");
-            }
-        },
-    );
+    alone("fork::tests::a_child_does_not_wait_for_threads_it_does_not_have", || {
+        static CELL: PerProcess<u32> = PerProcess::new();
+        static STAGE: Barrier = Barrier::new(2);
+        fn slow() -> u32 {
+            STAGE.wait(); // the maker is at work
+            STAGE.wait(); // until the fork has been
+            1
+        }
+        let makers: [fn(); 2] = [
+            || {
+                CELL.get_or_init(slow);
+            },
+            || {
+                guarded(slow);
+            },
+        ];
+        for maker in makers {
+            let thread = thread::spawn(maker);
+            STAGE.wait();
+            // The bare call: an ordinary fork waits for `guarded`, as it should.
+            assert!(in_child(Way::RawClone, || {
+                guarded(|| ());
+                *CELL.get_or_init(|| 2) == 2
+            }));
+            STAGE.wait();
+            thread.join().expect("no panic");
+        }
+    });
 }
 
 /// Forks as fast as it can beside a thread that maps as fast as it can.
@@ -182,10 +166,6 @@ fn attack_78_no_child_ever_has_a_lane() {
         }
         DONE.store(true, Ordering::Relaxed);
         assert!(mapper.join().expect("no panic") > 0);
-        assert_eq!(
-            segment_maps(),
-            4,
-            "two mappings of two windows each are kept: {kept:?}"
-        );
+        assert_eq!(segment_maps(), 4, "two mappings of two windows each are kept: {kept:?}");
     });
 }

@@ -24,10 +24,7 @@ fn what_one_side_writes_the_other_reads() {
     ours.store64(128, u64::MAX - 1, Release);
     assert_eq!(theirs.load64(128, Acquire), u64::MAX - 1);
     ours.store32(260, 7, Relaxed);
-    assert_eq!(
-        (theirs.load32(256, Relaxed), theirs.load32(260, Relaxed)),
-        (0, 7)
-    );
+    assert_eq!((theirs.load32(256, Relaxed), theirs.load32(260, Relaxed)), (0, 7));
     assert_eq!(theirs.futex_word(260) as usize % 4, 0);
     writer.data().store64(0, 3 << 32 | 5, Release);
     let data = reader.data();
@@ -48,11 +45,7 @@ fn the_data_area_follows_itself() {
         for start in [at, (at + capacity) % (2 * capacity)] {
             let mut seen = vec![0; len.min(2 * capacity - start)];
             theirs.copy_out(start, &mut seen);
-            assert_eq!(
-                seen,
-                bytes[..seen.len()],
-                "written at {at}, read at {start}"
-            );
+            assert_eq!(seen, bytes[..seen.len()], "written at {at}, read at {start}");
         }
         ours.zero(at, len);
         let mut seen = vec![1; len];
@@ -83,19 +76,13 @@ fn a_slip_of_ours_panics_and_touches_nothing() {
     control.copy_in(end, &[]);
     data.copy_in(data_end - 1, &[0]);
     refused("u64 at the end", &|| _ = control.load64(end, Relaxed));
-    refused("u64 far out", &|| {
-        _ = control.load64(usize::MAX & !7, Relaxed)
-    });
+    refused("u64 far out", &|| _ = control.load64(usize::MAX & !7, Relaxed));
     refused("u64 not aligned", &|| _ = control.load64(4, Relaxed));
     refused("u32 not aligned", &|| _ = control.load32(2, Relaxed));
     refused("u32 at the end", &|| control.store32(end, 1, Relaxed));
     refused("futex word at the end", &|| _ = control.futex_word(end));
-    refused("one byte too many in", &|| {
-        data.copy_in(data_end - 1, &[0, 0])
-    });
-    refused("one byte too many out", &|| {
-        data.copy_out(data_end - 1, &mut [0, 0])
-    });
+    refused("one byte too many in", &|| data.copy_in(data_end - 1, &[0, 0]));
+    refused("one byte too many out", &|| data.copy_out(data_end - 1, &mut [0, 0]));
     refused("start beyond the end", &|| data.copy_in(data_end + 1, &[]));
     refused("end past usize", &|| data.zero(8, usize::MAX - 4));
     let theirs = reader.data();
@@ -112,12 +99,9 @@ fn a_read_only_mapping_cannot_be_made_writable() {
             .expect("a segment");
     // Even the creator's own, once the writer has sealed: it was mapped through a writable fd.
     let open = segment.offer_writer().expect("a writable fd");
-    let writer = Mapping::map(
-        std::os::fd::AsFd::as_fd(&open),
-        segment.geometry(),
-        Access::ReadWrite,
-    )
-    .expect("mapped");
+    let writer =
+        Mapping::map(std::os::fd::AsFd::as_fd(&open), segment.geometry(), Access::ReadWrite)
+            .expect("mapped");
     use rustix::fs::SealFlags;
     rustix::fs::fcntl_add_seals(&open, SealFlags::FUTURE_WRITE | SealFlags::SEAL).expect("sealed");
     let reader = segment.into_reader().expect("mapped");
@@ -162,11 +146,7 @@ fn a_mapping_can_be_kept_out_of_dumps() {
             }
             count
         };
-        assert_eq!(
-            (flagged("dd"), flagged("dc")),
-            (0, 4),
-            "dumped, but not given to children"
-        );
+        assert_eq!((flagged("dd"), flagged("dc")), (0, 4), "dumped, but not given to children");
         writer.exclude_from_dumps().expect("the advice is taken");
         reader.exclude_from_dumps().expect("the advice is taken");
         assert_eq!(flagged("dd"), 4);
@@ -191,38 +171,35 @@ fn dropping_the_last_region_unmaps() {
 
 #[test]
 fn attack_78_a_child_that_drops_leaves_the_range_alone() {
-    alone(
-        "memory::tests::attack_78_a_child_that_drops_leaves_the_range_alone",
-        || {
-            let (writer, _reader) = pair();
-            for way in [Way::Fork, Way::RawClone] {
-                let inherited = Arc::clone(&writer);
-                let base = writer.base.as_ptr();
-                assert!(in_child(way, move || {
-                    assert_eq!(segment_maps(), 0);
-                    // Something else of the child's, at the very same place.
-                    // SAFETY: refuses to replace anything.
-                    let reused = unsafe {
-                        rustix::mm::mmap_anonymous(
-                            base.cast(),
-                            4096,
-                            ProtFlags::READ | ProtFlags::WRITE,
-                            MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE,
-                        )
-                    }
-                    .expect("the range is free in the child");
-                    assert_eq!(reused.cast(), base);
-                    // One count of it is the parent's `writer`, copied by the fork.
-                    // SAFETY: the child never uses `writer` again.
-                    unsafe { Arc::decrement_strong_count(Arc::as_ptr(&inherited)) };
-                    assert_eq!(Arc::strong_count(&inherited), 1);
-                    drop(inherited);
-                    // SAFETY: mapped above and still there, or this test ends by a signal.
-                    unsafe { base.write_volatile(1) };
-                    true
-                }));
-            }
-            assert_eq!(segment_maps(), 4);
-        },
-    );
+    alone("memory::tests::attack_78_a_child_that_drops_leaves_the_range_alone", || {
+        let (writer, _reader) = pair();
+        for way in [Way::Fork, Way::RawClone] {
+            let inherited = Arc::clone(&writer);
+            let base = writer.base.as_ptr();
+            assert!(in_child(way, move || {
+                assert_eq!(segment_maps(), 0);
+                // Something else of the child's, at the very same place.
+                // SAFETY: refuses to replace anything.
+                let reused = unsafe {
+                    rustix::mm::mmap_anonymous(
+                        base.cast(),
+                        4096,
+                        ProtFlags::READ | ProtFlags::WRITE,
+                        MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE,
+                    )
+                }
+                .expect("the range is free in the child");
+                assert_eq!(reused.cast(), base);
+                // One count of it is the parent's `writer`, copied by the fork.
+                // SAFETY: the child never uses `writer` again.
+                unsafe { Arc::decrement_strong_count(Arc::as_ptr(&inherited)) };
+                assert_eq!(Arc::strong_count(&inherited), 1);
+                drop(inherited);
+                // SAFETY: mapped above and still there, or this test ends by a signal.
+                unsafe { base.write_volatile(1) };
+                true
+            }));
+        }
+        assert_eq!(segment_maps(), 4);
+    });
 }

@@ -94,9 +94,7 @@ fn examine(fd: BorrowedFd<'_>, expect: &Expect<'_>) -> Result<Identity, SegmentF
     if expect.others.contains(&identity) {
         return Err(SegmentFault::Duplicate);
     }
-    let found = rustix::fs::fstatfs(fd)
-        .map_err(unreadable("fstatfs"))?
-        .f_type as u64;
+    let found = rustix::fs::fstatfs(fd).map_err(unreadable("fstatfs"))?.f_type as u64;
     if found != TMPFS_MAGIC {
         return Err(SegmentFault::NotTmpfs { found });
     }
@@ -112,14 +110,10 @@ fn examine(fd: BorrowedFd<'_>, expect: &Expect<'_>) -> Result<Identity, SegmentF
 /// Exactly these seals: one missing lets the peer pull the file from under us, one more (WRITE, say)
 /// makes our own mapping fail.
 pub(super) fn check_seals(fd: BorrowedFd<'_>, due: SealFlags) -> Result<(), SegmentFault> {
-    let found = rustix::fs::fcntl_get_seals(fd).map_err(|errno| SegmentFault::NotSealable {
-        errno: errno.raw_os_error(),
-    })?;
+    let found = rustix::fs::fcntl_get_seals(fd)
+        .map_err(|errno| SegmentFault::NotSealable { errno: errno.raw_os_error() })?;
     if found != due {
-        return Err(SegmentFault::Seals {
-            found: found.bits(),
-            expected: due.bits(),
-        });
+        return Err(SegmentFault::Seals { found: found.bits(), expected: due.bits() });
     }
     Ok(())
 }
@@ -132,14 +126,9 @@ pub(super) fn check_size(fd: BorrowedFd<'_>, geometry: Geometry) -> Result<Ident
     if found != expected {
         return Err(SegmentFault::Size { found, expected });
     }
-    let allocated = u64::try_from(stat.st_blocks)
-        .unwrap_or(0)
-        .saturating_mul(BLOCK);
+    let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK);
     if allocated < expected {
-        return Err(SegmentFault::Holes {
-            allocated,
-            expected,
-        });
+        return Err(SegmentFault::Holes { allocated, expected });
     }
     Ok(Identity::of(&stat))
 }
@@ -281,48 +270,26 @@ impl fmt::Display for SegmentFault {
                 write!(f, "the peer's segment is not a memfd ({})", os(errno))
             }
             Self::Seals { found, expected } => {
-                write!(
-                    f,
-                    "the peer's segment bears seals {found:#x} where {expected:#x} are due"
-                )
+                write!(f, "the peer's segment bears seals {found:#x} where {expected:#x} are due")
             }
             Self::Size { found, expected } => {
-                write!(
-                    f,
-                    "the peer's segment has {found} bytes where {expected} were granted"
-                )
+                write!(f, "the peer's segment has {found} bytes where {expected} were granted")
             }
-            Self::Holes {
-                allocated,
-                expected,
-            } => {
-                write!(
-                    f,
-                    "the peer's segment has holes: {allocated} of {expected} bytes are there"
-                )
+            Self::Holes { allocated, expected } => {
+                write!(f, "the peer's segment has holes: {allocated} of {expected} bytes are there")
             }
             Self::Duplicate => write!(f, "the peer sent a segment that is in use already"),
             Self::NotTmpfs { found } => {
-                write!(
-                    f,
-                    "the peer's segment is on file system {found:#x} and not on tmpfs"
-                )
+                write!(f, "the peer's segment is on file system {found:#x} and not on tmpfs")
             }
             Self::NotWritable => write!(f, "the segment for us to write was sent read-only"),
             Self::Unreadable { operation, errno } => {
-                write!(
-                    f,
-                    "{operation} of the peer's segment failed ({})",
-                    os(errno)
-                )
+                write!(f, "{operation} of the peer's segment failed ({})", os(errno))
             }
         }
     }
 }
 
 fn unreadable(operation: &'static str) -> impl Fn(Errno) -> SegmentFault {
-    move |errno| SegmentFault::Unreadable {
-        operation,
-        errno: errno.raw_os_error(),
-    }
+    move |errno| SegmentFault::Unreadable { operation, errno: errno.raw_os_error() }
 }

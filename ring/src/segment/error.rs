@@ -85,11 +85,9 @@ impl SegmentError {
 
     fn sort(operation: &'static str, needed: u64, source: io::Error) -> Self {
         match Errno::from_io_error(&source) {
-            Some(Errno::NOMEM | Errno::NOSPC | Errno::DQUOT) => Self::NoMemory {
-                operation,
-                needed,
-                source,
-            },
+            Some(Errno::NOMEM | Errno::NOSPC | Errno::DQUOT) => {
+                Self::NoMemory { operation, needed, source }
+            }
             Some(Errno::MFILE | Errno::NFILE) => Self::NoDescriptors { operation, source },
             _ => Self::System { operation, source },
         }

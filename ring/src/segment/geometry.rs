@@ -37,9 +37,7 @@ impl Geometry {
     pub fn for_pages(peer_page: u32, capacity: u64) -> Result<Self, GeometryError> {
         let page = u64::from(peer_page).max(page_size() as u64);
         if !page.is_power_of_two() || page > u64::from(MAX_CONTROL) {
-            return Err(GeometryError::Page {
-                page: u64::from(peer_page),
-            });
+            return Err(GeometryError::Page { page: u64::from(peer_page) });
         }
         Self::for_page(page as u32, capacity, page)
     }
@@ -54,10 +52,7 @@ impl Geometry {
         if capacity < page || capacity > MAX_CAPACITY {
             return Err(GeometryError::OutOfRange { capacity, page });
         }
-        Ok(Self {
-            control,
-            capacity: capacity as u32,
-        })
+        Ok(Self { control, capacity: capacity as u32 })
     }
 
     /// Bytes of the control area.
@@ -124,10 +119,7 @@ mod tests {
         let page = page_size() as u64;
         let control = page as u32;
         let check = |control, capacity, expected| {
-            assert_eq!(
-                Geometry::new(control, capacity).map(Geometry::file_len),
-                expected
-            );
+            assert_eq!(Geometry::new(control, capacity).map(Geometry::file_len), expected);
         };
         check(control, page, Ok(2 * page));
         check(control, MAX_CAPACITY, Ok(page + MAX_CAPACITY));
@@ -135,48 +127,12 @@ mod tests {
         check(MAX_CONTROL, 1 << 20, Ok(2 << 20));
 
         check(0, 1 << 18, Err(E::Control { control: 0, page }));
-        check(
-            control + 1,
-            1 << 18,
-            Err(E::Control {
-                control: control + 1,
-                page,
-            }),
-        );
-        check(
-            control / 2,
-            1 << 18,
-            Err(E::Control {
-                control: control / 2,
-                page,
-            }),
-        );
-        check(
-            2 * MAX_CONTROL,
-            1 << 18,
-            Err(E::Control {
-                control: 2 * MAX_CONTROL,
-                page,
-            }),
-        );
-        check(
-            u32::MAX,
-            1 << 18,
-            Err(E::Control {
-                control: u32::MAX,
-                page,
-            }),
-        );
+        check(control + 1, 1 << 18, Err(E::Control { control: control + 1, page }));
+        check(control / 2, 1 << 18, Err(E::Control { control: control / 2, page }));
+        check(2 * MAX_CONTROL, 1 << 18, Err(E::Control { control: 2 * MAX_CONTROL, page }));
+        check(u32::MAX, 1 << 18, Err(E::Control { control: u32::MAX, page }));
 
-        for capacity in [
-            0,
-            3,
-            page - 1,
-            page + 1,
-            3 * page,
-            MAX_CAPACITY + 1,
-            u64::MAX,
-        ] {
+        for capacity in [0, 3, page - 1, page + 1, 3 * page, MAX_CAPACITY + 1, u64::MAX] {
             check(control, capacity, Err(E::NotPowerOfTwo { capacity }));
         }
         for capacity in [1, page / 2, 2 * MAX_CAPACITY, 1 << 32, 1 << 60, 1 << 63] {
@@ -191,10 +147,7 @@ mod tests {
         assert_eq!(geometry.control_bytes(), big as usize);
         assert_eq!(
             Geometry::for_pages(big, 1 << 14),
-            Err(GeometryError::OutOfRange {
-                capacity: 1 << 14,
-                page: big.into()
-            })
+            Err(GeometryError::OutOfRange { capacity: 1 << 14, page: big.into() })
         );
         for page in [(1 << 16) + 1, 3 << 14, 1 << 21, u32::MAX] {
             assert_eq!(

@@ -46,9 +46,7 @@ impl Releases {
     ///
     /// EMFILE when the user has `fs.inotify.max_user_instances` of them, or no fd is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
-        })
+        Ok(Self { inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)? })
     }
 
     /// Awaits the end of `segment`. Call it before the segment is mapped or sent.
@@ -59,11 +57,7 @@ impl Releases {
     /// the file.
     pub fn watch(&self, segment: &Segment) -> io::Result<Watched> {
         let path = format!("/proc/self/fd/{}", segment.memfd.as_raw_fd());
-        Ok(Watched(inotify::add_watch(
-            &self.inotify,
-            path,
-            WatchFlags::DELETE_SELF,
-        )?))
+        Ok(Watched(inotify::add_watch(&self.inotify, path, WatchFlags::DELETE_SELF)?))
     }
 
     /// Reports each segment whose pages were freed since the last call. Never blocks.

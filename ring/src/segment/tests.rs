@@ -22,12 +22,7 @@ fn segment() -> Segment {
 }
 
 fn expect(stage: Stage, mask: SealMask) -> Expect<'static> {
-    Expect {
-        stage,
-        geometry: geometry(),
-        mask,
-        others: &[],
-    }
+    Expect { stage, geometry: geometry(), mask, others: &[] }
 }
 
 /// The mask of segments made on this kernel.
@@ -42,9 +37,7 @@ fn both_segments_of_a_channel_come_about_and_carry_bytes() {
     let (mask, identity) = (s.seal_mask(), s.identity());
     let (writer, send, same) = s.into_writer().expect("mapped and sealed");
     assert_eq!(same, identity);
-    let checked = Candidate::new(send)
-        .check(expect(Stage::Sealed, mask))
-        .expect("as granted");
+    let checked = Candidate::new(send).check(expect(Stage::Sealed, mask)).expect("as granted");
     assert_eq!(checked.identity(), identity);
     let reader = checked.map_reader().expect("mapped");
     writer.control().store64(0, 16, Ordering::Release);
@@ -57,10 +50,7 @@ fn both_segments_of_a_channel_come_about_and_carry_bytes() {
     let offered = c.offer_writer().expect("a writable fd");
     let others = [identity];
     let checked = Candidate::new(offered)
-        .check(Expect {
-            others: &others,
-            ..expect(Stage::Open, c.seal_mask())
-        })
+        .check(Expect { others: &others, ..expect(Stage::Open, c.seal_mask()) })
         .expect("as granted");
     let writer = checked.map_writer_and_seal().expect("mapped and sealed");
     let reader = c.into_reader().expect("sealed by its writer");
@@ -75,10 +65,7 @@ fn masks_are_the_two_there_are_and_no_other() {
     use SealFlags as S;
     let full = S::SHRINK | S::GROW | S::FUTURE_WRITE | S::SEAL;
     for good in [full, full | S::EXEC] {
-        assert_eq!(
-            SealMask::from_bits(good.bits()).map(SealMask::bits),
-            Some(good.bits())
-        );
+        assert_eq!(SealMask::from_bits(good.bits()).map(SealMask::bits), Some(good.bits()));
     }
     for bad in [
         S::empty(),
@@ -111,16 +98,8 @@ fn attack_35_no_fd_of_a_segment_survives_exec() {
     let segment = segment();
     let fds = [
         segment.offer_writer().expect("a writable fd"),
-        segment
-            .reopen_read_only()
-            .expect("reopened")
-            .expect("/proc"),
-        segment
-            .memfd
-            .as_file()
-            .as_fd()
-            .try_clone_to_owned()
-            .expect("dup"),
+        segment.reopen_read_only().expect("reopened").expect("/proc"),
+        segment.memfd.as_file().as_fd().try_clone_to_owned().expect("dup"),
         segment.into_writer().expect("mapped").1,
     ];
     for fd in fds {
@@ -168,9 +147,8 @@ fn attack_48_a_lease_is_refused_while_a_reopening_or_its_mapping_is_left() {
             assert!(held(), "by the fd to send");
             drop(writer);
             assert!(held(), "by the fd to send alone");
-            let checked = Candidate::new(send)
-                .check(expect(Stage::Sealed, mask))
-                .expect("as granted");
+            let checked =
+                Candidate::new(send).check(expect(Stage::Sealed, mask)).expect("as granted");
             let reader = checked.map_reader().expect("mapped");
             assert!(held(), "by the reader's mapping alone");
             drop(reader);
@@ -182,9 +160,8 @@ fn attack_48_a_lease_is_refused_while_a_reopening_or_its_mapping_is_left() {
             let held = || still_held(probe.as_fd()).expect("leases work on tmpfs");
             let offered = theirs.offer_writer().expect("a writable fd");
             drop(theirs);
-            let checked = Candidate::new(offered)
-                .check(expect(Stage::Open, mask))
-                .expect("as granted");
+            let checked =
+                Candidate::new(offered).check(expect(Stage::Open, mask)).expect("as granted");
             let writer = checked.map_writer_and_seal().expect("mapped");
             assert!(held(), "by the writer's mapping alone");
             drop(writer);
@@ -203,9 +180,7 @@ fn attack_48_the_end_of_a_segment_is_reported_once_nothing_refers_to_it() {
             let gone = || {
                 let mut gone = Vec::new();
                 assert_eq!(
-                    releases
-                        .drain(|watched| gone.push(watched))
-                        .expect("drained"),
+                    releases.drain(|watched| gone.push(watched)).expect("drained"),
                     Drained::All
                 );
                 gone
@@ -222,9 +197,8 @@ fn attack_48_the_end_of_a_segment_is_reported_once_nothing_refers_to_it() {
             assert_ne!(watched, watched_too);
             let (writer, send, _) = first.into_writer().expect("mapped");
             let path = path_only(&send);
-            let checked = Candidate::new(send)
-                .check(expect(Stage::Sealed, mask))
-                .expect("as granted");
+            let checked =
+                Candidate::new(send).check(expect(Stage::Sealed, mask)).expect("as granted");
             let reader = checked.map_reader().expect("mapped");
             drop(writer);
             assert_eq!(gone(), [], "a mapping is left");

@@ -32,24 +32,16 @@ pub fn choose_mutant(name: Option<&str>) {
 
 /// Whether the named mutant is being run.
 pub(crate) fn mutant(name: &str) -> bool {
-    MUTANT
-        .read()
-        .is_ok_and(|mutant| mutant.as_deref() == Some(name))
+    MUTANT.read().is_ok_and(|mutant| mutant.as_deref() == Some(name))
 }
 
 /// The ordering, or none if the named mutant is being run.
 pub(crate) fn order(name: &str, order: Ordering) -> Ordering {
-    if mutant(name) {
-        Ordering::Relaxed
-    } else {
-        order
-    }
+    if mutant(name) { Ordering::Relaxed } else { order }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 pub(crate) fn pause() {
@@ -102,10 +94,7 @@ pub struct Region {
 
 impl Region {
     fn new(cells: usize, grain: usize) -> Self {
-        Self {
-            cells: Arc::new((0..cells).map(|_| AtomicU64::new(0)).collect()),
-            grain,
-        }
+        Self { cells: Arc::new((0..cells).map(|_| AtomicU64::new(0)).collect()), grain }
     }
 
     /// A data area; beyond its end it begins anew, as the mirror does.
@@ -119,10 +108,7 @@ impl Region {
     }
 
     fn cell(&self, offset: usize) -> &AtomicU64 {
-        assert!(
-            offset.is_multiple_of(self.grain),
-            "a word is reached through one address"
-        );
+        assert!(offset.is_multiple_of(self.grain), "a word is reached through one address");
         &self.cells[offset / self.grain % self.cells.len()]
     }
 
@@ -146,11 +132,7 @@ impl Region {
         for (index, chunk) in bytes.chunks(8).enumerate() {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
-            self.store64(
-                offset + 8 * index,
-                u64::from_le_bytes(word),
-                Ordering::Relaxed,
-            );
+            self.store64(offset + 8 * index, u64::from_le_bytes(word), Ordering::Relaxed);
         }
     }
 
@@ -250,17 +232,9 @@ pub(crate) fn sleep(
     sleepers.number += 1;
     let number = sleepers.number;
     let keys = [region.key(offset), std::ptr::from_ref(private) as usize];
-    sleepers.list.push(Sleeping {
-        keys,
-        region: region.identity(),
-        woken: false,
-        number,
-    });
+    sleepers.list.push(Sleeping { keys, region: region.identity(), woken: false, number });
     loop {
-        let at = sleepers
-            .list
-            .iter()
-            .position(|other| other.number == number);
+        let at = sleepers.list.iter().position(|other| other.number == number);
         match at {
             Some(at) if !sleepers.list[at].woken => {
                 sleepers = futexes
@@ -281,19 +255,11 @@ fn wake_key(key: usize, region: Option<&Region>) -> bool {
     let futexes = &*FUTEXES;
     let mut sleepers = lock(&futexes.sleepers);
     let region = region.map(Region::identity);
-    if sleepers
-        .list
-        .iter()
-        .any(|sleeper| sleeper.woken && Some(sleeper.region) == region)
-    {
+    if sleepers.list.iter().any(|sleeper| sleeper.woken && Some(sleeper.region) == region) {
         sleepers.redundant += 1;
     }
     let mut any = false;
-    for sleeper in sleepers
-        .list
-        .iter_mut()
-        .filter(|sleeper| sleeper.keys.contains(&key))
-    {
+    for sleeper in sleepers.list.iter_mut().filter(|sleeper| sleeper.keys.contains(&key)) {
         any |= !std::mem::replace(&mut sleeper.woken, true);
         if mutant("wake-one-of-many") {
             break;
@@ -346,10 +312,7 @@ pub fn channel(
     let capacity = Capacity::new(capacity).expect("a model's lane has a lane's capacity");
     let controls = [Region::control(), Region::control()];
     let data = [Region::data(capacity), Region::data(capacity)];
-    let bits = FenceBits {
-        registered: true,
-        can_call: true,
-    };
+    let bits = FenceBits { registered: true, can_call: true };
     let terms = Terms::new(max_message).wait(crate::Wait::Park).start(start);
     [0, 1].map(|me: usize| {
         let peer = 1 - me;
@@ -364,10 +327,6 @@ pub fn channel(
             life: Arc::clone(&life),
         };
         let (producer, consumer) = halves(&side, &terms, heads[me]);
-        ModelEnd {
-            producer,
-            consumer,
-            life,
-        }
+        ModelEnd { producer, consumer, life }
     })
 }

@@ -24,9 +24,7 @@ pub(crate) const fn order(_mutant: &str, order: Ordering) -> Ordering {
 
 /// Locks, whether or not a holder panicked: what these locks guard is good after every statement.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Tells the processor that this is a spin loop.
@@ -76,12 +74,7 @@ fn online_processors() -> usize {
             .split(',')
             .filter_map(|range| {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
-                Some(
-                    last.parse::<usize>()
-                        .ok()?
-                        .checked_sub(first.parse().ok()?)?
-                        + 1,
-                )
+                Some(last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)? + 1)
             })
             .sum()
     })

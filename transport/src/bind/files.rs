@@ -43,32 +43,19 @@ impl Claim {
         let name = path.file_name().unwrap_or_default().to_owned();
         let lock = Lock::take(&directory, &name, address, path)?;
         remove_stale(&directory, &name, address, path)?;
-        Ok(Self {
-            directory,
-            name,
-            lock,
-        })
+        Ok(Self { directory, name, lock })
     }
 
     /// Takes charge of the socket file that has just been bound.
     pub(super) fn found(self) -> Result<Files, Errno> {
-        let Self {
-            directory,
-            name,
-            lock,
-        } = self;
+        let Self { directory, name, lock } = self;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let found = openat(&directory, &name, flags, Mode::empty())
             .and_then(|node| fstat(&node).map(|facts| (node, facts)));
         match found {
-            Ok((node, facts)) => Ok(Files {
-                directory,
-                name,
-                node,
-                facts,
-                lock,
-                generation: generation(),
-            }),
+            Ok((node, facts)) => {
+                Ok(Files { directory, name, node, facts, lock, generation: generation() })
+            }
             Err(error) => {
                 unlinkat(&directory, &name, AtFlags::empty()).ok();
                 Err(error)
@@ -109,10 +96,7 @@ fn open_directory(path: &Path, create: bool, shared: bool) -> Result<OwnedFd, Bi
     let link = statat(CWD, directory, AtFlags::SYMLINK_NOFOLLOW).map_err(system("examining"))?;
     match directory_risk(&inside, &link, geteuid().as_raw()) {
         None => Ok(opened),
-        Some(risk) => Err(BindError::SharedDirectory {
-            directory: directory.into(),
-            risk,
-        }),
+        Some(risk) => Err(BindError::SharedDirectory { directory: directory.into(), risk }),
     }
 }
 
@@ -166,9 +150,7 @@ pub(super) fn probe(address: &Address) -> Probe {
     match connected {
         Ok(socket) => {
             let who = os::peer_credentials(socket.as_fd()).ok();
-            let pid = who
-                .and_then(|who| u32::try_from(who.pid).ok())
-                .filter(|pid| *pid != 0);
+            let pid = who.and_then(|who| u32::try_from(who.pid).ok()).filter(|pid| *pid != 0);
             Probe::Listening(pid)
         }
         // A full backlog, or a socket of another type: alive in either case.
@@ -189,11 +171,8 @@ fn remove_stale(
     address: &Address,
     path: &Path,
 ) -> Result<(), BindError> {
-    let system = |doing, error: Errno| BindError::System {
-        doing,
-        path: path.into(),
-        source: error.into(),
-    };
+    let system =
+        |doing, error: Errno| BindError::System { doing, path: path.into(), source: error.into() };
     match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(system("examining", error)),
@@ -203,10 +182,7 @@ fn remove_stale(
         Ok(_) => {}
     }
     match probe(address) {
-        Probe::Listening(holder) => Err(BindError::InUse {
-            address: address.clone(),
-            holder,
-        }),
+        Probe::Listening(holder) => Err(BindError::InUse { address: address.clone(), holder }),
         Probe::Unknown(error) => Err(system("finding out who listens on", error)),
         Probe::Absent => Ok(()),
         Probe::Stale => match unlinkat(directory, name, AtFlags::empty()) {
@@ -235,11 +211,7 @@ impl Lock {
         let lock_path = path.with_file_name(&name);
         let system = |doing| {
             let path = lock_path.clone();
-            move |error: Errno| BindError::System {
-                doing,
-                path,
-                source: error.into(),
-            }
+            move |error: Errno| BindError::System { doing, path, source: error.into() }
         };
         loop {
             // O_NONBLOCK: whatever has been put there, opening it does not wait.
@@ -268,10 +240,7 @@ impl Lock {
                 Err(Errno::INTR) => continue,
                 Err(Errno::WOULDBLOCK) => {
                     let holder = probe(address).holder();
-                    return Err(BindError::InUse {
-                        address: address.clone(),
-                        holder,
-                    });
+                    return Err(BindError::InUse { address: address.clone(), holder });
                 }
                 Err(error) => return Err(system("locking")(error)),
             }

@@ -32,9 +32,8 @@ fn accept(bound: &Bound) -> ControlSocket {
 
 fn names_in(scratch: &Scratch) -> Vec<String> {
     let entries = fs::read_dir(scratch.path()).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -64,9 +63,7 @@ fn attack_01_a_taken_abstract_name_is_a_hard_error() {
     let address = Address::abstract_name(&name).unwrap();
     let first = BindOptions::new().bind(&address).unwrap();
     let error = BindOptions::new().bind(&address).unwrap_err();
-    let BindError::InUse { holder, .. } = error else {
-        panic!("{error:?}")
-    };
+    let BindError::InUse { holder, .. } = error else { panic!("{error:?}") };
     assert_eq!(holder, Some(std::process::id()));
     drop(first);
     let again = BindOptions::new().bind(&address).unwrap();
@@ -89,29 +86,15 @@ fn attack_02_a_directory_that_others_can_write_is_refused() {
         mode(bits).unwrap();
         match bind(&path) {
             Ok(_) => assert!(fine, "mode {bits:o} was accepted"),
-            Err(BindError::SharedDirectory {
-                risk: DirectoryRisk::Writable(mode),
-                ..
-            }) => {
-                assert!(
-                    !fine && mode == bits,
-                    "mode {bits:o} was refused as {mode:o}"
-                );
+            Err(BindError::SharedDirectory { risk: DirectoryRisk::Writable(mode), .. }) => {
+                assert!(!fine && mode == bits, "mode {bits:o} was refused as {mode:o}");
             }
             Err(other) => panic!("mode {bits:o}: {other}"),
         }
-        drop(
-            BindOptions::new()
-                .allow_shared_directory()
-                .bind(&at(&path))
-                .unwrap(),
-        );
+        drop(BindOptions::new().allow_shared_directory().bind(&at(&path)).unwrap());
     }
     let said = bind("/tmp/memring-first-try.sock").unwrap_err().to_string();
-    assert!(
-        said.contains("/tmp") && said.contains("allow_shared_directory()"),
-        "{said}"
-    );
+    assert!(said.contains("/tmp") && said.contains("allow_shared_directory()"), "{said}");
 }
 
 #[test]
@@ -146,18 +129,9 @@ fn attack_03_the_socket_appears_with_its_mode_whatever_the_umask() {
     }
     let scratch = Scratch::new();
     let mode_of = |name: &str| fs::symlink_metadata(scratch.join(name)).unwrap().mode() & 0o7777;
-    for (mask, mode) in [
-        (0, 0o600),
-        (0, 0o660),
-        (0o077, 0o666),
-        (0o777, 0o600),
-        (0o022, 0o620),
-    ] {
+    for (mask, mode) in [(0, 0o600), (0, 0o660), (0o077, 0o666), (0o777, 0o600), (0o022, 0o620)] {
         umask(mask);
-        let bound = BindOptions::new()
-            .mode(mode)
-            .bind(&at(scratch.join("s")))
-            .unwrap();
+        let bound = BindOptions::new().mode(mode).bind(&at(scratch.join("s"))).unwrap();
         umask(0o022);
         assert_eq!(mode_of("s"), mode, "umask {mask:03o}");
         assert_eq!(mode_of("s.lock") & !0o600, 0, "umask {mask:03o}");
@@ -182,10 +156,7 @@ fn owner_and_group_are_given_before_anybody_can_connect() {
     let _bound = options.bind(&at(scratch.join("s"))).unwrap();
     let facts = fs::symlink_metadata(scratch.join("s")).unwrap();
     assert!(facts.file_type().is_socket());
-    assert_eq!(
-        (facts.uid(), facts.gid(), facts.mode() & 0o777),
-        (12_345, 54_321, 0o660)
-    );
+    assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o777), (12_345, 54_321, 0o660));
 }
 
 #[test]
@@ -200,19 +171,13 @@ fn attack_04_stale_files_are_taken_over_and_live_servers_are_not() {
         matches!(error, BindError::InUse { holder: Some(pid), .. } if pid == std::process::id()),
         "{error:?}"
     );
-    assert!(matches!(
-        accept(&first).receive(&mut [0; 8]).unwrap(),
-        Incoming::Ended
-    )); // the probe
+    assert!(matches!(accept(&first).receive(&mut [0; 8]).unwrap(), Incoming::Ended)); // the probe
     connect(first.address()).unwrap(); // it is still the first one's
     drop(first);
 
     // A server that knows nothing of our lock, and then somebody's file.
     let _foreign = UnixListener::bind(&path).unwrap();
-    assert!(matches!(
-        bind(&path).unwrap_err(),
-        BindError::InUse { holder: None, .. }
-    ));
+    assert!(matches!(bind(&path).unwrap_err(), BindError::InUse { holder: None, .. }));
     fs::remove_file(&path).unwrap();
     fs::write(&path, "precious").unwrap();
     assert!(matches!(bind(&path).unwrap_err(), BindError::Occupied(_)));
@@ -235,10 +200,7 @@ fn attack_04_of_many_that_start_at_once_one_wins_and_the_others_are_told() {
                 bind(&path)
             };
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
         assert_eq!(won.len(), 1, "{lost:?}");
@@ -284,10 +246,7 @@ fn only_lock_files_of_ours_are_locked() {
     let lock = scratch.join("s.lock");
     let refused = || {
         let error = bind(scratch.join("s")).unwrap_err();
-        assert!(
-            matches!(&error, BindError::ForeignLock(path) if *path == lock),
-            "{error:?}"
-        );
+        assert!(matches!(&error, BindError::ForeignLock(path) if *path == lock), "{error:?}");
         assert!(!scratch.join("s").exists());
     };
     symlink("/dev/null", &lock).unwrap();
@@ -319,14 +278,9 @@ fn a_file_that_is_no_longer_ours_stays() {
 #[test]
 fn a_bare_name_gets_a_private_directory() {
     let scratch = Scratch::new();
-    let environment = [
-        ("RUNTIME_DIRECTORY", "".as_ref()),
-        ("XDG_RUNTIME_DIR", scratch.path().as_os_str()),
-    ];
-    if !alone_with(
-        "bind::tests::a_bare_name_gets_a_private_directory",
-        &environment,
-    ) {
+    let environment =
+        [("RUNTIME_DIRECTORY", "".as_ref()), ("XDG_RUNTIME_DIR", scratch.path().as_os_str())];
+    if !alone_with("bind::tests::a_bare_name_gets_a_private_directory", &environment) {
         let directory = fs::metadata(scratch.join("memring")).unwrap();
         assert_eq!(directory.mode() & 0o7777, 0o700);
         return;
@@ -349,17 +303,12 @@ fn attack_07_accepting_without_descriptors_pauses_and_resumes() {
     let scratch = Scratch::new();
     let bound = bind(scratch.join("s")).unwrap();
     let client = connect(bound.address()).unwrap();
-    let limit = |current| rustix::process::Rlimit {
-        current: Some(current),
-        maximum: Some(4096),
-    };
+    let limit = |current| rustix::process::Rlimit { current: Some(current), maximum: Some(4096) };
     let set = |limit| rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
     set(limit(3));
     let mut last = Duration::ZERO;
     for _ in 0..20 {
-        let Accepted::Pause { why, pause } = bound.accept().unwrap() else {
-            panic!("accepted")
-        };
+        let Accepted::Pause { why, pause } = bound.accept().unwrap() else { panic!("accepted") };
         assert_eq!(why.raw_os_error(), Some(libc::EMFILE));
         assert!(pause >= FIRST_PAUSE && pause >= last && pause <= LONGEST_PAUSE);
         last = pause;
@@ -368,15 +317,10 @@ fn attack_07_accepting_without_descriptors_pauses_and_resumes() {
     set(limit(1024));
     let server = accept(&bound);
     client.send(b"x", &[]).unwrap();
-    assert!(matches!(
-        server.receive(&mut [0; 8]).unwrap(),
-        Incoming::Packet(_)
-    ));
+    assert!(matches!(server.receive(&mut [0; 8]).unwrap(), Incoming::Packet(_)));
     let _waiting = connect(bound.address()).unwrap();
     set(limit(3));
-    let Accepted::Pause { pause, .. } = bound.accept().unwrap() else {
-        panic!("accepted")
-    };
+    let Accepted::Pause { pause, .. } = bound.accept().unwrap() else { panic!("accepted") };
     assert_eq!(pause, FIRST_PAUSE); // a success in between starts it anew
     set(limit(1024)); // cleaning up takes descriptors too
 }
@@ -392,11 +336,7 @@ fn attack_31_what_the_listener_forbids_holds_before_accept() {
     let null = fs::File::open("/dev/null").unwrap();
     for allowed in [false, true] {
         let options = BindOptions::new();
-        let options = if allowed {
-            options.allow_fds()
-        } else {
-            options
-        };
+        let options = if allowed { options.allow_fds() } else { options };
         let bound = options.bind(&at(scratch.join("s"))).unwrap();
         let client = connect(bound.address()).unwrap();
         let try_it = || match client.send(b"x", &[null.as_fd()]) {
@@ -422,9 +362,7 @@ fn the_first_packet_names_its_sender_even_if_sent_before_accept() {
         println!("skipped: pidfds of peers need Linux 6.5");
         return;
     }
-    let Incoming::Packet(packet) = server.receive(&mut [0; 8]).unwrap() else {
-        panic!()
-    };
+    let Incoming::Packet(packet) = server.receive(&mut [0; 8]).unwrap() else { panic!() };
     let peer = peer.with_pidfd(packet.pidfd.expect("SCM_PIDFD comes with SO_PEERPIDFD"));
     assert_eq!(peer.pid(), Some(std::process::id()));
 }
@@ -452,23 +390,14 @@ fn attack_35_everything_is_cloexec_and_nothing_leaks() {
             .output()
             .unwrap();
         let inherited = String::from_utf8(listing.stdout).unwrap();
-        assert!(
-            inherited.contains("/dev/null"),
-            "ls lists nothing: {inherited}"
-        );
+        assert!(inherited.contains("/dev/null"), "ls lists nothing: {inherited}");
         for ours in ["socket:", "pidfd", "memring"] {
-            assert!(
-                !inherited.contains(ours),
-                "{ours} was inherited: {inherited}"
-            );
+            assert!(!inherited.contains(ours), "{ours} was inherited: {inherited}");
         }
         let all = open_fds();
         let cloexec = |fd: &i32| {
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
-            let flags = info
-                .lines()
-                .find_map(|line| line.strip_prefix("flags:"))
-                .unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
             u32::from_str_radix(flags.trim(), 8).unwrap() & 0o2_000_000 != 0
         };
         let new: Vec<_> = all.iter().filter(|fd| !before.contains(fd)).collect();
@@ -496,10 +425,7 @@ fn attack_78_a_forked_child_takes_nothing_down() {
     assert_eq!(names_in(&scratch), ["s", "s.lock"]);
     waiting.send(b"x", &[]).unwrap();
     accept(bound.as_ref().unwrap());
-    assert!(matches!(
-        bind(scratch.join("s")),
-        Err(BindError::InUse { .. })
-    ));
+    assert!(matches!(bind(scratch.join("s")), Err(BindError::InUse { .. })));
 }
 
 #[test]
@@ -517,10 +443,7 @@ fn attack_85_a_child_that_keeps_the_socket_does_not_keep_the_name() {
         std::io::Read::read(&mut opened, &mut [0]).unwrap(); // until the parent opens the gate
     });
     drop(bound);
-    assert!(matches!(
-        waiting.receive(&mut [0; 8]).unwrap(),
-        Incoming::WouldBlock
-    ));
+    assert!(matches!(waiting.receive(&mut [0; 8]).unwrap(), Incoming::WouldBlock));
     let bound = bind(scratch.join("s")).unwrap();
     let _client = connect(bound.address()).unwrap();
     accept(&bound);
@@ -553,15 +476,9 @@ fn attack_05_another_user_is_told_apart_and_kept_out_by_mode_and_by_policy() {
     };
     let private = bind(scratch.join("private")).unwrap();
     let refused = connect_as_stranger(private.address());
-    assert!(
-        matches!(refused, Err(ConnectProblem::NotAllowed(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ConnectProblem::NotAllowed(_))), "{refused:?}");
 
-    let open = BindOptions::new()
-        .mode(0o666)
-        .bind(&at(scratch.join("open")))
-        .unwrap();
+    let open = BindOptions::new().mode(0o666).bind(&at(scratch.join("open"))).unwrap();
     let client = connect_as_stranger(open.address()).unwrap();
     let server = accept(&open);
     let peer = Peer::of(&server, Origin::Connected).unwrap();
@@ -570,14 +487,8 @@ fn attack_05_another_user_is_told_apart_and_kept_out_by_mode_and_by_policy() {
     let us = geteuid().as_raw();
     let denied = Policy::same_uid().judge(&peer, us).unwrap_err();
     assert!(matches!(denied, Denied::NotListed { our_uid, .. } if our_uid == us));
-    Policy::nobody()
-        .allow_uid(STRANGER)
-        .judge(&peer, us)
-        .unwrap();
-    Policy::nobody()
-        .allow_gid(STRANGER)
-        .judge(&peer, us)
-        .unwrap();
+    Policy::nobody().allow_uid(STRANGER).judge(&peer, us).unwrap();
+    Policy::nobody().allow_gid(STRANGER).judge(&peer, us).unwrap();
     if peer.is_in_group(77) {
         Policy::nobody().allow_gid(77).judge(&peer, us).unwrap(); // SO_PEERGROUPS, Linux 4.13
     }

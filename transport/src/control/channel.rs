@@ -76,15 +76,8 @@ impl<'a> Open<'a> {
         let open = Self {
             channel: body.channel.get(),
             signature: tails.signature(
-                [
-                    body.fingerprint_to_accepting,
-                    body.fingerprint_to_connecting,
-                ],
-                [
-                    body.protocol_len,
-                    body.type_to_accepting_len,
-                    body.type_to_connecting_len,
-                ],
+                [body.fingerprint_to_accepting, body.fingerprint_to_connecting],
+                [body.protocol_len, body.type_to_accepting_len, body.type_to_connecting_len],
             )?,
             capacity_to_accepting: body.capacity_to_accepting.get(),
             capacity_to_connecting: body.capacity_to_connecting.get(),
@@ -102,11 +95,7 @@ impl<'a> Open<'a> {
     }
 
     pub(super) fn write(&self, packet: &mut Vec<u8>) {
-        let Signature {
-            protocol,
-            to_accepting,
-            to_connecting,
-        } = &self.signature;
+        let Signature { protocol, to_accepting, to_connecting } = &self.signature;
         let body = layout::Open {
             channel: self.channel.into(),
             reserved: 0.into(),
@@ -170,15 +159,8 @@ impl<'a> Refused<'a> {
             code,
             sentence: tails.text("sentence", body.sentence_len.get())?,
             ours: tails.signature(
-                [
-                    body.fingerprint_to_accepting,
-                    body.fingerprint_to_connecting,
-                ],
-                [
-                    body.protocol_len,
-                    body.type_to_accepting_len,
-                    body.type_to_connecting_len,
-                ],
+                [body.fingerprint_to_accepting, body.fingerprint_to_connecting],
+                [body.protocol_len, body.type_to_accepting_len, body.type_to_connecting_len],
             )?,
         };
         tails.end()?;
@@ -186,11 +168,7 @@ impl<'a> Refused<'a> {
     }
 
     pub(super) fn write(&self, packet: &mut Vec<u8>) {
-        let Signature {
-            protocol,
-            to_accepting,
-            to_connecting,
-        } = &self.ours;
+        let Signature { protocol, to_accepting, to_connecting } = &self.ours;
         let body = layout::Refused {
             channel: self.channel.into(),
             code: self.code.to_wire().into(),
@@ -216,10 +194,7 @@ pub(super) fn read_channel(what: &'static str, rest: &[u8]) -> Result<u32, Malfo
 }
 
 pub(super) fn write_channel(channel: u32, packet: &mut Vec<u8>) {
-    let body = layout::Channel {
-        channel: channel.into(),
-        reserved: 0.into(),
-    };
+    let body = layout::Channel { channel: channel.into(), reserved: 0.into() };
     packet.extend_from_slice(body.as_bytes());
 }
 
@@ -237,11 +212,7 @@ fn capacity(field: &'static str, bytes: u64) -> Result<(), Malformed> {
     if bytes.is_power_of_two() && (MIN_CAPACITY..=MAX_CAPACITY).contains(&bytes) {
         return Ok(());
     }
-    Err(value(
-        field,
-        bytes,
-        "a capacity is a power of two from 4 KiB to 1 GiB",
-    ))
+    Err(value(field, bytes, "a capacity is a power of two from 4 KiB to 1 GiB"))
 }
 
 fn seals(field: &'static str, mask: u32) -> Result<SealBits, Malformed> {

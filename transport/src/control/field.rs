@@ -22,11 +22,7 @@ impl<'a> Tails<'a> {
             return Err(Malformed::TooLong { field, len, limit });
         }
         let Some((taken, rest)) = self.0.split_at_checked(len) else {
-            return Err(Malformed::TailTruncated {
-                field,
-                len,
-                have: self.0.len(),
-            });
+            return Err(Malformed::TailTruncated { field, len, have: self.0.len() });
         };
         self.0 = rest;
         Ok(taken)
@@ -94,27 +90,16 @@ where
 {
     match T::ref_from_prefix(rest) {
         Ok((body, tails)) => Ok((body, Tails(tails))),
-        Err(_) => Err(Malformed::Truncated {
-            what,
-            have: rest.len(),
-        }),
+        Err(_) => Err(Malformed::Truncated { what, have: rest.len() }),
     }
 }
 
 pub(super) fn value(field: &'static str, value: impl Into<u64>, rule: &'static str) -> Malformed {
-    Malformed::Value {
-        field,
-        value: value.into(),
-        rule,
-    }
+    Malformed::Value { field, value: value.into(), rule }
 }
 
 pub(super) fn reserved(field: &'static str, bits: u32) -> Result<(), Malformed> {
-    if bits == 0 {
-        Ok(())
-    } else {
-        Err(Malformed::Reserved { field })
-    }
+    if bits == 0 { Ok(()) } else { Err(Malformed::Reserved { field }) }
 }
 
 // The limits of the types keep these lengths far below 2^16.

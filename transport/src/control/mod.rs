@@ -188,27 +188,19 @@ pub fn decode(packet: &[u8]) -> Result<Control<'_>, Malformed> {
         return Err(Malformed::Oversized);
     }
     let Ok((header, rest)) = Header::ref_from_prefix(packet) else {
-        return Err(Malformed::Truncated {
-            what: "header",
-            have: packet.len(),
-        });
+        return Err(Malformed::Truncated { what: "header", have: packet.len() });
     };
     if header.magic != MAGIC {
         return Err(Malformed::Magic(header.magic));
     }
     if header.flags.get() != 0 {
-        return Err(Malformed::Reserved {
-            field: "header flags",
-        });
+        return Err(Malformed::Reserved { field: "header flags" });
     }
     if header.reserved.get() != 0 {
         return Err(Malformed::Reserved { field: "header" });
     }
     if header.length.get() as usize != packet.len() {
-        return Err(Malformed::Length {
-            stated: header.length.get(),
-            got: packet.len(),
-        });
+        return Err(Malformed::Length { stated: header.length.get(), got: packet.len() });
     }
     let kind = header.kind.get();
     let kind = Kind::from_wire(kind).ok_or(Malformed::Kind(kind))?;
@@ -218,12 +210,8 @@ pub fn decode(packet: &[u8]) -> Result<Control<'_>, Malformed> {
         Kind::Reject => Control::Reject(Reject::read(rest)?),
         Kind::Open => Control::Open(Open::read(rest)?),
         Kind::Granted => Control::Granted(Granted::read(rest)?),
-        Kind::Sealed => Control::Sealed {
-            channel: channel::read_channel("Sealed", rest)?,
-        },
-        Kind::Ready => Control::Ready {
-            channel: channel::read_channel("Ready", rest)?,
-        },
+        Kind::Sealed => Control::Sealed { channel: channel::read_channel("Sealed", rest)? },
+        Kind::Ready => Control::Ready { channel: channel::read_channel("Ready", rest)? },
         Kind::Refused => Control::Refused(Refused::read(rest)?),
         Kind::Fence => channel::read_nothing(rest).map(|()| Control::Fence)?,
         Kind::FenceAck => channel::read_nothing(rest).map(|()| Control::FenceAck)?,

@@ -74,10 +74,7 @@ impl<'a> Hello<'a> {
     pub(super) fn read(rest: &'a [u8]) -> Result<Self, Malformed> {
         let (body, mut tails) = body::<layout::Hello>("body of Hello", rest)?;
         let hello = Self {
-            versions: Versions {
-                min: body.min_version.get(),
-                max: body.max_version.get(),
-            },
+            versions: Versions { min: body.min_version.get(), max: body.max_version.get() },
             offered: Features(body.features_offered.get()),
             required: Features(body.features_required.get()),
             fence: fence(body.fence)?,
@@ -99,11 +96,7 @@ impl<'a> Hello<'a> {
             return Err(value("oldest version", min, "versions begin at 1"));
         }
         if max < min {
-            return Err(value(
-                "newest version",
-                max,
-                "the newest is not below the oldest",
-            ));
+            return Err(value("newest version", max, "the newest is not below the oldest"));
         }
         if !self.required.without(self.offered).is_empty() {
             let rule = "a required feature is also offered";
@@ -199,20 +192,12 @@ fn page_size(bytes: u32) -> Result<(), Malformed> {
     if bytes.is_power_of_two() && (MIN_PAGE..=MAX_PAGE).contains(&bytes) {
         return Ok(());
     }
-    Err(value(
-        "page size",
-        bytes,
-        "pages are a power of two from 4 KiB to 64 KiB",
-    ))
+    Err(value("page size", bytes, "pages are a power of two from 4 KiB to 64 KiB"))
 }
 
 fn largest_message(bytes: u64) -> Result<(), Malformed> {
     if bytes == 0 {
-        return Err(value(
-            "largest message",
-            bytes,
-            "at least one byte must fit",
-        ));
+        return Err(value("largest message", bytes, "at least one byte must fit"));
     }
     Ok(())
 }
@@ -231,11 +216,7 @@ fn archive(wire: &layout::Archive) -> Result<ArchiveFormat, Malformed> {
         0 => false,
         1 => true,
         other => {
-            return Err(value(
-                "archive alignment",
-                other,
-                "0 is unaligned, 1 is aligned",
-            ));
+            return Err(value("archive alignment", other, "0 is unaligned, 1 is aligned"));
         }
     };
     let pointer_width = match wire.pointer_width {
@@ -244,11 +225,7 @@ fn archive(wire: &layout::Archive) -> Result<ArchiveFormat, Malformed> {
         64 => PointerWidth::W64,
         other => return Err(value("archive pointer width", other, "it is 16, 32 or 64")),
     };
-    Ok(ArchiveFormat {
-        endian,
-        aligned,
-        pointer_width,
-    })
+    Ok(ArchiveFormat { endian, aligned, pointer_width })
 }
 
 fn archive_to_wire(format: ArchiveFormat) -> layout::Archive {

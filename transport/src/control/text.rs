@@ -57,10 +57,7 @@ impl<'a, const MAX: usize> Text<'a, MAX> {
     pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, TextError> {
         let text = text.into();
         if text.len() > MAX {
-            return Err(TextError::TooLong {
-                len: text.len(),
-                limit: MAX,
-            });
+            return Err(TextError::TooLong { len: text.len(), limit: MAX });
         }
         if let Some(at) = text.find(char::is_control) {
             return Err(TextError::ControlCharacter { at });
@@ -75,11 +72,7 @@ impl<'a, const MAX: usize> Text<'a, MAX> {
     pub fn fit(text: &str) -> Text<'static, MAX> {
         let mut fitted = String::with_capacity(text.len().min(MAX));
         for c in text.chars() {
-            let c = if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            };
+            let c = if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
             if fitted.len() + c.len_utf8() > MAX {
                 break;
             }
@@ -132,10 +125,7 @@ impl<'a> Metadata<'a> {
     pub fn new(bytes: impl Into<Cow<'a, [u8]>>) -> Result<Self, TextError> {
         let bytes = bytes.into();
         if bytes.len() > MAX_METADATA {
-            return Err(TextError::TooLong {
-                len: bytes.len(),
-                limit: MAX_METADATA,
-            });
+            return Err(TextError::TooLong { len: bytes.len(), limit: MAX_METADATA });
         }
         Ok(Self(bytes))
     }

@@ -100,10 +100,7 @@ impl FenceBits {
         if bits & !0b11 != 0 {
             return None;
         }
-        Some(Self {
-            registered: bits & 1 != 0,
-            can_call: bits & 2 != 0,
-        })
+        Some(Self { registered: bits & 1 != 0, can_call: bits & 2 != 0 })
     }
 
     pub(super) const fn to_wire(self) -> u8 {
@@ -144,11 +141,8 @@ pub struct ArchiveFormat {
 
 impl ArchiveFormat {
     /// What rkyv does unless told otherwise.
-    pub const DEFAULT: Self = Self {
-        endian: Endian::Little,
-        aligned: true,
-        pointer_width: PointerWidth::W32,
-    };
+    pub const DEFAULT: Self =
+        Self { endian: Endian::Little, aligned: true, pointer_width: PointerWidth::W32 };
 
     /// The format of these options; `None` unless `pointer_bits` is 16, 32 or 64.
     #[must_use]
@@ -159,16 +153,8 @@ impl ArchiveFormat {
             64 => PointerWidth::W64,
             _ => return None,
         };
-        let endian = if little_endian {
-            Endian::Little
-        } else {
-            Endian::Big
-        };
-        Some(Self {
-            endian,
-            aligned,
-            pointer_width,
-        })
+        let endian = if little_endian { Endian::Little } else { Endian::Big };
+        Some(Self { endian, aligned, pointer_width })
     }
 }
 
@@ -245,10 +231,8 @@ impl Signature<'_> {
     /// The same, borrowing nothing.
     #[must_use]
     pub fn into_owned(self) -> Signature<'static> {
-        let own = |id: TypeId<'_>| TypeId {
-            fingerprint: id.fingerprint,
-            name: id.name.into_owned(),
-        };
+        let own =
+            |id: TypeId<'_>| TypeId { fingerprint: id.fingerprint, name: id.name.into_owned() };
         Signature {
             protocol: self.protocol.into_owned(),
             to_accepting: own(self.to_accepting),

@@ -47,11 +47,7 @@ pub(crate) fn greet(
         drop(fds); // none is ever due here; they close on the closer's thread
         match step? {
             ServerStep::Send(packet) => greeting.send(&packet)?,
-            ServerStep::Reject {
-                packet,
-                code,
-                sentence,
-            } => {
+            ServerStep::Reject { packet, code, sentence } => {
                 greeting.send(&packet)?;
                 return Err(HandshakeError::Rejected(crate::handshake::Rejection {
                     code,
@@ -64,9 +60,9 @@ pub(crate) fn greet(
             }
             ServerStep::Grant(geometry) => {
                 let charged = match &quotas {
-                    Some((quotas, _)) => quotas
-                        .bytes(greeting.peer.uid(), geometry.bytes())
-                        .map(Some),
+                    Some((quotas, _)) => {
+                        quotas.bytes(greeting.peer.uid(), geometry.bytes()).map(Some)
+                    }
                     None => Ok(None),
                 };
                 let made = charged.map_err(HandshakeError::from).and_then(|charged| {
@@ -102,10 +98,9 @@ pub(crate) fn greet(
                     }
                 };
                 let charges = match (quotas, bytes) {
-                    (Some((_, session)), Some(bytes)) => Some(Charges {
-                        _session: session,
-                        _bytes: bytes,
-                    }),
+                    (Some((_, session)), Some(bytes)) => {
+                        Some(Charges { _session: session, _bytes: bytes })
+                    }
                     _ => None,
                 };
                 let opened = handshake.sealed_ok();
@@ -133,15 +128,9 @@ struct Pair {
 impl Pair {
     fn make(geometry: ChannelGeometry) -> Result<Self, HandshakeError> {
         let segment = |capacity| -> Result<Segment, HandshakeError> {
-            Ok(Segment::create(Geometry::new(
-                geometry.control_bytes,
-                capacity,
-            )?)?)
+            Ok(Segment::create(Geometry::new(geometry.control_bytes, capacity)?)?)
         };
-        Ok(Self {
-            s: segment(geometry.capacity_s)?,
-            c: segment(geometry.capacity_c)?,
-        })
+        Ok(Self { s: segment(geometry.capacity_s)?, c: segment(geometry.capacity_c)? })
     }
 
     /// Maps and seals S, and sends both. What is left is C, to be mapped once the peer has sealed it.
@@ -157,9 +146,7 @@ impl Pair {
         let (mine, s, _) = self.s.into_writer()?;
         let c = self.c.offer_writer()?;
         let fds = [s.as_fd(), c.as_fd()];
-        greeting
-            .socket
-            .send_deadline(&packet, &fds, Some(greeting.deadline))?;
+        greeting.socket.send_deadline(&packet, &fds, Some(greeting.deadline))?;
         Ok((mine, self.c))
     }
 }
@@ -189,29 +176,16 @@ impl Offer {
         let terms = Terms::new(negotiated.largest_message).wait(self.settings.wait);
         let (producer, consumer) = channel(&self.mine, &self.theirs, &life, &terms);
         let Greeting { socket, peer, .. } = self.greeting;
-        let session = Session::start(
-            socket,
-            peer,
-            negotiated,
-            life,
-            self.generation,
-            self.charges,
-        )
-        .map_err(HandshakeError::system("watching the session"))?;
-        Ok(Connection {
-            producer,
-            consumer,
-            session,
-        })
+        let session = Session::start(socket, peer, negotiated, life, self.generation, self.charges)
+            .map_err(HandshakeError::system("watching the session"))?;
+        Ok(Connection { producer, consumer, session })
     }
 
     /// Turns the channel down, with words for the peer's error.
     pub(crate) fn refuse(mut self, sentence: &str) -> Result<(), HandshakeError> {
         self.check_process()?;
         let none = Signature::default();
-        let packet = self
-            .handshake
-            .refuse(RefuseCode::Application, sentence, &none);
+        let packet = self.handshake.refuse(RefuseCode::Application, sentence, &none);
         self.answer(&packet)
     }
 
@@ -221,19 +195,13 @@ impl Offer {
     }
 
     fn check_process(&self) -> Result<(), HandshakeError> {
-        if self.generation.is_current() {
-            Ok(())
-        } else {
-            Err(HandshakeError::Forked)
-        }
+        if self.generation.is_current() { Ok(()) } else { Err(HandshakeError::Forked) }
     }
 }
 
 impl std::fmt::Debug for Offer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Offer")
-            .field("opened", &self.opened)
-            .finish_non_exhaustive()
+        f.debug_struct("Offer").field("opened", &self.opened).finish_non_exhaustive()
     }
 }
 

@@ -64,11 +64,7 @@ pub(crate) fn greet(
                 let Greeting { socket, peer, .. } = greeting;
                 let session = Session::start(socket, peer, negotiated, life, generation, None)
                     .map_err(HandshakeError::system("watching the session"))?;
-                return Ok(Connection {
-                    producer,
-                    consumer,
-                    session,
-                });
+                return Ok(Connection { producer, consumer, session });
             }
         }
     }
@@ -114,23 +110,15 @@ fn check(
 ) -> Result<memring_ring::segment::Checked, HandshakeError> {
     let geometry = Geometry::new(control, capacity)?;
     let Some(mask) = SealMask::from_bits(mask) else {
-        return Err(HandshakeFault::Choice {
-            rule: "the seals stated are one of the two masks",
-        }
-        .into());
+        return Err(
+            HandshakeFault::Choice { rule: "the seals stated are one of the two masks" }.into()
+        );
     };
-    let expect = Expect {
-        stage,
-        geometry,
-        mask,
-        others,
-    };
-    Candidate::new(fd.into_owned())
-        .check(expect)
-        .map_err(|Rejected { fd, why }| {
-            // It may be anything, so it closes where a close may block.
-            closer::close(fd);
-            let why: SegmentFault = why;
-            why.into()
-        })
+    let expect = Expect { stage, geometry, mask, others };
+    Candidate::new(fd.into_owned()).check(expect).map_err(|Rejected { fd, why }| {
+        // It may be anything, so it closes where a close may block.
+        closer::close(fd);
+        let why: SegmentFault = why;
+        why.into()
+    })
 }

@@ -84,10 +84,9 @@ impl From<SendProblem> for HandshakeError {
         match problem {
             SendProblem::TimedOut | SendProblem::WouldBlock => Self::TimedOut,
             SendProblem::Closed => Self::PeerGone,
-            SendProblem::System(source) => Self::System {
-                doing: "sending on the control socket",
-                source,
-            },
+            SendProblem::System(source) => {
+                Self::System { doing: "sending on the control socket", source }
+            }
             other => Self::System {
                 doing: "sending on the control socket",
                 source: io::Error::other(other),
@@ -117,13 +116,7 @@ impl Greeting {
     pub(crate) fn new(socket: ControlSocket, peer: Peer, deadline: Instant) -> Self {
         // A spawned child is watched by the pidfd it was spawned with.
         let adopt_sender = peer.origin() != crate::Origin::Spawned;
-        Self {
-            socket,
-            peer,
-            deadline,
-            buffer: Box::new([0; MAX_PACKET + 1]),
-            adopt_sender,
-        }
+        Self { socket, peer, deadline, buffer: Box::new([0; MAX_PACKET + 1]), adopt_sender }
     }
 
     /// The next packet and the descriptors that came with it.
@@ -155,23 +148,12 @@ impl Greeting {
     }
 
     fn send(&self, packet: &[u8]) -> Result<(), HandshakeError> {
-        Ok(self
-            .socket
-            .send_deadline(packet, &[], Some(self.deadline))?)
+        Ok(self.socket.send_deadline(packet, &[], Some(self.deadline))?)
     }
 }
 
 /// The fences towards a peer that stated these bits.
 pub(crate) fn fences(theirs: control::FenceBits) -> Fences {
-    let control::FenceBits {
-        registered,
-        can_call,
-    } = theirs;
-    Fences::negotiate(
-        fence::ours(),
-        fence::FenceBits {
-            registered,
-            can_call,
-        },
-    )
+    let control::FenceBits { registered, can_call } = theirs;
+    Fences::negotiate(fence::ours(), fence::FenceBits { registered, can_call })
 }

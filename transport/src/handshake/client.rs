@@ -100,11 +100,7 @@ pub struct Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the session was turned down ({}): {}",
-            self.code, self.sentence
-        )
+        write!(f, "the session was turned down ({}): {}", self.code, self.sentence)
     }
 }
 
@@ -144,12 +140,7 @@ impl ClientHandshake {
     ) -> Result<Self, SettingsError> {
         local.check()?;
         wish.open().check().map_err(SettingsError)?;
-        Ok(Self {
-            local,
-            wish,
-            limits,
-            state: State::New,
-        })
+        Ok(Self { local, wish, limits, state: State::New })
     }
 
     /// The packets to send first, each as one: Hello and Open.
@@ -159,15 +150,9 @@ impl ClientHandshake {
     /// If called twice.
     #[must_use = "the packets are to be sent"]
     pub fn start(&mut self) -> [Vec<u8>; 2] {
-        assert!(
-            matches!(self.state, State::New),
-            "start() begins a handshake, once"
-        );
+        assert!(matches!(self.state, State::New), "start() begins a handshake, once");
         self.state = State::Welcome;
-        [
-            Control::Hello(self.local.hello()).encode(),
-            Control::Open(self.wish.open()).encode(),
-        ]
+        [Control::Hello(self.local.hello()).encode(), Control::Open(self.wish.open()).encode()]
     }
 
     /// Takes the next packet and the number of file descriptors that came with it (`SCM_RIGHTS`
@@ -180,21 +165,14 @@ impl ClientHandshake {
         // What a fault leaves behind is the end.
         let state = std::mem::replace(&mut self.state, State::Over);
         let control = control::decode(packet)?;
-        let due = if matches!(control, Control::Granted(_)) {
-            GRANTED_FDS
-        } else {
-            0
-        };
+        let due = if matches!(control, Control::Granted(_)) { GRANTED_FDS } else { 0 };
         let (next, step) = match (state, &control) {
             (State::Welcome, Control::Welcome(welcome)) => {
                 (State::Granted(self.on_welcome(welcome)?), ClientStep::Wait)
             }
             (State::Welcome, Control::Reject(reject)) => {
                 let sentence = reject.sentence.clone().into_owned();
-                let rejection = Rejection {
-                    code: reject.code,
-                    sentence,
-                };
+                let rejection = Rejection { code: reject.code, sentence };
                 (State::Over, ClientStep::Rejected(rejection))
             }
             (State::Granted(negotiated), Control::Granted(granted)) => {
@@ -250,26 +228,10 @@ impl ClientHandshake {
         granted: &Granted,
     ) -> Result<MapSegments, HandshakeFault> {
         expect_channel(granted.channel)?;
-        let Granted {
-            channel,
-            control_bytes,
-            capacity_s,
-            capacity_c,
-            seals_s,
-            seals_c,
-        } = *granted;
-        let geometry = ChannelGeometry {
-            control_bytes,
-            capacity_s,
-            capacity_c,
-        };
+        let Granted { channel, control_bytes, capacity_s, capacity_c, seals_s, seals_c } = *granted;
+        let geometry = ChannelGeometry { control_bytes, capacity_s, capacity_c };
         geometry.check(negotiated.page_size, self.limits)?;
-        Ok(MapSegments {
-            channel,
-            geometry,
-            seals_s,
-            seals_c,
-        })
+        Ok(MapSegments { channel, geometry, seals_s, seals_c })
     }
 
     fn on_refused(&self, refused: &Refused<'_>) -> Result<Refusal, HandshakeFault> {
@@ -293,10 +255,7 @@ impl ClientHandshake {
             panic!("mapped() answers ClientStep::MapSegments and nothing else");
         };
         self.state = State::Ready(negotiated);
-        Control::Sealed {
-            channel: FIRST_CHANNEL,
-        }
-        .encode()
+        Control::Sealed { channel: FIRST_CHANNEL }.encode()
     }
 
     /// Whether Ready came: from here on [`after_ready`](super::after_ready) reads packets.
@@ -336,8 +295,5 @@ fn expect_channel(got: u32) -> Result<(), HandshakeFault> {
     if got == FIRST_CHANNEL {
         return Ok(());
     }
-    Err(HandshakeFault::Channel {
-        due: FIRST_CHANNEL,
-        got,
-    })
+    Err(HandshakeFault::Channel { due: FIRST_CHANNEL, got })
 }

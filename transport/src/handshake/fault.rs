@@ -60,10 +60,7 @@ pub enum HandshakeFault {
 
 impl HandshakeFault {
     pub(super) fn out_of_order(got: &Control<'_>, due: &'static str) -> Self {
-        Self::OutOfOrder {
-            got: got.kind(),
-            due,
-        }
+        Self::OutOfOrder { got: got.kind(), due }
     }
 }
 

@@ -27,10 +27,7 @@ impl Mismatch {
     }
 
     pub(super) fn of(ours: &Signature<'_>, theirs: &Signature<'_>) -> Self {
-        Self {
-            ours: ours.clone().into_owned(),
-            theirs: theirs.clone().into_owned(),
-        }
+        Self { ours: ours.clone().into_owned(), theirs: theirs.clone().into_owned() }
     }
 
     /// The code to refuse with.
@@ -59,21 +56,10 @@ impl fmt::Display for Mismatch {
             if ours.fingerprint == theirs.fingerprint {
                 return Ok(());
             }
-            write!(
-                f,
-                "{way} is {ours} on this side and {theirs} on the other; "
-            )
+            write!(f, "{way} is {ours} on this side and {theirs} on the other; ")
         };
-        differ(
-            "the message to the accepting side",
-            &ours.to_accepting,
-            &theirs.to_accepting,
-        )?;
-        differ(
-            "the message to the connecting side",
-            &ours.to_connecting,
-            &theirs.to_connecting,
-        )?;
+        differ("the message to the accepting side", &ours.to_accepting, &theirs.to_accepting)?;
+        differ("the message to the connecting side", &ours.to_connecting, &theirs.to_connecting)?;
         f.write_str("build both from the same version of the api crate")
     }
 }

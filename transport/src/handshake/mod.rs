@@ -131,10 +131,7 @@ pub struct CapacityLimits {
 
 impl CapacityLimits {
     /// All the protocol allows: 4 KiB to 1 GiB.
-    pub const PROTOCOL: Self = Self {
-        smallest: MIN_CAPACITY,
-        largest: MAX_CAPACITY,
-    };
+    pub const PROTOCOL: Self = Self { smallest: MIN_CAPACITY, largest: MAX_CAPACITY };
 
     /// Limits in bytes: powers of two from 4 KiB to 1 GiB, the smallest first. `None` otherwise.
     #[must_use]
@@ -144,11 +141,7 @@ impl CapacityLimits {
             && MIN_CAPACITY <= smallest
             && smallest <= largest
             && largest <= MAX_CAPACITY;
-        if good {
-            Some(Self { smallest, largest })
-        } else {
-            None
-        }
+        if good { Some(Self { smallest, largest }) } else { None }
     }
 
     /// The smallest in bytes.
@@ -210,16 +203,11 @@ impl ChannelGeometry {
             let rule = "a control area is a multiple of both sides' pages, at most 1 MiB";
             return fault("control bytes", self.control_bytes.into(), rule);
         }
-        for (field, capacity) in [
-            ("capacity of S", self.capacity_s),
-            ("capacity of C", self.capacity_c),
-        ] {
+        for (field, capacity) in
+            [("capacity of S", self.capacity_s), ("capacity of C", self.capacity_c)]
+        {
             if !capacity.is_multiple_of(page.into()) {
-                return fault(
-                    field,
-                    capacity,
-                    "a capacity is a multiple of both sides' pages",
-                );
+                return fault(field, capacity, "a capacity is a multiple of both sides' pages");
             }
             if capacity > limits.largest {
                 return fault(field, capacity, "it is above this side's limit on lanes");
@@ -270,9 +258,5 @@ fn expect_fds(control: &Control<'_>, due: usize, got: usize) -> Result<(), Hands
     if due == got {
         return Ok(());
     }
-    Err(HandshakeFault::FdCount {
-        kind: control.kind(),
-        due,
-        got,
-    })
+    Err(HandshakeFault::FdCount { kind: control.kind(), due, got })
 }

@@ -94,21 +94,13 @@ impl ServerHandshake {
     /// [`SettingsError`] if `local` breaks a rule of the protocol.
     pub fn new(local: Local, limits: CapacityLimits) -> Result<Self, SettingsError> {
         local.check()?;
-        Ok(Self {
-            local,
-            limits,
-            state: State::Hello,
-        })
+        Ok(Self { local, limits, state: State::Hello })
     }
 
     /// A Reject that any accepting side may send before Hello or instead of Welcome.
     #[must_use]
     pub fn reject(code: RejectCode, sentence: &str) -> Vec<u8> {
-        Control::Reject(Reject {
-            code,
-            sentence: Sentence::fit(sentence),
-        })
-        .encode()
+        Control::Reject(Reject { code, sentence: Sentence::fit(sentence) }).encode()
     }
 
     /// Takes the next packet and the number of file descriptors that came with it (`SCM_RIGHTS`
@@ -126,10 +118,7 @@ impl ServerHandshake {
             (State::Open(negotiated), Control::Open(open)) => self.on_open(negotiated, open)?,
             (State::Sealed(opened), Control::Sealed { channel }) => {
                 if *channel != opened.channel {
-                    return Err(HandshakeFault::Channel {
-                        due: opened.channel,
-                        got: *channel,
-                    });
+                    return Err(HandshakeFault::Channel { due: opened.channel, got: *channel });
                 }
                 (State::Checking(opened), ServerStep::CheckSealed)
             }
@@ -144,11 +133,7 @@ impl ServerHandshake {
     fn on_hello(&self, hello: &Hello<'_>) -> (State, ServerStep) {
         let ours = &self.local;
         let Some(version) = ours.versions.common(hello.versions) else {
-            let older = if hello.versions.max < ours.versions.min {
-                "client"
-            } else {
-                "server"
-            };
+            let older = if hello.versions.max < ours.versions.min { "client" } else { "server" };
             return rejected(
                 RejectCode::Version,
                 &format!(
@@ -213,10 +198,7 @@ impl ServerHandshake {
         open: &Open<'_>,
     ) -> Result<(State, ServerStep), HandshakeFault> {
         if open.channel != FIRST_CHANNEL {
-            return Err(HandshakeFault::Channel {
-                due: FIRST_CHANNEL,
-                got: open.channel,
-            });
+            return Err(HandshakeFault::Channel { due: FIRST_CHANNEL, got: open.channel });
         }
         let Some(geometry) = ChannelGeometry::grant(
             open.capacity_to_accepting,
@@ -228,12 +210,8 @@ impl ServerHandshake {
                 "pages of {} bytes do not fit this server's limit of {} bytes a lane",
                 negotiated.page_size, self.limits.largest,
             );
-            let packet = refused(
-                open.channel,
-                RefuseCode::Resources,
-                &sentence,
-                &Signature::default(),
-            );
+            let packet =
+                refused(open.channel, RefuseCode::Resources, &sentence, &Signature::default());
             return Ok((State::Over, ServerStep::Refuse(packet)));
         };
         let opened = Opened {
@@ -280,21 +258,10 @@ impl ServerHandshake {
         let State::Granting(opened) = std::mem::replace(&mut self.state, State::Over) else {
             panic!("granted() answers ServerStep::Grant and nothing else");
         };
-        let ChannelGeometry {
-            control_bytes,
-            capacity_s,
-            capacity_c,
-        } = opened.geometry;
+        let ChannelGeometry { control_bytes, capacity_s, capacity_c } = opened.geometry;
         let channel = opened.channel;
         self.state = State::Sealed(opened);
-        let granted = Granted {
-            channel,
-            control_bytes,
-            capacity_s,
-            capacity_c,
-            seals_s,
-            seals_c,
-        };
+        let granted = Granted { channel, control_bytes, capacity_s, capacity_c, seals_s, seals_c };
         Control::Granted(granted).encode()
     }
 
@@ -324,10 +291,7 @@ impl ServerHandshake {
             panic!("accept() takes a channel that sealed_ok() gave out, once");
         };
         self.state = State::Established;
-        Control::Ready {
-            channel: opened.channel,
-        }
-        .encode()
+        Control::Ready { channel: opened.channel }.encode()
     }
 
     /// Turns the channel down: the packet (Refused) to send before closing.
@@ -356,11 +320,7 @@ impl ServerHandshake {
     #[must_use = "the packet is to be sent"]
     pub fn refuse_mismatch(&mut self, mismatch: &Mismatch) -> Vec<u8> {
         // The sentence is written for this side's log; the peer makes its own from the signatures.
-        self.refuse(
-            mismatch.code(),
-            "the two sides mean different messages",
-            &mismatch.ours,
-        )
+        self.refuse(mismatch.code(), "the two sides mean different messages", &mismatch.ours)
     }
 
     /// Whether Ready was sent: from here on [`after_ready`](super::after_ready) reads packets.
@@ -387,28 +347,11 @@ impl State {
 
 fn rejected(code: RejectCode, sentence: &str) -> (State, ServerStep) {
     let sentence = Sentence::fit(sentence);
-    let packet = Control::Reject(Reject {
-        code,
-        sentence: sentence.borrow(),
-    })
-    .encode();
-    (
-        State::Over,
-        ServerStep::Reject {
-            packet,
-            code,
-            sentence,
-        },
-    )
+    let packet = Control::Reject(Reject { code, sentence: sentence.borrow() }).encode();
+    (State::Over, ServerStep::Reject { packet, code, sentence })
 }
 
 fn refused(channel: u32, code: RefuseCode, sentence: &str, ours: &Signature<'_>) -> Vec<u8> {
     let sentence = Sentence::fit(sentence);
-    Control::Refused(Refused {
-        channel,
-        code,
-        sentence,
-        ours: ours.borrow(),
-    })
-    .encode()
+    Control::Refused(Refused { channel, code, sentence, ours: ours.borrow() }).encode()
 }

@@ -88,13 +88,8 @@ impl ControlSocket {
         deadline: Option<Instant>,
         absent: WhenAbsent,
     ) -> Result<Self, ConnectProblem> {
-        let system = |source| ConnectProblem::System {
-            address: address.clone(),
-            source,
-        };
-        let name = address
-            .to_socket_address()
-            .map_err(|error| system(error.into()))?;
+        let system = |source| ConnectProblem::System { address: address.clone(), source };
+        let name = address.to_socket_address().map_err(|error| system(error.into()))?;
         let fd = rustix::net::socket_with(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -127,10 +122,7 @@ impl ControlSocket {
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Err(ConnectProblem::TimedOut {
-                    address: address.clone(),
-                    last,
-                });
+                return Err(ConnectProblem::TimedOut { address: address.clone(), last });
             }
             std::thread::sleep(left.map_or(pause, |left| pause.min(left)));
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -27,9 +27,7 @@ fn null() -> OwnedFd {
 }
 
 fn is_cloexec(fd: impl AsFd) -> bool {
-    rustix::io::fcntl_getfd(fd)
-        .unwrap()
-        .contains(rustix::io::FdFlags::CLOEXEC)
+    rustix::io::fcntl_getfd(fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC)
 }
 
 /// Sends control messages as they are, which `send` would not do.
@@ -54,10 +52,7 @@ fn packets_keep_their_bounds_and_order() {
         assert_eq!(packet(&b, &mut buffer).len, size);
         assert!(buffer[..size].iter().all(|byte| *byte == size as u8));
     }
-    assert!(matches!(
-        b.receive(&mut buffer).unwrap(),
-        Incoming::WouldBlock
-    ));
+    assert!(matches!(b.receive(&mut buffer).unwrap(), Incoming::WouldBlock));
     drop(a);
     assert!(ended(&b) && ended(&b));
 }
@@ -72,10 +67,7 @@ fn attack_18_only_a_connected_seqpacket_socket_is_taken() {
     let (datagram, _kept) = std::os::unix::net::UnixDatagram::pair().unwrap();
     let scratch = Scratch::new();
     let listening = seqpacket();
-    let name = Address::path(scratch.join("s"))
-        .unwrap()
-        .to_socket_address()
-        .unwrap();
+    let name = Address::path(scratch.join("s")).unwrap().to_socket_address().unwrap();
     rustix::net::bind(&listening, &name).unwrap();
     rustix::net::listen(&listening, 1).unwrap();
     let (shut, other) = pair();
@@ -85,29 +77,15 @@ fn attack_18_only_a_connected_seqpacket_socket_is_taken() {
     type Case = (&'static str, OwnedFd, fn(&NotUsable) -> bool);
     let cases: [Case; 8] = [
         ("file", null(), |e| matches!(e, NotUsable::NotASocket)),
-        (
-            "tcp",
-            std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(),
-            |e| matches!(e, NotUsable::NotUnix),
-        ),
-        ("stream", stream.into(), |e| {
-            matches!(e, NotUsable::NotSeqPacket)
+        ("tcp", std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(), |e| {
+            matches!(e, NotUsable::NotUnix)
         }),
-        ("datagram", datagram.into(), |e| {
-            matches!(e, NotUsable::NotSeqPacket)
-        }),
-        ("listening", listening, |e| {
-            matches!(e, NotUsable::Listening)
-        }),
-        ("unconnected", seqpacket(), |e| {
-            matches!(e, NotUsable::NotConnected)
-        }),
-        ("shut down", shut.into(), |e| {
-            matches!(e, NotUsable::NotConnected)
-        }),
-        ("orphaned", orphan.into(), |e| {
-            matches!(e, NotUsable::NotConnected)
-        }),
+        ("stream", stream.into(), |e| matches!(e, NotUsable::NotSeqPacket)),
+        ("datagram", datagram.into(), |e| matches!(e, NotUsable::NotSeqPacket)),
+        ("listening", listening, |e| matches!(e, NotUsable::Listening)),
+        ("unconnected", seqpacket(), |e| matches!(e, NotUsable::NotConnected)),
+        ("shut down", shut.into(), |e| matches!(e, NotUsable::NotConnected)),
+        ("orphaned", orphan.into(), |e| matches!(e, NotUsable::NotConnected)),
     ];
     for (what, fd, fits) in cases {
         let error = ControlSocket::from_fd(fd).expect_err(what);
@@ -160,13 +138,7 @@ fn attack_08_connecting_to_a_full_backlog_times_out_and_succeeds_once_there_is_r
         }
     };
     assert!(
-        matches!(
-            error,
-            ConnectProblem::TimedOut {
-                last: Obstacle::BacklogFull,
-                ..
-            }
-        ),
+        matches!(error, ConnectProblem::TimedOut { last: Obstacle::BacklogFull, .. }),
         "{error:?}"
     );
     std::thread::scope(|scope| {
@@ -192,16 +164,7 @@ fn connecting_says_what_is_there_instead() {
     assert!(matches!(connect("stream"), ConnectProblem::NotOurKind(_)));
     let error = ControlSocket::connect(&at("absent"), Some(Instant::now()), WhenAbsent::Wait);
     let error = error.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            ConnectProblem::TimedOut {
-                last: Obstacle::NotThere,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectProblem::TimedOut { last: Obstacle::NotThere, .. }), "{error}");
 }
 
 #[test]
@@ -281,10 +244,7 @@ fn attack_29_and_35_a_full_packet_is_owned_and_cloexec() {
     assert!(ended(&b));
     eventually("all are closed", || open_fds() == before);
     let many = vec![fd.as_fd(); MOST_FDS + 1];
-    assert!(matches!(
-        a.send(b"x", &many),
-        Err(SendProblem::TooManyFds(254))
-    ));
+    assert!(matches!(a.send(b"x", &many), Err(SendProblem::TooManyFds(254))));
 }
 
 #[test]
@@ -297,17 +257,12 @@ fn attack_30_descriptors_beyond_our_limit_are_said_to_be_lost() {
     let next_free = u64::try_from(rustix::io::dup(&fd).unwrap().as_raw_fd()).unwrap();
     for (room, arrive) in [(3, 3), (2, 2), (0, 0)] {
         a.send(b"three", &[fd.as_fd(); 3]).unwrap();
-        let limit = |current| rustix::process::Rlimit {
-            current,
-            maximum: Some(4096),
-        };
+        let limit = |current| rustix::process::Rlimit { current, maximum: Some(4096) };
         let set = |limit| rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
         set(limit(Some(next_free + room))).unwrap();
         let got = b.receive(&mut [0; 8]).unwrap();
         set(limit(Some(1024))).unwrap();
-        let Incoming::Packet(packet) = got else {
-            panic!("{got:?}")
-        };
+        let Incoming::Packet(packet) = got else { panic!("{got:?}") };
         assert_eq!((packet.len, packet.fds.len()), (5, arrive));
         assert_eq!(packet.control_truncated, arrive < 3, "room for {room}");
         let lowest = rustix::io::dup(&fd).unwrap();
@@ -327,10 +282,7 @@ fn attack_31_descriptors_can_be_forbidden_where_the_kernel_can() {
         println!("skipped: SO_PASSRIGHTS needs Linux 6.16");
         return;
     }
-    assert!(matches!(
-        a.send(b"x", &[fd.as_fd()]),
-        Err(SendProblem::FdsRefused)
-    ));
+    assert!(matches!(a.send(b"x", &[fd.as_fd()]), Err(SendProblem::FdsRefused)));
     a.send(b"x", &[]).unwrap();
     assert!(packet(&b, &mut [0; 8]).fds.is_empty());
     assert_eq!(b.pass_rights(true).unwrap(), Support::Present);
@@ -349,10 +301,7 @@ fn attack_32_too_many_descriptors_in_flight_are_a_condition() {
         let uid = rustix::process::Uid::from_raw(62_321);
         rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
     }
-    let limit = rustix::process::Rlimit {
-        current: Some(64),
-        maximum: Some(64),
-    };
+    let limit = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
     let (a, b) = pair();
     let fd = null();
@@ -374,29 +323,15 @@ fn attack_32_too_many_descriptors_in_flight_are_a_condition() {
 
 #[test]
 fn attack_33_peeking_is_nobodys_habit() {
-    let mut left = vec![std::path::PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/src"
-    ))];
-    let flags = [
-        ["RecvFlags", "PEEK"].join("::"),
-        ["libc", "MSG_PEEK"].join("::"),
-    ];
+    let mut left = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let flags = [["RecvFlags", "PEEK"].join("::"), ["libc", "MSG_PEEK"].join("::")];
     while let Some(path) = left.pop() {
         if path.is_dir() {
-            left.extend(
-                std::fs::read_dir(path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
+            left.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            !flags.iter().any(|flag| text.contains(flag)),
-            "{}",
-            path.display()
-        );
+        assert!(!flags.iter().any(|flag| text.contains(flag)), "{}", path.display());
     }
 }
 
@@ -410,10 +345,7 @@ fn attack_64_a_full_queue_is_a_condition_and_then_a_deadline() {
     };
     assert!(matches!(error, SendProblem::WouldBlock));
     let soon = Some(Instant::now() + Duration::from_millis(5));
-    assert!(matches!(
-        a.send_deadline(b"x", &[], soon),
-        Err(SendProblem::TimedOut)
-    ));
+    assert!(matches!(a.send_deadline(b"x", &[], soon), Err(SendProblem::TimedOut)));
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| a.send_deadline(b"patient", &[], None));
         let mut buffer = [0; 64];
@@ -444,22 +376,13 @@ fn deadlines_pass_and_the_last_look_counts() {
     let (a, b) = pair();
     let mut buffer = [0; 8];
     let past = Some(Instant::now());
-    assert!(matches!(
-        b.receive_deadline(&mut buffer, past).unwrap(),
-        Incoming::WouldBlock
-    ));
+    assert!(matches!(b.receive_deadline(&mut buffer, past).unwrap(), Incoming::WouldBlock));
     a.send(b"x", &[]).unwrap();
-    assert!(matches!(
-        b.receive_deadline(&mut buffer, past).unwrap(),
-        Incoming::Packet(_)
-    ));
+    assert!(matches!(b.receive_deadline(&mut buffer, past).unwrap(), Incoming::Packet(_)));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| b.receive_deadline(&mut [0; 8], None));
         a.send(b"y", &[]).unwrap();
-        assert!(matches!(
-            reader.join().unwrap().unwrap(),
-            Incoming::Packet(_)
-        ));
+        assert!(matches!(reader.join().unwrap().unwrap(), Incoming::Packet(_)));
         let reader = scope.spawn(|| b.receive_deadline(&mut [0; 8], None));
         b.shutdown();
         assert!(matches!(reader.join().unwrap().unwrap(), Incoming::Ended));
@@ -477,10 +400,7 @@ fn attack_15_credentials_that_the_sender_chose_change_nothing() {
     a.send(b"x", &[fd.as_fd(); MOST_FDS]).unwrap();
     let packet = packet(&b, &mut [0; 8]);
     assert_eq!(packet.fds.len(), MOST_FDS);
-    assert!(
-        !packet.control_truncated,
-        "there is room for credentials beside all else"
-    );
+    assert!(!packet.control_truncated, "there is room for credentials beside all else");
     let has_pidfds = b.pass_pidfd(true).unwrap() == Support::Present;
     assert_eq!(packet.pidfd.is_some(), has_pidfds);
 

@@ -20,28 +20,14 @@ pub fn client_local() -> Local {
         largest_message: 1 << 20,
         name: Name::new("ticker").unwrap(),
         metadata: Metadata::new(&b"\x01\x02\x03"[..]).unwrap(),
-        ..Local::new(
-            4096,
-            FenceBits {
-                registered: true,
-                can_call: true,
-            },
-            ArchiveFormat::DEFAULT,
-        )
+        ..Local::new(4096, FenceBits { registered: true, can_call: true }, ArchiveFormat::DEFAULT)
     }
 }
 
 pub fn server_local() -> Local {
     Local {
         name: Name::new("quotes-server").unwrap(),
-        ..Local::new(
-            4096,
-            FenceBits {
-                registered: true,
-                can_call: false,
-            },
-            ArchiveFormat::DEFAULT,
-        )
+        ..Local::new(4096, FenceBits { registered: true, can_call: false }, ArchiveFormat::DEFAULT)
     }
 }
 
@@ -136,10 +122,7 @@ pub fn refused() -> Refused<'static> {
 }
 
 pub fn reject() -> Reject<'static> {
-    Reject {
-        code: RejectCode::Busy,
-        sentence: Sentence::new("64 sessions already").unwrap(),
-    }
+    Reject { code: RejectCode::Busy, sentence: Sentence::new("64 sessions already").unwrap() }
 }
 
 /// One good message of each kind.

@@ -26,15 +26,8 @@ fn check_copy(copy: unsafe fn(*mut u8, *const u8, usize), sizes: &[usize], align
                     let source = from.as_ptr().add(from_at);
                     copy(to.as_mut_ptr().add(MARGIN + to_at), source, len);
                 }
-                assert_eq!(
-                    to[MARGIN + to_at..end],
-                    from[from_at..from_at + len],
-                    "{len} bytes"
-                );
-                assert!(
-                    to[..MARGIN + to_at].iter().all(|&b| b == CANARY),
-                    "{len}: before"
-                );
+                assert_eq!(to[MARGIN + to_at..end], from[from_at..from_at + len], "{len} bytes");
+                assert!(to[..MARGIN + to_at].iter().all(|&b| b == CANARY), "{len}: before");
                 assert!(to[end..].iter().all(|&b| b == CANARY), "{len}: behind");
                 to[MARGIN + to_at..end].fill(CANARY);
             }
@@ -51,10 +44,7 @@ fn check_zero(zero: unsafe fn(*mut u8, usize), sizes: &[usize], alignments: &[us
             // SAFETY: the buffer holds `largest`, more than `MARGIN + alignment + len`.
             unsafe { zero(to.as_mut_ptr().add(span.start), len) };
             assert!(to[span.clone()].iter().all(|&b| b == 0), "{len} bytes");
-            assert!(
-                to[..span.start].iter().all(|&b| b == CANARY),
-                "{len}: before"
-            );
+            assert!(to[..span.start].iter().all(|&b| b == CANARY), "{len}: before");
             assert!(to[span.end..].iter().all(|&b| b == CANARY), "{len}: behind");
             to[span].fill(CANARY);
         }
@@ -73,11 +63,8 @@ unsafe fn zero_of_this_machine(to: *mut u8, len: usize) {
 
 #[test]
 fn copies_are_exact_in_every_size_and_alignment() {
-    let sizes: Vec<usize> = if cfg!(miri) {
-        vec![0, 1, 7, 8, 9, 63, 64, 65, 200]
-    } else {
-        (0..=LARGEST).collect()
-    };
+    let sizes: Vec<usize> =
+        if cfg!(miri) { vec![0, 1, 7, 8, 9, 63, 64, 65, 200] } else { (0..=LARGEST).collect() };
     check_copy(copy_of_this_machine, &sizes, &[0, 1, 8, 13]);
     check_zero(zero_of_this_machine, &sizes, &[0, 1, 8, 13]);
     let small: Vec<usize> = (0..=if cfg!(miri) { 9 } else { 130 }).collect();

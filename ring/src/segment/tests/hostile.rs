@@ -9,10 +9,7 @@ use super::*;
 use crate::fork::testing::{Argument, Denial, Way, deny, in_child};
 
 fn refusal(fd: OwnedFd, expect: Expect<'_>) -> SegmentFault {
-    Candidate::new(fd)
-        .check(expect)
-        .expect_err("must be refused")
-        .why
+    Candidate::new(fd).check(expect).expect_err("must be refused").why
 }
 
 /// A memfd with the given length, allocation and seals.
@@ -30,9 +27,7 @@ fn memfd(len: u64, allocated: u64, seals: SealFlags) -> OwnedFd {
 /// Seals of a plain memfd on this kernel, where `vm.memfd_noexec` may add EXEC on its own.
 pub(super) fn plain_mask() -> SealMask {
     let found = rustix::fs::fcntl_get_seals(memfd(0, 0, SealFlags::empty())).expect("a memfd");
-    SealMask {
-        exec: found.contains(SealFlags::EXEC),
-    }
+    SealMask { exec: found.contains(SealFlags::EXEC) }
 }
 
 #[test]
@@ -48,10 +43,7 @@ fn attack_39_other_seals_than_due_are_refused() {
             Ok(_) => assert!(good, "{stage:?} with {seals:?} passed"),
             Err(refused) => {
                 assert!(!good, "{stage:?} with {seals:?}: {refused}");
-                assert!(
-                    matches!(refused.why, SegmentFault::Seals { .. }),
-                    "{refused}"
-                );
+                assert!(matches!(refused.why, SegmentFault::Seals { .. }), "{refused}");
             }
         }
     };
@@ -86,48 +78,14 @@ fn attack_40_and_42_wrong_sizes_and_holes_are_refused() {
     let mask = plain_mask();
     let last = SealMask::LAST;
     let check = |size: u64, allocated: u64, expected: SegmentFault| {
-        assert_eq!(
-            refusal(memfd(size, allocated, last), expect(Stage::Sealed, mask)),
-            expected
-        );
+        assert_eq!(refusal(memfd(size, allocated, last), expect(Stage::Sealed, mask)), expected);
     };
-    for found in [
-        0,
-        1,
-        4096,
-        len - 4096,
-        len - 1,
-        len + 1,
-        len + 4096,
-        2 * len,
-        1 << 60,
-    ] {
-        check(
-            found,
-            0,
-            SegmentFault::Size {
-                found,
-                expected: len,
-            },
-        );
+    for found in [0, 1, 4096, len - 4096, len - 1, len + 1, len + 4096, 2 * len, 1 << 60] {
+        check(found, 0, SegmentFault::Size { found, expected: len });
     }
-    check(
-        len,
-        0,
-        SegmentFault::Holes {
-            allocated: 0,
-            expected: len,
-        },
-    );
+    check(len, 0, SegmentFault::Holes { allocated: 0, expected: len });
     let allocated = len - 4096;
-    check(
-        len,
-        allocated,
-        SegmentFault::Holes {
-            allocated,
-            expected: len,
-        },
-    );
+    check(len, allocated, SegmentFault::Holes { allocated, expected: len });
 }
 
 #[test]
@@ -138,10 +96,7 @@ fn attack_44_the_same_file_twice_is_refused() {
     let (_, sealed, _) = ours.into_writer().expect("mapped");
     let open = theirs.offer_writer().expect("a writable fd");
     for (fd, stage) in [(sealed, Stage::Sealed), (open, Stage::Open)] {
-        let expect = Expect {
-            others: &others,
-            ..expect(stage, mask)
-        };
+        let expect = Expect { others: &others, ..expect(stage, mask) };
         assert_eq!(refusal(fd, expect), SegmentFault::Duplicate);
     }
 }
@@ -151,12 +106,7 @@ fn attack_37_whatever_is_no_memfd_is_refused() {
     let len = geometry().file_len();
     let mask = mask();
     let file = |path: &str| -> io::Result<OwnedFd> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
         std::fs::remove_file(path)?;
         file.set_len(len)?;
         Ok(file.into())
@@ -195,14 +145,7 @@ fn attack_37_whatever_is_no_memfd_is_refused() {
         ("pidfd", pidfd),
         ("userfaultfd", userfaultfd),
         ("memfd_secret", secret),
-        (
-            "/dev/zero",
-            File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/zero")
-                .map(Into::into),
-        ),
+        ("/dev/zero", File::options().read(true).write(true).open("/dev/zero").map(Into::into)),
         ("O_PATH", o_path.map_err(Into::into)),
         ("directory", File::open("/").map(Into::into)),
         ("tty-like", File::open("/dev/null").map(Into::into)),
@@ -220,15 +163,9 @@ fn attack_37_whatever_is_no_memfd_is_refused() {
             match name {
                 // Has seals, but only the one that forbids more.
                 "tmpfs file" => {
-                    assert!(
-                        matches!(why, SegmentFault::Seals { found: 1, .. }),
-                        "{name}: {why}"
-                    );
+                    assert!(matches!(why, SegmentFault::Seals { found: 1, .. }), "{name}: {why}");
                 }
-                _ => assert!(
-                    matches!(why, SegmentFault::NotSealable { .. }),
-                    "{name}: {why}"
-                ),
+                _ => assert!(matches!(why, SegmentFault::NotSealable { .. }), "{name}: {why}"),
             }
         }
     }
@@ -249,16 +186,8 @@ fn attack_38_huge_pages_are_refused() {
     let here = rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, geometry.file_len()).is_ok();
     let found = rustix::fs::fcntl_get_seals(&fd).expect("a memfd");
     rustix::fs::fcntl_add_seals(&fd, SealMask::LAST).expect("F_ADD_SEALS");
-    let mask = SealMask {
-        exec: found.contains(SealFlags::EXEC),
-    };
-    let why = refusal(
-        fd,
-        Expect {
-            geometry,
-            ..expect(Stage::Sealed, mask)
-        },
-    );
+    let mask = SealMask { exec: found.contains(SealFlags::EXEC) };
+    let why = refusal(fd, Expect { geometry, ..expect(Stage::Sealed, mask) });
     if here {
         assert_eq!(why, SegmentFault::NotTmpfs { found: 0x9584_58f6 });
     } else {
@@ -270,10 +199,7 @@ fn attack_38_huge_pages_are_refused() {
 #[test]
 fn the_segment_we_are_to_write_must_be_writable() {
     let segment = segment();
-    let read_only = segment
-        .reopen_read_only()
-        .expect("reopened")
-        .expect("/proc");
+    let read_only = segment.reopen_read_only().expect("reopened").expect("/proc");
     assert_eq!(
         refusal(read_only, expect(Stage::Open, segment.seal_mask())),
         SegmentFault::NotWritable
@@ -284,9 +210,7 @@ fn the_segment_we_are_to_write_must_be_writable() {
 fn a_rejected_fd_comes_back_open() {
     let fd = segment().offer_writer().expect("a writable fd");
     let number = fd.as_raw_fd();
-    let rejected = Candidate::new(fd)
-        .check(expect(Stage::Sealed, mask()))
-        .expect_err("not sealed");
+    let rejected = Candidate::new(fd).check(expect(Stage::Sealed, mask())).expect_err("not sealed");
     assert_eq!(rejected.fd.as_raw_fd(), number);
     assert!(rustix::io::fcntl_getfd(&rejected.fd).is_ok());
     assert_eq!(Candidate::new(rejected.fd).reject().as_raw_fd(), number);
@@ -378,12 +302,7 @@ fn attack_36_a_stranger_is_asked_for_its_seals_and_for_nothing_else() {
                 let rejected = Candidate::new(pipe).check(expect(Stage::Sealed, mask));
                 let refused = matches!(
                     rejected,
-                    Err(Rejected {
-                        why: SegmentFault::NotSealable {
-                            errno: libc::EINVAL
-                        },
-                        ..
-                    })
+                    Err(Rejected { why: SegmentFault::NotSealable { errno: libc::EINVAL }, .. })
                 );
                 std::mem::forget(rejected); // closing is the closer's business
                 refused

@@ -15,10 +15,7 @@ use crate::fork::testing::{Argument, Denial, Way, deny, in_child, open_fds, segm
 /// Sets a soft limit and gives back what it was.
 fn limit(resource: Resource, value: Option<u64>) -> Option<u64> {
     let before = getrlimit(resource);
-    let now = Rlimit {
-        current: value,
-        maximum: before.maximum,
-    };
+    let now = Rlimit { current: value, maximum: before.maximum };
     rustix::process::setrlimit(resource, now).expect("a soft limit can be set");
     before.current
 }
@@ -49,15 +46,11 @@ fn a_whole_channel() -> Result<(), SegmentError> {
     let mask = s.seal_mask();
     let _probe = s.reopen_read_only()?;
     let (_writer, send, _) = s.into_writer()?;
-    let checked = Candidate::new(send)
-        .check(expect(Stage::Sealed, mask))
-        .map_err(refused)?;
+    let checked = Candidate::new(send).check(expect(Stage::Sealed, mask)).map_err(refused)?;
     let _reader = checked.map_reader()?;
     let c = Segment::create(geometry())?;
     let offered = c.offer_writer()?;
-    let checked = Candidate::new(offered)
-        .check(expect(Stage::Open, mask))
-        .map_err(refused)?;
+    let checked = Candidate::new(offered).check(expect(Stage::Open, mask)).map_err(refused)?;
     let _writer = checked.map_writer_and_seal()?;
     let _reader = c.into_reader()?;
     Ok(())
@@ -78,11 +71,7 @@ fn attack_79_nothing_is_left_behind_whichever_fd_or_map_is_refused() {
                 let unlimited = limit(Resource::Nofile, Some(lowest + spare));
                 let result = a_whole_channel();
                 limit(Resource::Nofile, unlimited);
-                assert_eq!(
-                    (open_fds(), segment_maps()),
-                    before,
-                    "with {spare} fds to spare"
-                );
+                assert_eq!((open_fds(), segment_maps()), before, "with {spare} fds to spare");
                 match result {
                     Ok(()) => break,
                     Err(SegmentError::NoDescriptors { .. }) => failures += 1,
@@ -92,11 +81,7 @@ fn attack_79_nothing_is_left_behind_whichever_fd_or_map_is_refused() {
             assert!(failures > 1, "the limit was felt {failures} times");
             // The same with address space, in steps of half a mapping.
             let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
-            let pages: u64 = statm
-                .split(' ')
-                .next()
-                .and_then(|n| n.parse().ok())
-                .expect("pages");
+            let pages: u64 = statm.split(' ').next().and_then(|n| n.parse().ok()).expect("pages");
             let used = pages * rustix::param::page_size() as u64;
             let mut failures = 0;
             for half in 0..32 {
@@ -125,14 +110,8 @@ fn attack_80_a_storm_of_signals_delays_and_does_not_prevent() {
                 HEARD.fetch_add(1, Ordering::Relaxed);
             }
             let storm = |microseconds| {
-                let every = libc::timeval {
-                    tv_sec: 0,
-                    tv_usec: microseconds,
-                };
-                let timer = libc::itimerval {
-                    it_interval: every,
-                    it_value: every,
-                };
+                let every = libc::timeval { tv_sec: 0, tv_usec: microseconds };
+                let timer = libc::itimerval { it_interval: every, it_value: every };
                 // SAFETY: the struct is read, and the old one is not asked for.
                 unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) }
             };
@@ -140,10 +119,7 @@ fn attack_80_a_storm_of_signals_delays_and_does_not_prevent() {
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = hear as *const () as usize;
-                assert_eq!(
-                    libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()),
-                    0
-                );
+                assert_eq!(libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()), 0);
             }
             // In a child, whose only thread is the one that all the signals go to.
             assert!(in_child(Way::Fork, || {
@@ -196,19 +172,15 @@ fn attack_80_without_proc_the_file_itself_is_sent_under_its_seals() {
                     ) == 0
             };
             if !hidden {
-                return println!(
-                    "skipped: /proc cannot be hidden: {}",
-                    io::Error::last_os_error()
-                );
+                return println!("skipped: /proc cannot be hidden: {}", io::Error::last_os_error());
             }
             let s = segment();
             assert!(s.reopen_read_only().expect("no error").is_none());
             let mask = s.seal_mask();
             let (_writer, send, _) = s.into_writer().expect("mapped and sealed");
             assert!(Mapping::map(send.as_fd(), geometry(), Access::ReadWrite).is_err());
-            let checked = Candidate::new(send)
-                .check(expect(Stage::Sealed, mask))
-                .expect("as granted");
+            let checked =
+                Candidate::new(send).check(expect(Stage::Sealed, mask)).expect("as granted");
             checked.map_reader().expect("mapped");
             a_whole_channel().expect("both ways");
         },
@@ -217,34 +189,31 @@ fn attack_80_without_proc_the_file_itself_is_sent_under_its_seals() {
 
 #[test]
 fn attack_80_an_older_kernel_gets_the_same_segments() {
-    alone(
-        "segment::tests::limits::attack_80_an_older_kernel_gets_the_same_segments",
-        || {
-            let noexec_seal = MemfdFlags::NOEXEC_SEAL.bits();
-            let advice = |advice: libc::c_int| (libc::SYS_madvise, Argument::Is(2, advice as u32));
-            let unknown = [
-                (libc::SYS_memfd_create, Argument::Has(1, noexec_seal)), // before Linux 6.3
-                advice(libc::MADV_POPULATE_READ),                        // before 5.14
-                advice(libc::MADV_POPULATE_WRITE),
-                advice(libc::MADV_WIPEONFORK), // before 4.14, and some sandboxes
-            ];
-            deny(&unknown, Denial::Errno(libc::EINVAL));
-            let made = segment();
-            assert_eq!(made.seal_mask().exec, plain_mask().exec);
-            assert!(rustix::fs::fcntl_get_seals(made.memfd.as_file()).is_ok());
-            let flags = rustix::io::fcntl_getfd(made.memfd.as_file()).expect("F_GETFD");
-            assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-            drop(made);
-            a_whole_channel().expect("as on a newer one");
-            // The process id does what the wiped page would.
-            let parents = generation();
-            assert!(parents.is_current());
-            for way in [Way::Fork, Way::RawClone] {
-                assert!(in_child(way, || {
-                    !parents.is_current() && generation() != parents && generation().is_current()
-                }));
-            }
-            assert_eq!(generation(), parents);
-        },
-    );
+    alone("segment::tests::limits::attack_80_an_older_kernel_gets_the_same_segments", || {
+        let noexec_seal = MemfdFlags::NOEXEC_SEAL.bits();
+        let advice = |advice: libc::c_int| (libc::SYS_madvise, Argument::Is(2, advice as u32));
+        let unknown = [
+            (libc::SYS_memfd_create, Argument::Has(1, noexec_seal)), // before Linux 6.3
+            advice(libc::MADV_POPULATE_READ),                        // before 5.14
+            advice(libc::MADV_POPULATE_WRITE),
+            advice(libc::MADV_WIPEONFORK), // before 4.14, and some sandboxes
+        ];
+        deny(&unknown, Denial::Errno(libc::EINVAL));
+        let made = segment();
+        assert_eq!(made.seal_mask().exec, plain_mask().exec);
+        assert!(rustix::fs::fcntl_get_seals(made.memfd.as_file()).is_ok());
+        let flags = rustix::io::fcntl_getfd(made.memfd.as_file()).expect("F_GETFD");
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        drop(made);
+        a_whole_channel().expect("as on a newer one");
+        // The process id does what the wiped page would.
+        let parents = generation();
+        assert!(parents.is_current());
+        for way in [Way::Fork, Way::RawClone] {
+            assert!(in_child(way, || {
+                !parents.is_current() && generation() != parents && generation().is_current()
+            }));
+        }
+        assert_eq!(generation(), parents);
+    });
 }
