@@ -568,3 +568,36 @@ fn attack_87_two_processes_that_both_wait_for_room_go_on_when_one_receives() {
         assert!(matches!(end, End::Closed), "{end:?}");
     }
 }
+
+#[test]
+fn attack_82_a_frame_of_a_peer_stopped_before_its_wake_is_received_and_not_timed_out() {
+    for ours in ["park", "adaptive"] {
+        let (mut channel, helper) = start("client", "stream", ours, "adaptive");
+        let mut next = 0_u64;
+        for _ in 0..100 {
+            // It may stand still anywhere, also between a publish and the look whether we sleep.
+            helper.stop();
+            let mut late = 0;
+            while late < 2 {
+                // Nothing is published now, so after a deadline there is nothing to take.
+                let until = Instant::now() + Duration::from_micros(200);
+                match channel.recv_deadline(until) {
+                    Ok(bytes) => assert_eq!(*bytes, next.to_le_bytes(), "in order"),
+                    Err(RecvError::TimedOut) => {
+                        late += 1;
+                        let left = channel.try_recv().map(|_| ());
+                        assert!(matches!(left, Err(TryRecvError::Empty)), "{left:?}");
+                        continue;
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+                next += 1;
+            }
+            helper.go_on();
+            // We sleep, and it is woken for room that it waited for before it was stopped.
+            let bytes = channel.recv_deadline(soon()).expect("it goes on");
+            assert_eq!(*bytes, next.to_le_bytes(), "in order");
+            next += 1;
+        }
+    }
+}

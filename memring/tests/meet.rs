@@ -21,6 +21,7 @@ fn role() {
     play(&[
         ("client", client),
         ("server", server),
+        ("crowd", crowd),
         ("late server", late_server),
         ("stalled server", stalled_server),
         ("raw", raw),
@@ -53,6 +54,25 @@ fn client(stage: &Stage) {
         }
         Err(error) => stage.say(chain(&error)),
     }
+}
+
+/// A thousand clients in one process, all there at once.
+fn crowd(stage: &Stage) {
+    let mut clients = Vec::new();
+    for _ in 0..stage.number("count") {
+        let small = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Bytes(4096));
+        let client = small.timeout(support::PATIENCE).connect::<Bytes>(stage.path());
+        clients.push(client.expect("connects"));
+    }
+    stage.say("all here");
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(&number.to_le_bytes()).expect("sends");
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(*client.recv_deadline(soon()).expect("an answer"), number.to_le_bytes());
+    }
+    stage.say("all answered");
+    stage.linger();
 }
 
 /// Listens, and answers whoever comes.
@@ -193,6 +213,54 @@ fn two_hundred_clients_in_turn_leave_nothing_behind() {
     eventually("the memory map is about as it was", || support::maps() <= maps + 20);
     drop(listener);
     assert_eq!(scratch.files(), [""; 0], "nothing is left in the file system");
+}
+
+#[test]
+fn a_thousand_clients_at_once_are_served_and_leave_nothing_behind() {
+    if !alone("a_thousand_clients_at_once_are_served_and_leave_nothing_behind") {
+        return;
+    }
+    const COUNT: usize = 1000;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is live and whole.
+    #[allow(unsafe_code)]
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max.min(4 * COUNT as u64);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+    };
+    if raised != 0 || limit.rlim_cur < 3 * COUNT as u64 {
+        println!("skipped: RLIMIT_NOFILE does not allow a thousand sessions");
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let mut limits = Limits::default();
+    limits.sessions_per_uid = COUNT as u64;
+    let listener = Listener::builder().limits(limits).bind(&path).expect("binds");
+    drop(memring::pair::<Bytes>().expect("a pair")); // what a process needs once
+    let held = Held::settled();
+    let shown = path.display();
+    let helper = Helper::start("crowd", &[("path", &shown), ("count", &COUNT)]);
+    let mut channels = Vec::new();
+    for _ in 0..COUNT {
+        let incoming = listener.accept_deadline(soon()).expect("accepts");
+        channels.push(incoming.open::<Bytes>().expect("opens"));
+    }
+    helper.expect("all here");
+    for channel in &mut channels {
+        let message = channel.recv_deadline(soon()).expect("a message").to_vec();
+        channel.send(&message).expect("sends");
+    }
+    helper.expect("all answered");
+    assert_eq!(Held::now().segments, 4 * COUNT, "two segments, each mapped twice over");
+    helper.kill();
+    for channel in &mut channels {
+        let end = channel.recv_deadline(soon()).map(|_| ());
+        assert!(matches!(end, Err(RecvError::Ended(End::PeerDied(_)))), "{end:?}");
+    }
+    drop((channels, helper));
+    held.eventually_again();
 }
 
 #[test]
