@@ -2,8 +2,8 @@
 //!
 //! Dekker's handshake ("I publish, then look whether you sleep; you say that you sleep, then look
 //! whether I published") needs a full fence between the two halves on both sides. Publishing is hot and
-//! sleeping is not, so the publisher only keeps program order ([`Fences::light`]) and the sleeper makes
-//! every processor that runs a registered process pass a barrier ([`Fences::heavy`], one
+//! sleeping is not, so the publisher only keeps program order (`Fences::light`) and the sleeper makes
+//! every processor that runs a registered process pass a barrier (`Fences::heavy`, one
 //! `membarrier(GLOBAL_EXPEDITED)`). The argument stands in `docs/decisions/0001-asymmetric-fence.md`.
 //!
 //! The pair holds for a word that X publishes and Y sleeps on iff X had registered before its first

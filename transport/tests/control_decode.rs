@@ -6,12 +6,9 @@ mod machines;
 
 use machines::{every_message, granted, hello, open, refused, reject, welcome};
 use memring_transport::control::{
-    ArchiveFormat, Control, Endian, Features, FenceBits, Fingerprint, Granted, Hello, MAX_METADATA,
-    MAX_NAME, MAX_PACKET, MAX_SENTENCE, MAX_TYPE_NAME, Malformed, Metadata, Open, PointerWidth,
-    RefuseCode, Refused, Reject, RejectCode, SealBits, Signature, Text, TextError, TypeId,
-    Versions, Welcome, decode,
+    Control, MAX_METADATA,
+    MAX_NAME, MAX_PACKET, MAX_SENTENCE, MAX_TYPE_NAME, Malformed, Metadata, Reject, RejectCode, Text, TextError, decode,
 };
-use proptest::prelude::*;
 
 /// Writes `bytes` over a good packet and says how it is refused.
 #[track_caller]

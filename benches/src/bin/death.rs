@@ -12,8 +12,14 @@ use std::time::{Duration, Instant};
 use memring::{Bytes, Connector, End, Lanes, RecvError, SendError, Wait};
 
 /// What the two processes are doing when the child dies.
-const SCENES: [&str; 6] =
-    ["child streams", "parent streams", "ping-pong", "both idle", "child in a batch", "large messages"];
+const SCENES: [&str; 6] = [
+    "child streams",
+    "parent streams",
+    "ping-pong",
+    "both idle",
+    "child in a batch",
+    "large messages",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Ok(scene) = std::env::var("DEATH_SCENE") {
@@ -36,10 +42,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    println!("longest of {rounds} rounds from SIGKILL, or the last message, to PeerDied (bar: 50 ms)");
+    println!(
+        "longest of {rounds} rounds from SIGKILL, or the last message, to PeerDied (bar: 50 ms)"
+    );
     println!("{:<18}{:>12}{:>12}{:>12}", "", "spin", "adaptive", "park");
     for (scene, longest) in SCENES.iter().zip(longest) {
-        let [spin, adaptive, park] = longest.map(|longest| format!("{:.2} ms", longest.as_secs_f64() * 1e3));
+        let [spin, adaptive, park] =
+            longest.map(|longest| format!("{:.2} ms", longest.as_secs_f64() * 1e3));
         println!("{scene:<18}{spin:>12}{adaptive:>12}{park:>12}");
     }
     // The kernel takes a moment to end what a process held; wait for the condition, not for time.
@@ -64,7 +73,11 @@ fn held() -> Result<[usize; 3], std::io::Error> {
     ])
 }
 
-fn round(scene: usize, wait: Wait, after: Duration) -> Result<Duration, Box<dyn std::error::Error>> {
+fn round(
+    scene: usize,
+    wait: Wait,
+    after: Duration,
+) -> Result<Duration, Box<dyn std::error::Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.env("DEATH_SCENE", scene.to_string());
     let connector = Connector::new().wait(wait).lanes(Lanes::Small, Lanes::Small);
@@ -141,7 +154,9 @@ fn child(scene: usize) -> Result<(), Box<dyn std::error::Error>> {
                 }
             }
             5 => sender.send(&large)?,
-            _ => drop(receiver.recv()?),
+            _ => {
+                receiver.recv()?;
+            }
         }
     }
 }
