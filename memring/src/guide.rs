@@ -313,7 +313,7 @@
 //! | [`End`](crate::End) | means | do |
 //! |---|---|---|
 //! | `Closed` | the peer dropped that half, or returned, or panicked and unwound | finish |
-//! | `PeerDied` | its process or its socket ended without a word: killed, aborted, `process::exit`, exec | clean up, connect anew |
+//! | `PeerDied` | its process or its socket ended without a word: killed, `process::exit`, exec | connect anew |
 //! | `Fault` | it broke a rule, or sent what is no message of the type | log it; that program has a bug, or is hostile |
 //! | `Forked` | this process is a fork of the one that owns the session | connect anew |
 //! | `Local` | this side called [`Session::close`](crate::Session::close) | nothing |
@@ -484,7 +484,8 @@
 //!
 //! A half has one owner: it can be sent to another thread and not be shared. To send from many threads, open
 //! a session for each, or put a queue of your own in front. [`Session`](crate::Session) is shared by both
-//! halves, and any thread may [`close`](crate::Session::close) it under them.
+//! halves, and any thread may [`close`](crate::Session::close) it under them. The peer then sees what it would see of a death;
+//! to end in order, drop the halves.
 //!
 //! The library starts a thread or two of its own on first need (`memring-watcher` hears of deaths,
 //! `memring-drainer` reads control sockets when nobody waits), and one for each handshake under way. They

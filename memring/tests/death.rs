@@ -504,8 +504,9 @@ fn closing_a_session_ends_both_halves_here_and_there() {
         assert!(matches!(server.send(b"?"), Err(SendError::Ended(End::Local))));
         drop(server);
         let (mut tx, mut rx) = client.split();
+        // No half had a word to say, or it came too late.
         let end = rx.recv_deadline(soon()).map(|_| ());
-        assert!(matches!(end, Err(RecvError::Ended(_))), "{end:?}");
+        assert!(matches!(end, Err(RecvError::Ended(End::PeerDied(_) | End::Closed))), "{end:?}");
         eventually("the sends fail", || tx.try_send(b"?").is_err());
         assert!(tx.end().is_some());
     }

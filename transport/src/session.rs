@@ -97,7 +97,10 @@ impl Session {
         &self.life
     }
 
-    /// Ends the session for both halves and the peer, at once.
+    /// Ends the session for both halves and the peer, at once, from any thread.
+    ///
+    /// The halves are not asked, so there is no word of theirs for the peer: it sees what it sees of a process
+    /// that dies. To end in order, drop the halves.
     pub fn close(&self) {
         if self.generation.is_current() {
             self.life.close();
