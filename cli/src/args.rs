@@ -345,6 +345,7 @@ impl From<Waiting> for Wait {
 /// `1s`, `200ms`, `50us`, or seconds without a unit.
 fn time(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
+    let number: f64 = number.parse().map_err(|_| "not a time, as 1s or 200ms".to_owned())?;
     let scale = match unit {
         "s" | "" => 1.0,
         "ms" => 1e-3,
@@ -352,8 +353,7 @@ fn time(text: &str) -> Result<Duration, String> {
         "m" => 60.0,
         _ => return Err(format!("{unit:?} is no unit of time: s, ms, us or m")),
     };
-    let seconds =
-        number.parse::<f64>().map_err(|_| "not a time, as 1s or 200ms".to_owned())? * scale;
+    let seconds = number * scale;
     // The clock is added to it, so centuries would overflow.
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if time <= Duration::from_secs(365 * 24 * 3600) => Ok(time),
@@ -364,6 +364,7 @@ fn time(text: &str) -> Result<Duration, String> {
 /// `32`, `4k`, `1M`: bytes, in powers of 1024.
 fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
+    let number: u64 = number.parse().map_err(|_| "not a size, as 32, 4k or 1M".to_owned())?;
     let scale: u64 = match unit {
         "" | "B" => 1,
         "k" | "K" | "KiB" => 1 << 10,
@@ -371,7 +372,6 @@ fn size(text: &str) -> Result<u64, String> {
         "G" | "GiB" => 1 << 30,
         _ => return Err(format!("{unit:?} is no unit of size: k, M or G")),
     };
-    let number: u64 = number.parse().map_err(|_| "not a size, as 32, 4k or 1M".to_owned())?;
     number
         .checked_mul(scale)
         .filter(|bytes| *bytes <= 1 << 30)

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::args::{self, Waiting};
 use crate::failure::Failure;
 use crate::measure::pin;
-use crate::{interrupt, output};
+use crate::{output, signals};
 
 /// Byte strings that come back as they went.
 pub(crate) struct Echo;
@@ -70,7 +70,7 @@ pub(crate) fn run(options: &args::Echo, json: bool) -> Result<(), Failure> {
             listener.shut_down();
         }
     };
-    interrupt::on_interrupt(stop).map_err(|error| Failure::io("watching for signals", &error))?;
+    signals::on_interrupt(stop).map_err(|error| Failure::io("watching for signals", &error))?;
     output::note(&format!("memring echo: listening at {}", listener.address()));
 
     let sessions = Arc::new(Sessions::default());

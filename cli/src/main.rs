@@ -11,7 +11,6 @@ mod demo;
 mod doctor;
 mod echo;
 mod failure;
-mod interrupt;
 mod latency;
 mod measure;
 mod negotiated;
@@ -19,6 +18,7 @@ mod output;
 mod ping;
 mod pipe;
 mod scratch;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         let at = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
         output::complain(&format!("this is a fault of memring's{at}: please report it"));
     }));
+    signals::ignore_file_size();
     let options = match args::parse() {
         Ok(Parsed::Options(options)) => options,
         Ok(Parsed::Text(text)) => return end(output::print(&text), false),

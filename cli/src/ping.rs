@@ -12,7 +12,7 @@ use crate::failure::{Failure, Status};
 use crate::latency::{COLUMNS, Latencies, Summary};
 use crate::measure::pin;
 use crate::output::{self, Table};
-use crate::{interrupt, negotiated};
+use crate::{negotiated, signals};
 
 /// Messages sent if nothing else is asked for.
 const COUNT: u64 = 100_000;
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &args::Ping, json: bool) -> Result<(), Failure> {
         pin::pin(cpu).map_err(|error| Failure::io("--pin", &error))?;
     }
     let interrupted =
-        interrupt::receiver().map_err(|error| Failure::io("watching for signals", &error))?;
+        signals::interrupts().map_err(|error| Failure::io("watching for signals", &error))?;
     let mut connector = Connector::new()
         .name("memring ping")
         .metadata(echo::wish(options.wait).as_bytes())

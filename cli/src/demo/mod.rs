@@ -9,6 +9,7 @@ pub(crate) mod child;
 mod records;
 mod report;
 
+use std::error::Error;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -16,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use memring::{AcceptError, AcceptFailed, Listener};
+use memring::{AcceptError, AcceptFailed, Listener, RecvError};
 
 use crate::args::{Demo as Options, Pins};
 use crate::failure::{Failure, Status};
@@ -34,6 +35,8 @@ use report::{Passed, Report, Throughput, Times};
 const SOCKET: &str = "demo.sock";
 /// How long the child may take to connect.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to end when something has gone wrong.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How often it is looked whether the child has ended instead of connecting.
 const LOOK: Duration = Duration::from_millis(50);
 /// Records streamed for each that goes there and back: streaming is quicker.
@@ -98,7 +101,10 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     })();
     match outcome {
         Ok(()) => pair.child.finish(),
-        Err(failure) => Err(pair.child.explain(failure)),
+        Err(failure) => {
+            pair.channel.session().close();
+            Err(pair.child.explain(failure))
+        }
     }
 }
 
@@ -109,7 +115,6 @@ struct Pair {
     line: Line,
     places: Places,
     child: Child,
-    _directory: Scratch,
 }
 
 impl Pair {
@@ -122,6 +127,10 @@ impl Pair {
             .bind(directory.path().join(SOCKET))?;
 
         let places = Places::of(options).map_err(doing("asking for the processors"))?;
+        if let Some((ours, childs)) = places.pinned {
+            // Both, before there is a child that would have to explain.
+            pin::on(childs, || ()).and_then(|()| pin::on(ours, || ())).map_err(doing("--pin"))?;
+        }
         let (line, line_fd) = Line::create().map_err(doing("making a shared page"))?;
         let (socket, theirs) = UnixStream::pair().map_err(doing("making a socketpair"))?;
         let stream = Stream::new(socket).map_err(doing("making a socketpair"))?;
@@ -149,8 +158,10 @@ impl Pair {
             pin::pin(ours).map_err(|error| Failure::io("--pin", &error))?;
         }
         let channel = child.connects(&listener)?;
-        let _directory = directory;
-        Ok(Self { channel, stream, line, places, child, _directory })
+        // Both are done with: whatever happens from here on leaves nothing in the file system.
+        drop(listener);
+        drop(directory);
+        Ok(Self { channel, stream, line, places, child })
     }
 
     /// Sends every line, takes every answer, and compares the digests.
@@ -202,9 +213,21 @@ impl Pair {
     fn measure(&mut self, options: &Options, lines: &[ToChild]) -> Result<Times, Failure> {
         let rounds = u64::from(options.load.rounds);
         let progress = output::progress(rounds, "rounds").with_message("measuring");
-        let times = self.rounds(options, lines, &progress).map_err(broken)?;
+        let times = self.rounds(options, lines, &progress).map_err(|error| self.broken(&*error))?;
         progress.finish_and_clear();
         Ok(times)
+    }
+
+    /// Why times could not be taken. If the child is gone memring knows it, whichever link noticed first.
+    fn broken(&mut self, error: &(dyn Error + 'static)) -> Failure {
+        let deadline = Instant::now() + FAREWELL;
+        loop {
+            match self.channel.recv_deadline(deadline) {
+                Ok(_) => {}
+                Err(ended @ RecvError::Ended(_)) => break Failure::from(ended),
+                Err(_) => break Failure::because(Status::Cut, error),
+            }
+        }
     }
 
     fn rounds(
@@ -367,10 +390,6 @@ fn wrong(what: &str) -> Failure {
     Failure::new(Status::Corrupt, format!("what came is not what was sent: {what}"))
 }
 
-fn broken(error: Failed) -> Failure {
-    Failure::because(Status::Cut, &*error)
-}
-
 /// The child process; it does not outlive this value.
 struct Child(std::process::Child);
 
@@ -410,8 +429,13 @@ impl Child {
         }
     }
 
-    /// Adds what the child said about it, if it did.
+    /// Adds what the child said about it, if it did. Whatever connects it with us is closed or will be of no use.
     fn explain(&mut self, failure: Failure) -> Failure {
+        // It may be about to say what is wrong.
+        let deadline = Instant::now() + FAREWELL;
+        while Instant::now() < deadline && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(LOOK / 10);
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
         let mut said = String::new();

@@ -1,6 +1,6 @@
-//! Ctrl-C and SIGTERM as a message to a thread, instead of a handler that may do next to nothing.
+//! Signals: Ctrl-C and SIGTERM as a message to a thread, instead of a handler that may do next to nothing.
 //!
-//! Both signals are blocked before any other thread starts, and one thread waits for them: it makes no system
+//! Both are blocked before any other thread starts, and one thread waits for them: it makes no system
 //! call until one comes. A second signal ends the process at once.
 
 #![allow(unsafe_code)]
@@ -10,6 +10,12 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::failure::Status;
+
+/// A file that grows past `RLIMIT_FSIZE` shall be an error with a line, and not the end of the process.
+pub(crate) fn ignore_file_size() {
+    // SAFETY: to ignore a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
 
 /// Runs `on_first` at the first SIGINT or SIGTERM, on a thread of its own.
 ///
@@ -42,7 +48,7 @@ pub(crate) fn on_interrupt(on_first: impl FnOnce() + Send + 'static) -> io::Resu
 }
 
 /// A receiver that gets one message at the first SIGINT or SIGTERM.
-pub(crate) fn receiver() -> io::Result<mpsc::Receiver<()>> {
+pub(crate) fn interrupts() -> io::Result<mpsc::Receiver<()>> {
     let (sender, receiver) = mpsc::sync_channel(1);
     on_interrupt(move || {
         let _ = sender.try_send(());
