@@ -6,8 +6,8 @@ mod machines;
 
 use machines::{every_message, granted, hello, open, refused, reject, welcome};
 use memring_transport::control::{
-    Control, MAX_METADATA,
-    MAX_NAME, MAX_PACKET, MAX_SENTENCE, MAX_TYPE_NAME, Malformed, Metadata, Reject, RejectCode, Text, TextError, decode,
+    Control, MAX_METADATA, MAX_NAME, MAX_PACKET, MAX_SENTENCE, MAX_TYPE_NAME, Malformed, Metadata,
+    Reject, RejectCode, Text, TextError, decode,
 };
 
 /// Writes `bytes` over a good packet and says how it is refused.

@@ -43,10 +43,6 @@ pub(crate) unsafe fn zero(to: *mut u8, len: usize) {
     unsafe { machine::zero(to, len) }
 }
 
-/// SSE2, which every x86_64 has, then `rep movsb`.
-///
-/// Sizes between two powers are covered by a piece from the front and a piece from the back that may
-/// overlap; a byte read twice so is written twice, and only the last counts.
 /// Asks the processor to fetch a line for writing. A hint: it cannot fault, whatever the address.
 #[inline(always)]
 pub(super) fn prefetch_for_writing(line: *const u8) {
@@ -63,6 +59,10 @@ pub(super) fn prefetch_for_writing(line: *const u8) {
     let _ = line;
 }
 
+/// SSE2, which every x86_64 has, then `rep movsb`.
+///
+/// Sizes between two powers are covered by a piece from the front and a piece from the back that may
+/// overlap; a byte read twice so is written twice, and only the last counts.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64 {
     use std::arch::asm;
