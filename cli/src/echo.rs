@@ -64,9 +64,10 @@ pub(crate) fn run(options: &args::Echo, json: bool) -> Result<(), Failure> {
         .largest_message(LARGEST)
         .bind(options.path.as_str())?;
     let listener = Arc::new(listener);
-    let to_stop = Arc::downgrade(&listener);
+    let to_stop = Arc::new(Mutex::new(Some(Arc::clone(&listener))));
+    let its = Arc::clone(&to_stop);
     let stop = move || {
-        if let Some(listener) = to_stop.upgrade() {
+        if let Some(listener) = &*its.lock().unwrap_or_else(PoisonError::into_inner) {
             listener.shut_down();
         }
     };
@@ -83,6 +84,10 @@ pub(crate) fn run(options: &args::Echo, json: bool) -> Result<(), Failure> {
         };
         opened += u64::from(serve(incoming, options.wait, &sessions));
     }
+    // Taken under the lock, or the other thread might hold the last one while this process exits, and what is
+    // at the path would stay.
+    to_stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(listener);
     if options.sessions == Some(opened) {
         sessions.wait_for_all();
     }

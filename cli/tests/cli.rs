@@ -344,7 +344,10 @@ fn another_user_s_server_and_another_user_as_client_are_turned_away() {
     const OTHER: u32 = 12_345;
     let scratch = Scratch::new();
     let program = scratch.path("memring"); // where that user can run it
-    fs::copy(env!("CARGO_BIN_EXE_memring"), &program).unwrap();
+    // Not by this process: whatever it forks meanwhile would hold the file open for writing.
+    let copy =
+        run(std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_memring")).arg(&program));
+    assert!(copy.status.success(), "{copy:?}");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(scratch.directory(), fs::Permissions::from_mode(0o755)).unwrap();
     let theirs = scratch.path("theirs");

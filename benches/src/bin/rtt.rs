@@ -9,6 +9,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use memring::{Connector, Wait};
@@ -109,6 +110,8 @@ fn parent(options: Options) -> Result<(), Failed> {
         .stdout(Stdio::from(OwnedFd::from(theirs)));
     let (mut child, mut channel) =
         Connector::new().wait(options.wait).spawn::<Ticks>(&mut command)?;
+    let session = Arc::clone(channel.session());
+    line.watch(move || session.life().end().is_none());
     drop(command); // it holds the child's ends
     if let Some((ours, _)) = options.pins {
         pin::pin(ours)?;
@@ -154,6 +157,8 @@ fn child(options: Options) -> Result<(), Failed> {
     let socket = UnixStream::from(rustix::io::dup(rustix::stdio::stdout())?);
     let mut stream = Stream::new(socket, size_of::<Tick>());
     let mut channel = Connector::new().wait(options.wait).inherited::<Ticks>()?;
+    let session = Arc::clone(channel.session());
+    line.watch(move || session.life().end().is_none());
     if let Some((_, theirs)) = options.pins {
         pin::pin(theirs)?;
     }

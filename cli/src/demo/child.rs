@@ -1,6 +1,7 @@
 //! The demo's other process: connects, answers lines, and tells what came.
 
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use memring::Connector;
 
@@ -26,7 +27,12 @@ fn serve(options: &DemoChild, mut channel: Child) -> Result<(), Failed> {
     }
     // The parent handed these down as standard input and output.
     let mut apart = match options.apart {
-        Some((parents, ours)) => Some((parents, ours, Line::open(rustix::stdio::stdin())?)),
+        Some((parents, ours)) => {
+            let mut line = Line::open(rustix::stdio::stdin())?;
+            let session = Arc::clone(channel.session());
+            line.watch(move || session.life().end().is_none());
+            Some((parents, ours, line))
+        }
         None => None,
     };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;

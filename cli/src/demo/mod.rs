@@ -14,6 +14,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
@@ -131,7 +132,7 @@ impl Pair {
             // Both, before there is a child that would have to explain.
             pin::on(childs, || ()).and_then(|()| pin::on(ours, || ())).map_err(doing("--pin"))?;
         }
-        let (line, line_fd) = Line::create().map_err(doing("making a shared page"))?;
+        let (mut line, line_fd) = Line::create().map_err(doing("making a shared page"))?;
         let (socket, theirs) = UnixStream::pair().map_err(doing("making a socketpair"))?;
         let stream = Stream::new(socket).map_err(doing("making a socketpair"))?;
 
@@ -158,6 +159,8 @@ impl Pair {
             pin::pin(ours).map_err(|error| Failure::io("--pin", &error))?;
         }
         let channel = child.connects(&listener)?;
+        let session = Arc::clone(channel.session());
+        line.watch(move || session.life().end().is_none());
         // Both are done with: whatever happens from here on leaves nothing in the file system.
         drop(listener);
         drop(directory);

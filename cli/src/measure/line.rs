@@ -20,12 +20,12 @@ const BYTES: usize = 4096;
 /// Words lie so far apart that no prefetcher takes them for neighbours.
 const APART: usize = 256;
 /// Looks between two questions whether the other process is there still.
-const PATIENCE: u64 = 1 << 32;
+const PATIENCE: u64 = 1 << 20;
 
 /// One end of the line.
-#[derive(Debug)]
 pub struct Line {
     page: NonNull<u8>,
+    there: Box<dyn Fn() -> bool + Send>,
 }
 
 impl Line {
@@ -54,7 +54,13 @@ impl Line {
         let page =
             unsafe { mmap(std::ptr::null_mut(), BYTES, protection, MapFlags::SHARED, fd, 0)? };
         let page = NonNull::new(page.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { page })
+        Ok(Self { page, there: Box::new(|| true) })
+    }
+
+    /// Asks `there` now and then, while waiting for the other process, whether it is there still: a word in
+    /// memory does not tell. Without it a wait may be for ever.
+    pub fn watch(&mut self, there: impl Fn() -> bool + Send + 'static) {
+        self.there = Box::new(there);
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
@@ -66,14 +72,18 @@ impl Line {
     }
 
     fn await_word(&self, index: usize, wanted: u64) -> Result<(), Failed> {
-        // ORDERING: Acquire; pairs with the Release stores below. There is no data behind the word, but a
-        // message would need it, and on x86 it is free.
-        for _ in 0..PATIENCE {
-            if self.word(index).load(Ordering::Acquire) == wanted {
-                return Ok(());
+        loop {
+            // ORDERING: Acquire; pairs with the Release stores below. There is no data behind the word, but a
+            // message would need it, and on x86 it is free.
+            for _ in 0..PATIENCE {
+                if self.word(index).load(Ordering::Acquire) == wanted {
+                    return Ok(());
+                }
+            }
+            if !(self.there)() {
+                return Err("the process at the other end of the cache line has gone".into());
             }
         }
-        Err("the other process left the cache line alone for too long".into())
     }
 }
 
@@ -115,6 +125,13 @@ mod tests {
         let other = std::thread::spawn(move || there.answer_each(0..100).unwrap());
         here.call_each(0..100).unwrap();
         other.join().unwrap();
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_other_process_has_gone() {
+        let (mut line, _fd) = Line::create().unwrap();
+        line.watch(|| false);
+        assert!(line.call(0).is_err());
     }
 
     #[test]
