@@ -444,6 +444,24 @@ fn dropping_one_half_ends_its_direction_only() {
 }
 
 #[test]
+fn a_sender_with_room_finds_out_at_its_next_send_that_the_receiver_was_dropped() {
+    let (server, client) = memring::pair::<Bytes>().expect("a pair");
+    let (_server_tx, server_rx) = server.split();
+    let (mut client_tx, _client_rx) = client.split();
+    client_tx.send(b"before").expect("sends");
+    drop(server_rx);
+    assert!(matches!(client_tx.end(), Some(End::Closed)), "asked");
+
+    let (server, client) = memring::pair::<Bytes>().expect("a pair");
+    let (_server_tx, server_rx) = server.split();
+    let (mut client_tx, _client_rx) = client.split();
+    drop(server_rx);
+    client_tx.send(b"in vain").expect("there is room");
+    let sent = client_tx.send(b"refused");
+    assert!(matches!(sent, Err(SendError::Ended(End::Closed))), "not asked: {sent:?}");
+}
+
+#[test]
 fn a_dropped_receiver_ends_the_sends_to_it() {
     for ours in WAITS {
         // One that waits for room is told.

@@ -13,6 +13,8 @@
 pub(crate) enum How {
     /// It sleeps in a futex call on the word that will change.
     Futex = 1,
+    /// Never again: the consumer has gone. A hint to look at its head, which says so for good.
+    Gone = 3,
 }
 
 /// A loaded sleep word.
@@ -28,6 +30,9 @@ impl Asleep {
         epoch << 2 | How::Futex as u32
     }
 
+    /// The word of a consumer that has gone: its last.
+    pub(crate) const GONE: u32 = How::Gone as u32;
+
     /// Whether somebody sleeps whom this waker has not woken yet; `woken` is the last word it acted on.
     #[inline]
     pub(crate) const fn is_new(self, woken: u32) -> bool {
@@ -39,6 +44,7 @@ impl Asleep {
     pub(crate) const fn how(self) -> Option<How> {
         match self.0 & 3 {
             1 => Some(How::Futex),
+            3 => Some(How::Gone),
             _ => None,
         }
     }

@@ -101,6 +101,9 @@ impl Head {
             // The flag changes the word's low half, so a producer that sleeps on it cannot sleep on.
             let gone = if mutant("gone-unsaid") { 0 } else { GONE };
             self.store(&mut publisher, released, released | gone);
+            // And where every publish looks, so that a producer with room finds out at its next one.
+            // ORDERING: Relaxed; a hint. The head says it for good.
+            self.mine.store32(RX_ASLEEP, Asleep::GONE, Ordering::Relaxed);
         }
     }
 

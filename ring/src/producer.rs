@@ -361,7 +361,7 @@ impl Producer {
 
     /// What ended this direction, if anything has. Once seen, it stays.
     pub fn end(&mut self) -> Option<End> {
-        self.core.alive().err()
+        self.core.alive().and_then(|()| self.core.reload(HEADER).map(drop)).err()
     }
 
     #[inline]
@@ -594,8 +594,16 @@ impl Core {
 
     #[cold]
     fn wake(&mut self, asleep: Asleep, at: usize) {
-        if asleep.how() != Some(How::Futex) {
-            return;
+        match asleep.how() {
+            Some(How::Futex) => {}
+            Some(How::Gone) => {
+                // Not believed here: the head says so itself, now or at the next look.
+                if self.reload(HEADER).is_err() {
+                    self.woken = asleep.0;
+                }
+                return;
+            }
+            None => return,
         }
         let at = if mutant("wake-wrong-word") { self.capacity.offset(self.tail) } else { at };
         let somebody = sync::wake(&self.data, at);
