@@ -39,6 +39,7 @@ pub mod grant;
 pub mod heads;
 pub mod lane;
 pub mod life;
+mod parts;
 pub mod position;
 pub mod producer;
 mod sync;

@@ -25,6 +25,7 @@ use crate::grant::Grant;
 use crate::heads::{HEAD, Heads, RX_ASLEEP, TX_ASLEEP};
 use crate::lane::{Side, Terms};
 use crate::life::{End, Life};
+use crate::parts::{Gather, total};
 use crate::position::{Capacity, GONE, HEADER, check_head, frame_size};
 use crate::sync::{self, Arc, Instant, Ordering, Region, mutant};
 use crate::wait::{Look, Place, Sleeper, Stopped, Wait};
@@ -98,7 +99,7 @@ pub(crate) struct Core {
     /// The last sleep word of the peer that we acted on.
     woken: u32,
     /// A message in parts was begun and neither ended nor given up.
-    unfinished: bool,
+    pub(crate) unfinished: bool,
     /// A pack that is being filled in the lane and not published yet.
     pub(crate) pack: Option<OpenPack>,
     max_message: u64,
@@ -420,14 +421,6 @@ impl Producer {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// One part of a large message: how many bytes of it, and how large its frame is.
-#[derive(Clone, Copy)]
-struct Part {
-    kind: Kind,
-    bytes: u64,
-    frame: u64,
-}
-
 impl Core {
     /// The end of this direction, if there is one.
     #[inline]
@@ -613,32 +606,6 @@ impl Core {
         self.wakes += 1;
         counters::put_wakes(&self.mine, counters::TX, self.wakes);
     }
-
-    /// The part of a large message that follows `sent` bytes of `len`.
-    fn next_part(&self, sent: u64, len: u64) -> Part {
-        let largest = self.capacity.largest_payload();
-        if sent == 0 {
-            return Part { kind: Kind::First, bytes: largest - 8, frame: frame_size(largest) };
-        }
-        let bytes = (len - sent).min(largest);
-        let kind = if sent + bytes == len { Kind::Last } else { Kind::Next };
-        Part { kind, bytes, frame: frame_size(bytes) }
-    }
-
-    /// Publishes a part that has room. The bytes of the message that went with it.
-    fn put_part(&mut self, part: Part, gather: &mut Gather<'_>, len: u64, tag: u64) -> u64 {
-        let mut at = self.payload();
-        let mut payload = part.bytes;
-        if part.kind == Kind::First {
-            self.data.copy_in(at, &len.to_le_bytes());
-            at += 8;
-            payload += 8;
-        }
-        gather.copy(&self.data, at, part.bytes);
-        self.unfinished = part.kind != Kind::Last;
-        self.publish(part.kind, payload as u32, tag);
-        part.bytes
-    }
 }
 
 impl Drop for Producer {
@@ -662,43 +629,5 @@ impl std::fmt::Debug for Producer {
             .field("tail", &self.core.tail)
             .field("end", &self.core.end)
             .finish_non_exhaustive()
-    }
-}
-
-fn total(pieces: &[IoSlice<'_>]) -> u64 {
-    pieces.iter().map(|piece| piece.len() as u64).sum()
-}
-
-/// Copies pieces one after the other into frames that do not end where the pieces do.
-struct Gather<'a> {
-    pieces: &'a [IoSlice<'a>],
-    /// Bytes of the first piece that are gone already.
-    offset: usize,
-}
-
-impl<'a> Gather<'a> {
-    fn new(pieces: &'a [IoSlice<'a>]) -> Self {
-        Self { pieces, offset: 0 }
-    }
-
-    /// Copies the next `len` bytes to `at`. The pieces hold at least as many.
-    fn copy(&mut self, data: &Region, mut at: usize, len: u64) {
-        let mut left = len as usize;
-        while left > 0 {
-            let Some((piece, rest)) = self.pieces.split_first() else {
-                return;
-            };
-            let piece = &piece[self.offset..];
-            let now = piece.len().min(left);
-            data.copy_in(at, &piece[..now]);
-            at += now;
-            left -= now;
-            if now == piece.len() {
-                self.pieces = rest;
-                self.offset = 0;
-            } else {
-                self.offset += now;
-            }
-        }
     }
 }
