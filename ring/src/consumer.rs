@@ -519,9 +519,9 @@ impl Core {
     #[cold]
     fn fault(&mut self, fault: Fault) -> End {
         self.pack = None;
-        self.life.fail(fault);
-        self.end = Some(End::Fault(fault));
-        End::Fault(fault)
+        let end = self.life.fail(fault);
+        self.end = Some(end);
+        end
     }
 }
 

@@ -42,6 +42,7 @@ pub mod life;
 mod parts;
 pub mod position;
 pub mod producer;
+mod spin;
 mod sync;
 pub mod wait;
 

@@ -110,9 +110,11 @@ impl Life {
         self.ring();
     }
 
-    /// The peer broke a rule: nothing more is delivered.
-    pub fn fail(&self, fault: Fault) {
+    /// The peer broke a rule: nothing more is delivered. What ended the session, which is an earlier fault
+    /// if there was one.
+    pub fn fail(&self, fault: Fault) -> End {
         self.finish(End::Fault(fault));
+        self.over.get().copied().unwrap_or(End::Fault(fault))
     }
 
     /// This side closes the session under its halves.

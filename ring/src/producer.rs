@@ -542,9 +542,9 @@ impl Core {
     }
 
     fn fault(&mut self, fault: Fault) -> End {
-        self.life.fail(fault);
-        self.end = Some(End::Fault(fault));
-        End::Fault(fault)
+        let end = self.life.fail(fault);
+        self.end = Some(end);
+        end
     }
 
     /// Publishes the frame at the tail, whose payload of `len` bytes is in place.

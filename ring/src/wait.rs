@@ -26,6 +26,7 @@ use crate::counters::Counters;
 use crate::fence::Heavy;
 use crate::heads::Heads;
 use crate::life::Life;
+use crate::spin::Learnt;
 use crate::sync::{self, Instant, Ordering, Region, Sleep, mutant};
 
 /// How a blocking call waits.
@@ -236,113 +237,8 @@ impl Sleeper {
         };
         drop(waiting);
         if let Some(began) = began {
-            self.learnt.waited(began, slept);
+            self.learnt.waited(began.elapsed(), slept);
         }
         outcome
-    }
-}
-
-/// What recent waits taught about how long to spin.
-///
-/// Spinning pays if the peer usually answers within the budget. While it does, the budget follows twice
-/// the mean wait; after a few waits that spun in vain it spins no more, except now and then to find out
-/// whether times have changed.
-struct Learnt {
-    /// Exponential mean of the waits that spinning caught, in nanoseconds.
-    mean: u64,
-    /// Waits in a row that spun in vain.
-    misses: u32,
-    /// Waits left until the next trial, once `misses` has reached [`Learnt::PATIENCE`].
-    until_trial: u32,
-    /// Waits between trials; doubles with each that fails.
-    pause: u32,
-    least: Duration,
-    tried: bool,
-}
-
-impl Learnt {
-    const PATIENCE: u32 = 4;
-    const FIRST_PAUSE: u32 = 16;
-    const LONGEST_PAUSE: u32 = 1024;
-    const MOST: Duration = Duration::from_millis(1);
-
-    fn new() -> Self {
-        Self {
-            mean: 0,
-            misses: 0,
-            until_trial: 0,
-            pause: Self::FIRST_PAUSE,
-            least: sync::shortest_spin(),
-            tried: false,
-        }
-    }
-
-    /// How long the next wait spins.
-    fn budget(&mut self) -> Duration {
-        self.tried = !self.least.is_zero();
-        if self.misses >= Self::PATIENCE && self.until_trial > 0 {
-            self.until_trial -= 1;
-            self.tried = false;
-        }
-        if !self.tried {
-            return Duration::ZERO;
-        }
-        // The least comes from a measurement that others can slow down: it may exceed the most.
-        Duration::from_nanos(2 * self.mean).min(Self::MOST).max(self.least)
-    }
-
-    /// What came of it.
-    fn waited(&mut self, began: Instant, slept: bool) {
-        if !self.tried {
-            return;
-        }
-        if slept {
-            self.misses = self.misses.saturating_add(1);
-            if self.misses >= Self::PATIENCE {
-                self.until_trial = self.pause;
-                self.pause = (self.pause * 2).min(Self::LONGEST_PAUSE);
-            }
-        } else {
-            let took = began.elapsed().as_nanos().min(Self::MOST.as_nanos()) as u64;
-            self.mean = (7 * self.mean + took) / 8;
-            self.misses = 0;
-            self.pause = Self::FIRST_PAUSE;
-        }
-    }
-}
-
-#[cfg(all(test, not(memring_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spinning_stops_when_it_does_not_pay_and_is_tried_again() {
-        let mut learnt = Learnt::new();
-        learnt.least = Duration::from_micros(50);
-        for _ in 0..Learnt::PATIENCE {
-            assert!(!learnt.budget().is_zero());
-            learnt.waited(Instant::now(), true);
-        }
-        let idle = (0..).take_while(|_| learnt.budget().is_zero()).count();
-        assert_eq!(idle as u32, Learnt::FIRST_PAUSE);
-        learnt.waited(Instant::now(), false);
-        for _ in 0..100 {
-            assert!(!learnt.budget().is_zero(), "a wait that spinning caught makes it pay again");
-            learnt.waited(Instant::now(), false);
-        }
-    }
-
-    #[test]
-    fn attack_81_a_fence_that_others_slow_down_makes_longer_spins_and_no_panic() {
-        let mut learnt = Learnt::new();
-        learnt.least = 4 * Learnt::MOST;
-        assert_eq!(learnt.budget(), learnt.least);
-    }
-
-    #[test]
-    fn nothing_spins_where_there_is_one_processor() {
-        let mut learnt = Learnt::new();
-        learnt.least = Duration::ZERO;
-        assert!(learnt.budget().is_zero());
     }
 }

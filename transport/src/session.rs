@@ -151,7 +151,10 @@ impl Session {
                         .and_then(|bytes| after_ready(bytes, packet.fds.len()).ok());
                     match notice {
                         Some(notice) => self.on_notice(notice, &mut reader.owed),
-                        None => return self.life.fail(Fault::Control),
+                        None => {
+                            self.life.fail(Fault::Control);
+                            return;
+                        }
                     }
                 }
             }

@@ -544,6 +544,27 @@ pub fn seeds() -> Vec<Seed> {
         ("head-far", full().op(Op::Head).u8(9).u64(1 << 62).op(Op::Send).u8(200).u16(5000)),
         ("gone", full().op(Op::Leave).op(Op::Send).u8(200).u16(5000).op(Op::TrySend).u8(0)),
         ("asleep", full().op(Op::Asleep).u8(0).u64(5).op(Op::TrySend).u8(9).op(Op::TrySend).u8(9)),
+        (
+            // A pack left open, a fault of the other half, and a second rule broken behind it.
+            "fault-after-fault",
+            wraps()
+                .op(Op::Batch)
+                .u8(0x82)
+                .bytes(&[9, 9])
+                .op(Op::Word)
+                .u8(252)
+                .u64(0x0101)
+                .receive(1)
+                .op(Op::Asleep)
+                .u8(0)
+                .u64(3)
+                .op(Op::Head)
+                .u8(3)
+                .op(Op::Batch)
+                .u8(0)
+                .op(Op::TrySend)
+                .u8(1),
+        ),
         ("awaits", wraps().op(Op::Asleep).u8(1).u64(5).frame(1, 7, b"x").receive(2)),
     ]);
     seeds.into_iter().map(|(name, script)| (name.to_owned(), script.0)).collect()
