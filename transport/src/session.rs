@@ -24,6 +24,9 @@ use crate::socket::{ControlSocket, Incoming, SendProblem};
 use crate::watcher::Watch;
 use crate::{drainer, watcher};
 
+/// Packets read in one go.
+const PACKETS: usize = 64;
+
 /// What a server charged for a session, given back when it ends.
 #[derive(Debug)]
 pub(crate) struct Charges {
@@ -132,13 +135,16 @@ impl Session {
         self.life.hang_up();
     }
 
-    /// Reads the control socket until it is empty and files what came.
+    /// Reads the control socket until it is empty, or for long enough, and files what came.
+    ///
+    /// Whoever drains may have a deadline, and a peer may send for ever: what is left is readable still, so
+    /// arming the watch again brings somebody back for it.
     pub(crate) fn drain(&self) {
         let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever tripped us before this point is answered by what follows.
         self.life.take_attention();
         let reader = &mut *reader;
-        loop {
+        for _ in 0..PACKETS {
             match self.socket.receive(reader.buffer.as_mut_slice()) {
                 Ok(Incoming::WouldBlock) => break,
                 Ok(Incoming::Ended) | Err(_) => return self.life.hang_up(),
