@@ -314,7 +314,9 @@ impl Consumer {
 
 impl Core {
     /// Looks for the next message; takes parts and marks on the way.
-    #[inline]
+    // Inlined by force: a nested enum handed back through memory costs more than the work (28 to 21 ns a
+    // typed receive, one thread).
+    #[inline(always)]
     fn look(&mut self) -> Look<Result<Item, End>> {
         if self.end.is_some() || self.life.is_over() || self.life.is_forked() {
             return Look::Ready(Err(self.judge()));
@@ -339,7 +341,7 @@ impl Core {
     }
 
     /// Takes the frame that `word` published at `offset`.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, word: u64, offset: usize) -> Result<Option<Item>, End> {
         let largest = self.capacity.largest_payload();
         let header = match Header::decode(word, largest) {
@@ -399,7 +401,7 @@ impl Core {
                 self.data.copy_out(payload, self.buffer.extend(0, len));
                 self.release(frame);
                 self.pack = Some(0);
-                return self.next_of_pack().map(Some);
+                return self.first_of_pack().map(Some);
             }
             (Kind::First, None) => {
                 let mut total = [0; 8];
@@ -434,7 +436,14 @@ impl Core {
         Ok(item)
     }
 
+    /// As `next_of_pack`, out of line: `look` has that one inlined already.
+    #[cold]
+    fn first_of_pack(&mut self) -> Result<Item, End> {
+        self.next_of_pack()
+    }
+
     /// The next message of the pack in the buffer.
+    #[inline(always)]
     fn next_of_pack(&mut self) -> Result<Item, End> {
         let start = self.pack.unwrap_or(0);
         let rest = self.buffer.bytes().get(start..).unwrap_or(&[]);
