@@ -37,6 +37,12 @@ impl Scratch {
         }
     }
 
+    /// Bytes it holds without growing.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// What was written since the last clear.
     #[inline]
     #[must_use]

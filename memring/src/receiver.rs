@@ -522,3 +522,39 @@ impl<T: Message + ?Sized> fmt::Debug for IntoIter<T> {
         f.debug_tuple("IntoIter").field(&self.receiver).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A buffer that came from a message of `len` bytes.
+    fn of(len: usize) -> Buffer {
+        let (mut server, client) = crate::pair::<crate::Bytes>().expect("a pair");
+        let (_, mut receiver) = client.split();
+        server.send(&vec![7; len]).expect("room, or parts");
+        let mut received = receiver.recv_owned().expect("what was sent");
+        std::mem::take(&mut received.buffer)
+    }
+
+    #[test]
+    fn a_pool_keeps_so_many_buffers_and_no_large_ones() {
+        let pool = Pool::default();
+        let kept = |pool: &Pool| pool.buffers.lock().expect("nobody panicked").len();
+        for _ in 0..POOLED + 3 {
+            pool.give(of(100));
+        }
+        assert_eq!(kept(&pool), POOLED);
+        assert!(pool.take().capacity() >= 100, "its memory is used again");
+        assert_eq!(kept(&pool), POOLED - 1);
+        // Parts need a reader beside the writer, so a larger lane instead.
+        let (mut server, client) = crate::Connector::new()
+            .lanes(crate::Lanes::Normal, crate::Lanes::Bytes(16 << 20))
+            .pair::<crate::Bytes>()
+            .expect("a pair");
+        let (_, mut receiver) = client.split();
+        server.send(&vec![7; POOLED_BYTES + 16]).expect("room");
+        let mut received = receiver.recv_owned().expect("what was sent");
+        pool.give(std::mem::take(&mut received.buffer));
+        assert_eq!(kept(&pool), POOLED - 1, "too large to keep");
+    }
+}

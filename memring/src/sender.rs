@@ -479,3 +479,40 @@ impl<T: Message + ?Sized> std::fmt::Debug for Batch<'_, T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_beyond_2_gib_is_refused_and_a_large_one_leaves_little_memory_behind() {
+        /// The language's own vector of bytes, as a message.
+        #[memring_macros::message(crate = memring_codec)]
+        struct Bulk {
+            bytes: Vec<u8>,
+        }
+        struct Bulks;
+        impl crate::Protocol for Bulks {
+            const NAME: &'static str = "bulks";
+            type ToClient = Bulk;
+            type ToServer = Bulk;
+        }
+        let connector = crate::Connector::new().largest_message(1 << 40);
+        let (server, client) = connector.pair::<Bulks>().expect("a pair");
+        let (mut sender, _receiver) = server.split();
+        // Zeroed pages that nobody touches: it is refused by its length.
+        let huge = Bulk { bytes: vec![0; 1 << 31] };
+        match sender.send(&huge) {
+            Err(SendError::TooLarge { max, .. }) => assert_eq!(max, LARGEST_ARCHIVE),
+            other => panic!("{other:?}"),
+        }
+        drop(huge);
+        let reading = std::thread::spawn(move || {
+            let (_sender, mut receiver) = client.split();
+            receiver.recv().map(|bulk| bulk.bytes.len()).expect("what was sent")
+        });
+        sender.send(&Bulk { bytes: vec![1; 4 * KEEP] }).expect("a reader");
+        assert_eq!(reading.join().expect("no panic"), 4 * KEEP);
+        assert!(sender.scratch.capacity() <= KEEP, "{}", sender.scratch.capacity());
+    }
+}

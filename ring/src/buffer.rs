@@ -81,3 +81,30 @@ impl std::fmt::Debug for Buffer {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_with_what_arrives_to_twice_as_much_at_most() {
+        for part in [1, 100, 1008, 65_520] {
+            let mut buffer = Buffer::new();
+            let mut arrived = 0;
+            while arrived < 3_000_000 {
+                buffer.extend(arrived, part).fill(7);
+                arrived += part;
+                // A vector's first allocation is four blocks.
+                let most = (2 * arrived).max(4 * size_of::<Block>()) + size_of::<Block>();
+                assert!(
+                    buffer.blocks.capacity() * size_of::<Block>() <= most,
+                    "{arrived} by {part}"
+                );
+                if part == 1 && arrived > 10_000 {
+                    break;
+                }
+            }
+            assert_eq!(buffer.bytes().len(), arrived);
+        }
+    }
+}
