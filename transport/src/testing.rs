@@ -15,7 +15,7 @@ const CHILD: &str = "MEMRING_TEST_CHILD";
 /// Waits until `condition` holds; fails the test, naming `what`, if it never does.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(60);
+    let give_up = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < give_up, "never happened: {what}");
         thread::sleep(Duration::from_millis(1));

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, unsafe_code)] // Each file uses some of it; signals and fork are system calls.
 
+pub mod strangers;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};

@@ -1,0 +1,92 @@
+//! Sides that mean different messages, and what each is told.
+
+mod support;
+
+use std::io;
+
+use memring::{Bytes, ConnectError, Listener, Protocol};
+use support::strangers::chain;
+use support::{Scratch, soon};
+
+mod old {
+    #[memring::message]
+    pub(crate) struct Quote {
+        pub(crate) price: f64,
+    }
+}
+
+mod new {
+    #[memring::message]
+    pub(crate) struct Quote {
+        pub(crate) price: f64,
+        pub(crate) currency: String,
+    }
+}
+
+struct Old;
+impl Protocol for Old {
+    const NAME: &'static str = "quotes";
+    type ToClient = old::Quote;
+    type ToServer = [u8];
+}
+
+struct New;
+impl Protocol for New {
+    const NAME: &'static str = "quotes";
+    type ToClient = new::Quote;
+    type ToServer = [u8];
+}
+
+struct Backwards;
+impl Protocol for Backwards {
+    const NAME: &'static str = "quotes";
+    type ToClient = [u8];
+    type ToServer = old::Quote;
+}
+
+struct Renamed;
+impl Protocol for Renamed {
+    const NAME: &'static str = "prices";
+    type ToClient = old::Quote;
+    type ToServer = [u8];
+}
+
+struct Endless;
+impl Protocol for Endless {
+    const NAME: &'static str = "a name of more than one hundred and twenty-eight bytes, which no \
+        protocol has any use for, and which is here to see that somebody says so to its author";
+    type ToClient = [u8];
+    type ToServer = [u8];
+}
+
+fn mismatch<Server: Protocol, Client: Protocol>(said: &[&str]) {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let listener = Listener::bind(&path).expect("binds");
+    let connecting =
+        std::thread::spawn(move || memring::connect::<Client>(&path).expect_err("not the same"));
+    let incoming = listener.accept_deadline(soon()).expect("accepts");
+    assert!(!incoming.speaks::<Server>());
+    assert!(incoming.speaks::<Client>());
+    let here = incoming.open::<Server>().expect_err("not the same");
+    let there = connecting.join().unwrap();
+    for error in [here, there] {
+        let text = chain(&error);
+        for part in said {
+            assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn sides_that_mean_different_messages_are_told_what_both_meant() {
+    mismatch::<Old, New>(&["quotes", "Quote", "to the connecting side", "api crate"]);
+    mismatch::<New, Old>(&["quotes", "Quote", "to the connecting side"]);
+    mismatch::<Old, Backwards>(&["to the connecting side", "to the accepting side", "Quote"]);
+    mismatch::<Old, Renamed>(&["\"quotes\"", "\"prices\""]);
+    mismatch::<Bytes, Old>(&["\"bytes\"", "\"quotes\""]);
+    let error = memring::pair::<Endless>().expect_err("too long");
+    assert!(matches!(error, ConnectError::Text { what: "protocol name", .. }), "{error}");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidInput);
+}
