@@ -1,0 +1,2 @@
+//! The attacker.
+fn main() {}
