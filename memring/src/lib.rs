@@ -83,7 +83,7 @@ pub use memring_ring::{Fault as Rule, Stats, Wait};
 pub use memring_transport::handshake::Negotiated;
 pub use memring_transport::{
     AcceptError, Address, AddressError, DeathDetection, HandshakeError, Limits, Origin, OverQuota,
-    Peer, Policy, Session, Turned,
+    Peer, Policy, Quotas, Reason, Session, Tally, Turned, quota::Resource, tally,
 };
 
 /// What lies behind [`BindError`], [`ConnectError`] and [`AcceptFailed`], for programs that tell cases apart.

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use memring_transport::handshake::CapacityLimits;
-use memring_transport::{AcceptError, BindOptions, Limits, ListenOptions, Peer, Policy, Turned};
+use memring_transport::{
+    AcceptError, BindOptions, DEFAULT_DECISION, Limits, ListenOptions, Peer, Policy, Quotas, Turned,
+};
 
 use crate::address::ToAddress;
 use crate::channel::{Channel, ServerEnd};
@@ -87,6 +89,12 @@ impl Listener {
         self.inner.turned()
     }
 
+    /// What each uid, and all together, hold by now against the [limits](ListenerBuilder::limits).
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        self.inner.quotas()
+    }
+
     /// The address it listens at.
     #[must_use]
     pub fn address(&self) -> &memring_transport::Address {
@@ -118,6 +126,7 @@ pub struct ListenerBuilder {
     bind: BindOptions,
     policy: Policy,
     limits: Limits,
+    decision_timeout: Duration,
 }
 
 impl ListenerBuilder {
@@ -127,6 +136,7 @@ impl ListenerBuilder {
             bind: BindOptions::new(),
             policy: Policy::same_uid(),
             limits: Limits::default(),
+            decision_timeout: DEFAULT_DECISION,
         }
     }
 
@@ -195,6 +205,13 @@ impl ListenerBuilder {
         self
     }
 
+    /// How long a peer may wait to be accepted once its handshake is done; 30 seconds by default. It is told
+    /// then, and counted in [`Turned::unfinished`].
+    pub fn decision_timeout(mut self, timeout: Duration) -> Self {
+        self.decision_timeout = timeout;
+        self
+    }
+
     /// Binds and listens.
     ///
     /// # Errors
@@ -207,6 +224,7 @@ impl ListenerBuilder {
         options.policy = self.policy;
         options.limits = self.limits;
         options.settings = self.options.finish()?;
+        options.decision_timeout = self.decision_timeout;
         Ok(Listener { inner: options.listen(&address)? })
     }
 }

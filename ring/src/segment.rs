@@ -17,7 +17,6 @@
 mod check;
 mod error;
 mod geometry;
-mod lease;
 mod release;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -31,7 +30,6 @@ use rustix::process::{Resource, getrlimit};
 pub use self::check::{Candidate, Checked, Expect, Rejected, SegmentFault, Stage};
 pub use self::error::SegmentError;
 pub use self::geometry::{Geometry, GeometryError, MAX_CAPACITY, MAX_CONTROL};
-pub use self::lease::still_held;
 pub use self::release::{Drained, Releases, Watched};
 use crate::memory::{Access, Mapping};
 
@@ -190,15 +188,6 @@ impl Segment {
         let mapping = Mapping::map(fd, self.geometry, Access::ReadOnly)?;
         mapping.prefault()?;
         Ok(mapping)
-    }
-
-    /// A read-only reopening to keep, for [`still_held`]. `None` without `/proc`.
-    ///
-    /// # Errors
-    ///
-    /// [`SegmentError`].
-    pub fn reopen_read_only(&self) -> Result<Option<OwnedFd>, SegmentError> {
-        self.reopen(OFlags::RDONLY)
     }
 
     /// Another open file of the same memory, with its own mode and offset; `None` without `/proc`.

@@ -11,6 +11,7 @@ use crate::peer::{Origin, Peer};
 use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::socket::{ConnectProblem, ControlSocket, NotUsable, WhenAbsent};
+use crate::tally;
 
 /// Why there is no session with a server.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,10 @@ pub fn connect(
     let socket = ControlSocket::connect(address, Some(deadline), absent)?;
     let peer = Peer::of(&socket, Origin::Listening)
         .map_err(HandshakeError::system("asking the kernel who the server is"))?;
-    policy.judge(&peer, rustix::process::geteuid().as_raw()).map_err(HandshakeError::from)?;
+    policy
+        .judge(&peer, rustix::process::geteuid().as_raw())
+        .map_err(HandshakeError::from)
+        .inspect_err(tally::count_error)?;
     let greeting = Greeting::new(socket, peer, deadline);
     Ok(connecting::greet(greeting, settings, signature)?)
 }

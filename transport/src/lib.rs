@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`control`], [`handshake`] | what is said, in which order: pure |
 //! | [`policy`], [`quota`] | who may, and how much: pure |
+//! | [`tally`](tally()) | who was turned away, and for what |
 //! | [`address`], [`bind`](BindOptions), [`socket`], [`peer`] | the edge: paths, sockets, credentials |
 //! | `establish` | a handshake on a socket |
 //! | [`Listener`], [`connect`], [`pair`], [`from_fd`], [`spawn`] | how sessions begin |
@@ -27,6 +28,7 @@ pub mod control;
 mod drainer;
 mod establish;
 pub mod handshake;
+mod ledger;
 mod listener;
 mod os;
 pub mod peer;
@@ -36,6 +38,7 @@ mod session;
 mod settings;
 pub mod socket;
 mod spawn;
+mod tally;
 mod watcher;
 
 #[cfg(test)]
@@ -46,7 +49,9 @@ pub use bind::{BindError, BindOptions, DirectoryRisk};
 pub use connect::{ConnectError, Role, connect, from_fd, pair};
 pub use connection::Connection;
 pub use establish::HandshakeError;
-pub use listener::{AcceptError, Incoming, ListenError, ListenOptions, Listener, Turned};
+pub use listener::{
+    AcceptError, DEFAULT_DECISION, Incoming, ListenError, ListenOptions, Listener, Turned,
+};
 pub use peer::{DeathDetection, Origin, Peer};
 pub use policy::{Denied, Policy};
 pub use quota::{Limits, OverQuota, Quotas};
@@ -54,3 +59,4 @@ pub use session::Session;
 pub use settings::{DEFAULT_CAPACITY, DEFAULT_HANDSHAKE, Settings};
 pub use socket::{ConnectProblem, NotUsable, WhenAbsent};
 pub use spawn::{VARIABLE, inherited, spawn};
+pub use tally::{Reason, Tally, tally};

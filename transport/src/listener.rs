@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use memring_ring::fork::{Generation, generation};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -23,22 +23,30 @@ use rustix::io::Errno;
 use crate::address::Address;
 use crate::bind::{Accepted, BindError, BindOptions, Bound};
 use crate::connection::Connection;
-use crate::control::{Metadata, RejectCode, Signature};
+use crate::control::{Metadata, RefuseCode, RejectCode, Signature};
 use crate::establish::accepting::{self, Offer};
-use crate::establish::{Greeting, HandshakeError};
+use crate::establish::{Greeting, HandshakeError, after};
 use crate::handshake::{ServerHandshake, SettingsError};
+use crate::ledger;
 use crate::os;
 use crate::peer::{Origin, Peer};
 use crate::policy::Policy;
-use crate::quota::{HandshakeTicket, Limits, Quotas, SessionTicket};
+use crate::quota::{
+    HANDSHAKE_DESCRIPTORS, Limits, OverQuota, Quotas, Resource, SESSION_DESCRIPTORS, Ticket,
+};
+use crate::session::Charges;
 use crate::settings::Settings;
 use crate::socket::ControlSocket;
+use crate::tally::{self, Reason};
 
 /// Connections taken from the kernel before the finished ones are looked at again.
 const BURST: usize = 16;
 
+/// How long a peer waits for the application's decision unless told otherwise.
+pub const DEFAULT_DECISION: Duration = Duration::from_secs(30);
+
 /// How a listener is set up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use = "options do nothing until `bind` is called"]
 pub struct ListenOptions {
     /// The socket: mode, owner, backlog.
@@ -49,6 +57,20 @@ pub struct ListenOptions {
     pub limits: Limits,
     /// What this side brings to each session.
     pub settings: Settings,
+    /// How long a peer that asks for a channel may wait to be accepted.
+    pub decision_timeout: Duration,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            bind: BindOptions::default(),
+            policy: Policy::default(),
+            limits: Limits::default(),
+            settings: Settings::default(),
+            decision_timeout: DEFAULT_DECISION,
+        }
+    }
 }
 
 /// Why nothing was accepted.
@@ -77,7 +99,7 @@ pub struct Turned {
     pub denied: u64,
     /// Turned away by a quota.
     pub over_quota: u64,
-    /// Gave up, died or ran out of time in the handshake.
+    /// Gave up, died or ran out of time in the handshake, or was not decided on in time.
     pub unfinished: u64,
     /// Broke a rule of the handshake.
     pub faults: u64,
@@ -97,11 +119,19 @@ struct Shared {
     policy: Policy,
     settings: Settings,
     quotas: Quotas,
-    finished: Mutex<VecDeque<Offer>>,
+    finished: Mutex<VecDeque<Undecided>>,
+    decision_timeout: Duration,
     /// Readable while something has finished, or the listener was shut down.
     bell: OwnedFd,
     turned: [AtomicU64; 5],
     stopped: std::sync::atomic::AtomicBool,
+}
+
+/// A peer that waits for the application.
+struct Undecided {
+    offer: Offer,
+    until: Instant,
+    _place: Ticket,
 }
 
 #[derive(Clone, Copy)]
@@ -131,6 +161,7 @@ impl ListenOptions {
                 settings: self.settings,
                 quotas: Quotas::new(self.limits),
                 finished: Mutex::default(),
+                decision_timeout: self.decision_timeout,
                 bell,
                 turned: Default::default(),
                 stopped: false.into(),
@@ -197,7 +228,7 @@ impl Listener {
                     Ok(Accepted::WouldBlock) => break,
                     Ok(Accepted::Forked) => return Err(AcceptError::Forked),
                     Ok(Accepted::Pause { pause, .. }) => {
-                        self.shared.count(Turn::Failed);
+                        self.shared.failed();
                         paused = Some(Instant::now() + pause);
                         break;
                     }
@@ -243,9 +274,10 @@ impl Listener {
         Turned { denied, over_quota, unfinished, faults, failed }
     }
 
-    /// What is held against the quotas.
+    /// What is held against the quotas by now.
     #[must_use]
     pub fn quotas(&self) -> &Quotas {
+        ledger::settle();
         &self.shared.quotas
     }
 }
@@ -254,42 +286,52 @@ impl Shared {
     /// A connection has come: judges it, and gives its handshake a thread.
     fn receive(self: &Arc<Self>, socket: ControlSocket) {
         let Ok(peer) = Peer::of(&socket, Origin::Connected) else {
-            return self.count(Turn::Failed);
+            return self.failed();
         };
         if self.policy.judge(&peer, rustix::process::geteuid().as_raw()).is_err() {
             self.count(Turn::Denied);
+            tally::count(Reason::Denied);
             // Not which rule: that is for whoever wrote the policy.
             let why =
                 "this server does not admit your process: whoever runs it decides whom it does";
             return turn_away(&socket, RejectCode::Denied, why);
         }
-        let tickets = self
-            .quotas
-            .handshake(peer.uid())
-            .and_then(|handshake| Ok((handshake, self.quotas.session(peer.uid())?)));
-        let (handshake, session) = match tickets {
+        let (handshake, charges) = match self.charge(peer.uid()) {
             Ok(tickets) => tickets,
             Err(over) => {
-                self.count(Turn::OverQuota);
+                self.over_quota(&over);
                 return turn_away(&socket, RejectCode::Busy, &over.to_string());
             }
         };
         let greeting = Greeting::new(socket, peer, accepting::deadline(&self.settings));
         let shared = Arc::clone(self);
         let thread = os::spawn_quiet("memring-hello", move || {
-            shared.greet(greeting, handshake, session);
+            shared.greet(greeting, charges);
+            drop(handshake);
         });
         if thread.is_err() {
-            self.count(Turn::Failed); // the connection went with the closure
+            self.failed(); // the connection went with the closure
         }
     }
 
-    fn greet(&self, greeting: Greeting, ticket: HandshakeTicket, session: SessionTicket) {
-        match accepting::greet(greeting, &self.settings, Some((&self.quotas, session))) {
-            Ok(offer) => {
-                self.finished().push_back(offer);
-                self.ring();
-            }
+    /// What a handshake takes, and what the session takes that comes of it.
+    fn charge(&self, uid: Option<u32>) -> Result<([Ticket; 2], Charges), OverQuota> {
+        let charge = |resource, amount| self.quotas.charge(resource, uid, amount);
+        let handshake = [
+            charge(Resource::Handshakes, 1)?,
+            charge(Resource::Descriptors, HANDSHAKE_DESCRIPTORS)?,
+        ];
+        let charges = Charges {
+            _session: charge(Resource::Sessions, 1)?,
+            _descriptors: charge(Resource::Descriptors, SESSION_DESCRIPTORS)?,
+            _segments: None,
+        };
+        Ok((handshake, charges))
+    }
+
+    fn greet(&self, greeting: Greeting, charges: Charges) {
+        match accepting::greet(greeting, &self.settings, Some((&self.quotas, charges))) {
+            Ok(offer) => self.queue(offer),
             Err(error) => self.count(match error {
                 HandshakeError::TimedOut
                 | HandshakeError::PeerGone
@@ -299,19 +341,79 @@ impl Shared {
                 _ => Turn::Failed,
             }),
         }
-        drop(ticket);
+    }
+
+    /// Has the peer wait for the application, if it may.
+    fn queue(&self, offer: Offer) {
+        let uid = offer.peer().uid();
+        let place = || self.quotas.charge(Resource::Pending, uid, 1);
+        let place = place().or_else(|_| {
+            self.sweep();
+            place()
+        });
+        match place {
+            Ok(place) => {
+                let until = after(self.decision_timeout);
+                self.finished().push_back(Undecided { offer, until, _place: place });
+                self.ring();
+            }
+            Err(over) => {
+                self.over_quota(&over);
+                // If it cannot be told, it has gone.
+                let _ = offer.refuse(RefuseCode::Quota, &over.to_string());
+            }
+        }
+    }
+
+    /// Lets go of peers that have left while they waited, or waited too long.
+    fn sweep(&self) {
+        let mut gone = Vec::new();
+        let mut finished = self.finished();
+        for waiting in std::mem::take(&mut *finished) {
+            if waiting.is_over() {
+                gone.push(waiting);
+            } else {
+                finished.push_back(waiting);
+            }
+        }
+        drop(finished);
+        gone.into_iter().for_each(|waiting| self.give_up(waiting));
+    }
+
+    /// Says no to a peer that nobody decided on in time.
+    fn give_up(&self, waiting: Undecided) {
+        self.count(Turn::Unfinished);
+        tally::count(Reason::Refused);
+        let why = "this server took too long to decide: try again later";
+        let _ = waiting.offer.refuse(RefuseCode::Resources, why);
     }
 
     fn take(&self) -> Option<Offer> {
-        let mut finished = self.finished();
-        let offer = finished.pop_front();
-        if finished.is_empty() && !self.stopped.load(Ordering::Relaxed) {
-            let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        loop {
+            let mut finished = self.finished();
+            let waiting = finished.pop_front();
+            if finished.is_empty() && !self.stopped.load(Ordering::Relaxed) {
+                let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+            }
+            drop(finished);
+            match waiting? {
+                waiting if Instant::now() < waiting.until => return Some(waiting.offer),
+                late => self.give_up(late),
+            }
         }
-        offer
     }
 
-    fn finished(&self) -> MutexGuard<'_, VecDeque<Offer>> {
+    fn failed(&self) {
+        self.count(Turn::Failed);
+        tally::count(Reason::Ours);
+    }
+
+    fn over_quota(&self, over: &OverQuota) {
+        self.count(Turn::OverQuota);
+        tally::count(over.into());
+    }
+
+    fn finished(&self) -> MutexGuard<'_, VecDeque<Undecided>> {
         self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -322,6 +424,12 @@ impl Shared {
 
     fn count(&self, turn: Turn) {
         self.turned[turn as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Undecided {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until || self.offer.has_gone()
     }
 }
 
@@ -377,7 +485,8 @@ impl Incoming {
     ///
     /// [`HandshakeError`] if it could not be told; it is turned away all the same.
     pub fn refuse(self, sentence: &str) -> Result<(), HandshakeError> {
-        self.offer.refuse(sentence)
+        tally::count(Reason::Refused);
+        self.offer.refuse(RefuseCode::Application, sentence)
     }
 }
 

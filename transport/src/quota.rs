@@ -1,16 +1,19 @@
-//! How much of this process each user may hold: handshakes under way, sessions, bytes of segments.
+//! How much of this process each user may hold: handshakes under way, channels that wait for a decision,
+//! sessions, descriptors, bytes of segments.
 //!
 //! Two limits for each kind: one for a single uid, one for all together. A uid that reaches its share
 //! is refused its own newest request; what others hold is never taken away for it. Since a share is
 //! below the total, one uid alone cannot shut the others out.
 //!
-//! What is held is a ticket, and dropping it gives back. Bytes have tickets of their own, apart from
-//! the session's, for a peer can keep a segment mapped after its session ended, and they stay charged
-//! until the kernel shows them free. Pure accounting: it allocates nothing for the peer and closes
-//! nothing.
+//! What is held is a ticket, and dropping it gives back. Tickets for bytes are kept apart from the
+//! session's, in the [`ledger`](crate::ledger), for a peer can keep a segment mapped after its session
+//! ended, and they stay charged until the kernel shows them free. Pure accounting: it allocates nothing
+//! for the peer and closes nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::getrlimit;
 
 /// The limits, each for one uid and for all together.
 ///
@@ -22,6 +25,10 @@ pub struct Limits {
     pub handshakes_per_uid: u64,
     /// Handshakes under way in all.
     pub handshakes: u64,
+    /// Channels of one uid that wait for the application's decision.
+    pub pending_per_uid: u64,
+    /// Channels that wait for the application's decision, in all.
+    pub pending: u64,
     /// Sessions that one uid may hold.
     pub sessions_per_uid: u64,
     /// Sessions in all.
@@ -30,18 +37,38 @@ pub struct Limits {
     pub bytes_per_uid: u64,
     /// Bytes of segments in all.
     pub bytes: u64,
+    /// Descriptors held for the peers of one uid: [`HANDSHAKE_DESCRIPTORS`] while a handshake is under way,
+    /// [`SESSION_DESCRIPTORS`] for a session.
+    pub descriptors_per_uid: u64,
+    /// Descriptors held for all peers.
+    pub descriptors: u64,
 }
 
+/// Descriptors that a session takes: its socket, and the pidfd of its peer.
+pub const SESSION_DESCRIPTORS: u64 = 2;
+
+/// Descriptors that a handshake takes at most beside those of the session it leads to: both segments, as
+/// made and as reopened for sending, and a second pidfd.
+pub const HANDSHAKE_DESCRIPTORS: u64 = 5;
+
 impl Default for Limits {
-    /// 64 handshakes and 1024 sessions a uid, 1 GiB of segments; four times that in all.
+    /// 64 handshakes, 256 channels to be decided on and 1024 sessions a uid, 1 GiB of segments; four times
+    /// that in all. Of the descriptors that `RLIMIT_NOFILE` allows now, three quarters are for peers, and of
+    /// those three quarters for one uid.
     fn default() -> Self {
+        let open_files = getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+        let descriptors = open_files / 4 * 3;
         Self {
             handshakes_per_uid: 64,
             handshakes: 256,
+            pending_per_uid: 256,
+            pending: 1024,
             sessions_per_uid: 1024,
             sessions: 4096,
             bytes_per_uid: 1 << 30,
             bytes: 4 << 30,
+            descriptors_per_uid: descriptors / 4 * 3,
+            descriptors,
         }
     }
 }
@@ -52,10 +79,14 @@ impl Default for Limits {
 pub enum Resource {
     /// Handshakes under way.
     Handshakes,
+    /// Channels that wait for the application's decision.
+    Pending,
     /// Sessions.
     Sessions,
     /// Bytes of segments.
     Bytes,
+    /// Descriptors.
+    Descriptors,
 }
 
 /// A limit was reached; nothing was charged.
@@ -114,27 +145,16 @@ struct Accounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Usage {
     handshakes: u64,
+    pending: u64,
     sessions: u64,
     bytes: u64,
+    descriptors: u64,
 }
 
-/// The right to one handshake under way.
+/// So much of a resource, charged until this is dropped.
 #[derive(Debug)]
-#[must_use = "dropping it gives the place back"]
-pub struct HandshakeTicket(Ticket);
-
-/// The right to one session.
-#[derive(Debug)]
-#[must_use = "dropping it gives the place back"]
-pub struct SessionTicket(Ticket);
-
-/// Bytes of segments, charged until this is dropped.
-#[derive(Debug)]
-#[must_use = "dropping it gives the bytes back"]
-pub struct BytesTicket(Ticket);
-
-#[derive(Debug)]
-struct Ticket {
+#[must_use = "dropping it gives back what was charged"]
+pub struct Ticket {
     books: Arc<Books>,
     resource: Resource,
     uid: u32,
@@ -154,33 +174,6 @@ impl Quotas {
         self.books.limits
     }
 
-    /// A place for a handshake with a peer of `uid`.
-    ///
-    /// # Errors
-    ///
-    /// [`OverQuota`] says which limit, and its value.
-    pub fn handshake(&self, uid: Option<u32>) -> Result<HandshakeTicket, OverQuota> {
-        self.charge(Resource::Handshakes, uid, 1).map(HandshakeTicket)
-    }
-
-    /// A place for a session with a peer of `uid`.
-    ///
-    /// # Errors
-    ///
-    /// [`OverQuota`] says which limit, and its value.
-    pub fn session(&self, uid: Option<u32>) -> Result<SessionTicket, OverQuota> {
-        self.charge(Resource::Sessions, uid, 1).map(SessionTicket)
-    }
-
-    /// `amount` bytes of segments for a peer of `uid`.
-    ///
-    /// # Errors
-    ///
-    /// [`OverQuota`] says which limit, and its value.
-    pub fn bytes(&self, uid: Option<u32>, amount: u64) -> Result<BytesTicket, OverQuota> {
-        self.charge(Resource::Bytes, uid, amount).map(BytesTicket)
-    }
-
     /// What is held of `resource` by `uid`, or in all for `None`. True of the past only.
     #[must_use]
     pub fn held(&self, resource: Resource, uid: Option<u32>) -> u64 {
@@ -195,7 +188,12 @@ impl Quotas {
         *usage.of(resource)
     }
 
-    fn charge(
+    /// Charges `amount` of `resource` to a peer of `uid`.
+    ///
+    /// # Errors
+    ///
+    /// [`OverQuota`] says which limit, and its value; nothing was charged.
+    pub fn charge(
         &self,
         resource: Resource,
         uid: Option<u32>,
@@ -226,33 +224,13 @@ impl Default for Quotas {
     }
 }
 
-impl HandshakeTicket {
-    /// Whose account it is charged to; `None` for all of unknown uid.
+impl OverQuota {
+    /// What there is too much of.
     #[must_use]
-    pub fn uid(&self) -> Option<u32> {
-        self.0.uid()
-    }
-}
-
-impl SessionTicket {
-    /// Whose account it is charged to; `None` for all of unknown uid.
-    #[must_use]
-    pub fn uid(&self) -> Option<u32> {
-        self.0.uid()
-    }
-}
-
-impl BytesTicket {
-    /// Whose account they are charged to; `None` for all of unknown uid.
-    #[must_use]
-    pub fn uid(&self) -> Option<u32> {
-        self.0.uid()
-    }
-
-    /// Bytes charged.
-    #[must_use]
-    pub fn amount(&self) -> u64 {
-        self.0.amount
+    pub fn resource(&self) -> Resource {
+        match *self {
+            Self::Uid { resource, .. } | Self::Total { resource, .. } => resource,
+        }
     }
 }
 
@@ -275,8 +253,10 @@ impl Limits {
     fn of(&self, resource: Resource) -> (u64, u64) {
         match resource {
             Resource::Handshakes => (self.handshakes_per_uid, self.handshakes),
+            Resource::Pending => (self.pending_per_uid, self.pending),
             Resource::Sessions => (self.sessions_per_uid, self.sessions),
             Resource::Bytes => (self.bytes_per_uid, self.bytes),
+            Resource::Descriptors => (self.descriptors_per_uid, self.descriptors),
         }
     }
 }
@@ -285,8 +265,10 @@ impl Usage {
     fn of(&mut self, resource: Resource) -> &mut u64 {
         match resource {
             Resource::Handshakes => &mut self.handshakes,
+            Resource::Pending => &mut self.pending,
             Resource::Sessions => &mut self.sessions,
             Resource::Bytes => &mut self.bytes,
+            Resource::Descriptors => &mut self.descriptors,
         }
     }
 }
@@ -295,15 +277,11 @@ impl Resource {
     fn noun(self) -> &'static str {
         match self {
             Self::Handshakes => "handshakes",
+            Self::Pending => "channels to be decided on",
             Self::Sessions => "sessions",
             Self::Bytes => "bytes of segments",
+            Self::Descriptors => "descriptors",
         }
-    }
-}
-
-impl Ticket {
-    fn uid(&self) -> Option<u32> {
-        (self.uid != UNKNOWN).then_some(self.uid)
     }
 }
 
@@ -327,10 +305,14 @@ mod tests {
     const SMALL: Limits = Limits {
         handshakes_per_uid: 2,
         handshakes: 5,
+        pending_per_uid: 1,
+        pending: 3,
         sessions_per_uid: 1,
         sessions: 2,
         bytes_per_uid: 100,
         bytes: 150,
+        descriptors_per_uid: 7,
+        descriptors: 10,
     };
 
     /// Asks for each amount in turn, keeping what is granted: `u` refused for the uid, `t` in all.
@@ -358,10 +340,12 @@ mod tests {
 
     #[test]
     fn attack_06_and_09_a_uid_beyond_its_share_is_refused_and_others_are_not() {
-        use Resource::{Bytes, Handshakes, Sessions};
-        let cases: [Case; 8] = [
+        use Resource::{Bytes, Descriptors, Handshakes, Pending, Sessions};
+        let cases: [Case; 10] = [
             (Handshakes, &[(1, 1), (1, 1), (1, 1), (2, 1), (2, 1), (3, 1), (4, 1)], "..u...t"),
+            (Pending, &[(1, 1), (1, 1), (2, 1), (3, 1), (4, 1)], ".u..t"),
             (Sessions, &[(1, 1), (1, 1), (2, 1), (3, 1)], ".u.t"),
+            (Descriptors, &[(1, 2), (1, 5), (1, 2), (2, 2), (2, 5), (3, 1)], "..u.t."),
             (Bytes, &[(1, 100), (1, 1), (2, 50), (2, 1), (3, 1)], ".u.tt"),
             (Bytes, &[(1, 101), (1, 100)], "u."),
             (Bytes, &[(1, 0), (1, 100), (1, 0)], "..."),
@@ -377,17 +361,17 @@ mod tests {
     #[test]
     fn tickets_give_back_what_they_hold_and_bytes_outlive_the_session() {
         let quotas = Quotas::new(SMALL);
-        let handshake = quotas.handshake(Some(1)).unwrap();
-        let session = quotas.session(Some(1)).unwrap();
-        let bytes = quotas.bytes(Some(1), 80).unwrap();
+        let handshake = quotas.charge(Resource::Handshakes, Some(1), 1).unwrap();
+        let session = quotas.charge(Resource::Sessions, Some(1), 1).unwrap();
+        let bytes = quotas.charge(Resource::Bytes, Some(1), 80).unwrap();
         let held = |resource| (quotas.held(resource, Some(1)), quotas.held(resource, None));
         drop(handshake);
         drop(session);
         assert_eq!(held(Resource::Handshakes), (0, 0));
         assert_eq!(held(Resource::Sessions), (0, 0));
-        assert_eq!((held(Resource::Bytes), bytes.amount()), ((80, 80), 80));
-        drop(quotas.session(Some(1)).unwrap()); // the place was given back
-        let refused = quotas.bytes(Some(1), 21).unwrap_err();
+        assert_eq!(held(Resource::Bytes), (80, 80));
+        drop(quotas.charge(Resource::Sessions, Some(1), 1).unwrap()); // the place was given back
+        let refused = quotas.charge(Resource::Bytes, Some(1), 21).unwrap_err();
         let said = OverQuota::Uid { resource: Resource::Bytes, uid: 1, held: 80, limit: 100 };
         assert_eq!(refused, said);
         drop(bytes);
@@ -397,15 +381,16 @@ mod tests {
     #[test]
     fn unknown_uids_share_one_account() {
         let quotas = Quotas::new(SMALL);
-        let _one = quotas.session(None).unwrap();
-        assert!(matches!(quotas.session(None), Err(OverQuota::Uid { .. })));
+        let _one = quotas.charge(Resource::Sessions, None, 1).unwrap();
+        let two = quotas.charge(Resource::Sessions, None, 1);
+        assert!(matches!(two, Err(OverQuota::Uid { .. })));
     }
 
     #[test]
     fn refusals_name_the_limit_and_its_value() {
         let quotas = Quotas::new(SMALL);
-        let _one = quotas.session(Some(33)).unwrap();
-        let text = quotas.session(Some(33)).unwrap_err().to_string();
+        let _one = quotas.charge(Resource::Sessions, Some(33), 1).unwrap();
+        let text = quotas.charge(Resource::Sessions, Some(33), 1).unwrap_err().to_string();
         assert!(text.contains("uid 33") && text.contains("at most 1 sessions"), "{text}");
     }
 }

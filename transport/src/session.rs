@@ -11,27 +11,31 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use memring_ring::fork::Generation;
-use memring_ring::{Fault, Host, Life};
+use memring_ring::{End, Fault, Host, Life};
 
 use crate::control::MAX_PACKET;
 use crate::handshake::{Negotiated, Notice, after_ready};
+use crate::ledger::Entry;
 use crate::peer::Peer;
-use crate::quota::{BytesTicket, SessionTicket};
-use crate::socket::{ControlSocket, Incoming, SendProblem};
+use crate::quota::Ticket;
+use crate::socket::{ControlSocket, Incoming, Packet, SendProblem};
+use crate::tally::{self, Reason};
 use crate::watcher::Watch;
 use crate::{drainer, watcher};
 
 /// Packets read in one go.
 const PACKETS: usize = 64;
 
-/// What a server charged for a session, given back when it ends.
+/// What a server charged for a session, given back when it ends; its memory may take longer.
 #[derive(Debug)]
 pub(crate) struct Charges {
-    pub _session: SessionTicket,
-    pub _bytes: BytesTicket,
+    pub _session: Ticket,
+    pub _descriptors: Ticket,
+    pub _segments: Option<[Entry; 2]>,
 }
 
 /// One session with one peer.
@@ -43,6 +47,9 @@ pub struct Session {
     generation: Generation,
     control: Mutex<Reader>,
     watch: OnceLock<Watch>,
+    /// Which rule of the control protocol the peer broke.
+    control_fault: OnceLock<Reason>,
+    counted: AtomicBool,
     _charges: Option<Charges>,
 }
 
@@ -71,6 +78,8 @@ impl Session {
             generation,
             control: Mutex::new(Reader { buffer: Box::new([0; MAX_PACKET]), owed: Vec::new() }),
             watch: OnceLock::new(),
+            control_fault: OnceLock::new(),
+            counted: AtomicBool::new(false),
             _charges: charges,
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
@@ -149,15 +158,10 @@ impl Session {
                 Ok(Incoming::WouldBlock) => break,
                 Ok(Incoming::Ended) | Err(_) => return self.life.hang_up(),
                 Ok(Incoming::Packet(packet)) => {
-                    let whole = !packet.truncated && !packet.control_truncated;
-                    let notice = reader
-                        .buffer
-                        .get(..packet.len)
-                        .filter(|_| whole)
-                        .and_then(|bytes| after_ready(bytes, packet.fds.len()).ok());
-                    match notice {
-                        Some(notice) => self.on_notice(notice, &mut reader.owed),
-                        None => {
+                    match read_notice(&packet, reader.buffer.as_slice()) {
+                        Ok(notice) => self.on_notice(notice, &mut reader.owed),
+                        Err(reason) => {
+                            let _ = self.control_fault.set(reason);
                             self.life.fail(Fault::Control);
                             return;
                         }
@@ -197,6 +201,18 @@ impl Session {
     }
 }
 
+/// What a packet after Ready says, or the rule that it breaks.
+fn read_notice(packet: &Packet, buffer: &[u8]) -> Result<Notice, Reason> {
+    if packet.truncated {
+        return Err(Reason::PacketOversized);
+    }
+    if packet.control_truncated {
+        return Err(Reason::DescriptorsLost);
+    }
+    let bytes = buffer.get(..packet.len).unwrap_or(&[]);
+    after_ready(bytes, packet.fds.len()).map_err(|fault| Reason::from(&fault))
+}
+
 /// A notice says all there is to say however often it is sent, so one of a kind is owed at a time.
 fn owe(owed: &mut Vec<Notice>, notice: Notice) {
     if !owed.contains(&notice) {
@@ -220,6 +236,12 @@ impl Host for Session {
     }
 
     fn over(&self) {
+        // Both halves may find a fault, and the session has one end.
+        if let Some(End::Fault(fault)) = self.life.end()
+            && !self.counted.swap(true, Ordering::Relaxed)
+        {
+            tally::count(self.control_fault.get().copied().unwrap_or_else(|| fault.into()));
+        }
         self.socket.shutdown();
     }
 }

@@ -6,9 +6,9 @@
 //! reference of any kind is dropped, and the watch itself is none. One inotify fd serves any number
 //! of segments.
 //!
-//! A write lease ([`super::still_held`]) asks a weaker question; see there. This one does not
-//! say who holds the segment.
+//! It does not say who holds the segment.
 
+use std::collections::HashSet;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -35,7 +35,7 @@ pub enum Drained {
     /// Everything that has ended by now was reported.
     All,
     /// The kernel's queue (`fs.inotify.max_queued_events`, two a segment) ran over between two drains.
-    /// Some of the ended segments will never be reported; leave them charged, or charge by time.
+    /// Some of the ended segments will never be reported: ask [`Releases::left`].
     SomeLost,
 }
 
@@ -81,6 +81,24 @@ impl Releases {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+impl Releases {
+    /// Which segments are still awaited, as `/proc/self/fdinfo` lists them: what was reported or lost is not
+    /// among them. True of the past only.
+    ///
+    /// # Errors
+    ///
+    /// Without `/proc`.
+    pub fn left(&self) -> io::Result<HashSet<Watched>> {
+        let path = format!("/proc/self/fdinfo/{}", self.inotify.as_raw_fd());
+        let info = std::fs::read_to_string(path)?;
+        let watches = info.lines().filter_map(|line| {
+            let number = line.strip_prefix("inotify wd:")?.split(' ').next()?;
+            i32::from_str_radix(number, 16).ok().map(Watched)
+        });
+        Ok(watches.collect())
     }
 }
 

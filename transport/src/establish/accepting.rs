@@ -8,15 +8,18 @@ use memring_ring::fork::{Generation, generation};
 use memring_ring::memory::Mapping;
 use memring_ring::segment::{Geometry, Segment};
 use memring_ring::{Life, Terms, channel};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Greeting, HandshakeError, fences};
 use crate::connection::Connection;
 use crate::control::{RefuseCode, SealBits, Signature};
 use crate::handshake::{ChannelGeometry, Mismatch, Opened, ServerHandshake, ServerStep};
 use crate::peer::Peer;
-use crate::quota::{Quotas, SessionTicket};
+use crate::quota::{OverQuota, Quotas, Resource, Ticket};
 use crate::session::{Charges, Session};
 use crate::settings::Settings;
+use crate::tally::Reason;
+use crate::{ledger, tally};
 
 /// A channel that a peer asked for, with everything ready; the application has to decide.
 pub(crate) struct Offer {
@@ -34,12 +37,25 @@ pub(crate) struct Offer {
 
 /// Runs the handshake up to the offer. Quotas are those of a listener; a socketpair has none.
 pub(crate) fn greet(
+    greeting: Greeting,
+    settings: &Settings,
+    quotas: Option<(&Quotas, Charges)>,
+) -> Result<Offer, HandshakeError> {
+    let outcome = shake(greeting, settings, quotas);
+    match &outcome {
+        Err(HandshakeError::Rejected(ours)) => tally::count(ours.code.into()),
+        Err(error) => tally::count_error(error),
+        Ok(_) => {}
+    }
+    outcome
+}
+
+fn shake(
     mut greeting: Greeting,
     settings: &Settings,
-    quotas: Option<(&Quotas, SessionTicket)>,
+    mut quotas: Option<(&Quotas, Charges)>,
 ) -> Result<Offer, HandshakeError> {
     let mut handshake = ServerHandshake::new(settings.local(), settings.capacity_limits)?;
-    let mut bytes = None;
     let mut segments = None;
     loop {
         let (packet, fds) = greeting.receive()?;
@@ -59,16 +75,20 @@ pub(crate) fn greet(
                 return Err(HandshakeError::PageTooLarge);
             }
             ServerStep::Grant(geometry) => {
-                let charged = match &quotas {
-                    Some((quotas, _)) => {
-                        quotas.bytes(greeting.peer.uid(), geometry.bytes()).map(Some)
-                    }
-                    None => Ok(None),
+                let uid = greeting.peer.uid();
+                let made = match &mut quotas {
+                    Some((quotas, charges)) => charge(quotas, uid, geometry)
+                        .map_err(HandshakeError::from)
+                        .and_then(|[for_s, for_c]| {
+                            let pair = Pair::make(geometry)?;
+                            charges._segments = Some([
+                                ledger::enter(&pair.s, for_s),
+                                ledger::enter(&pair.c, for_c),
+                            ]);
+                            Ok(pair)
+                        }),
+                    None => Pair::make(geometry),
                 };
-                let made = charged.map_err(HandshakeError::from).and_then(|charged| {
-                    bytes = charged;
-                    Pair::make(geometry)
-                });
                 match made {
                     Ok(pair) => segments = Some(pair.send(&greeting, &mut handshake)?),
                     Err(error) => {
@@ -97,12 +117,6 @@ pub(crate) fn greet(
                         return Err(error.into());
                     }
                 };
-                let charges = match (quotas, bytes) {
-                    (Some((_, session)), Some(bytes)) => {
-                        Some(Charges { _session: session, _bytes: bytes })
-                    }
-                    _ => None,
-                };
                 let opened = handshake.sealed_ok();
                 return Ok(Offer {
                     greeting,
@@ -110,13 +124,26 @@ pub(crate) fn greet(
                     opened,
                     mine,
                     theirs,
-                    charges,
+                    charges: quotas.map(|(_, charges)| charges),
                     generation: generation(),
                     settings: settings.clone(),
                 });
             }
         }
     }
+}
+
+/// Charges the segments of a channel, S and C, one by one as they may end.
+fn charge(
+    quotas: &Quotas,
+    uid: Option<u32>,
+    geometry: ChannelGeometry,
+) -> Result<[Ticket; 2], OverQuota> {
+    ledger::settle();
+    let ticket = |capacity| {
+        quotas.charge(Resource::Bytes, uid, u64::from(geometry.control_bytes) + capacity)
+    };
+    Ok([ticket(geometry.capacity_s)?, ticket(geometry.capacity_c)?])
 }
 
 /// Both segments of a channel, just made.
@@ -160,6 +187,7 @@ impl Offer {
     pub(crate) fn accept(mut self, ours: &Signature<'_>) -> Result<Connection, HandshakeError> {
         self.check_process()?;
         if let Some(mismatch) = Mismatch::between(ours, &self.opened.signature) {
+            tally::count(Reason::Mismatch);
             let packet = self.handshake.refuse_mismatch(&mismatch);
             let sent = self.answer(&packet);
             return Err(HandshakeError::Refused(crate::handshake::Refusal {
@@ -182,11 +210,17 @@ impl Offer {
     }
 
     /// Turns the channel down, with words for the peer's error.
-    pub(crate) fn refuse(mut self, sentence: &str) -> Result<(), HandshakeError> {
+    pub(crate) fn refuse(mut self, code: RefuseCode, sentence: &str) -> Result<(), HandshakeError> {
         self.check_process()?;
         let none = Signature::default();
-        let packet = self.handshake.refuse(RefuseCode::Application, sentence, &none);
+        let packet = self.handshake.refuse(code, sentence, &none);
         self.answer(&packet)
+    }
+
+    /// Whether the peer has left meanwhile.
+    pub(crate) fn has_gone(&self) -> bool {
+        let mut now = [PollFd::new(&self.greeting.socket, PollFlags::empty())];
+        poll(&mut now, Some(&Timespec::default())).is_ok_and(|found| found > 0)
     }
 
     /// The last packet: by now the peer has at most one of ours unread, so there is room.

@@ -15,9 +15,18 @@ use crate::handshake::{
 };
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::tally;
 
 /// Runs the whole handshake for one channel of this signature.
 pub(crate) fn greet(
+    greeting: Greeting,
+    settings: &Settings,
+    signature: &Signature<'_>,
+) -> Result<Connection, HandshakeError> {
+    shake(greeting, settings, signature).inspect_err(tally::count_error)
+}
+
+fn shake(
     mut greeting: Greeting,
     settings: &Settings,
     signature: &Signature<'_>,

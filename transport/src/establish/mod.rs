@@ -50,7 +50,7 @@ pub enum HandshakeError {
     Segment(#[from] SegmentFault),
     /// Our own segments could not be made or mapped.
     #[error("setting up shared memory")]
-    Memory(#[from] SegmentError),
+    Memory(#[source] SegmentError),
     /// The sizes agreed on do not suit this machine.
     #[error("the sizes of the lanes")]
     Geometry(#[from] GeometryError),
@@ -68,6 +68,10 @@ pub enum HandshakeError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Descriptors that the peer sent did not arrive: this process has too many, or a security module
+    /// refused them.
+    #[error("descriptors that the peer sent were lost: raise RLIMIT_NOFILE or keep fewer sessions")]
+    DescriptorsLost,
     /// This process was forked from the one that began.
     #[error("the connection belongs to the parent process: connect anew after fork")]
     Forked,
@@ -76,6 +80,15 @@ pub enum HandshakeError {
 impl HandshakeError {
     pub(crate) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { doing, source }
+    }
+}
+
+impl From<SegmentError> for HandshakeError {
+    fn from(error: SegmentError) -> Self {
+        match error {
+            SegmentError::Refused(fault) => Self::Segment(fault),
+            ours => Self::Memory(ours),
+        }
     }
 }
 
@@ -137,10 +150,7 @@ impl Greeting {
                 // A descriptor that did not fit is lost, and so is the handshake. (A packet that did not
                 // fit fills the buffer, which is longer than the decoder takes.)
                 if packet.control_truncated {
-                    return Err(HandshakeError::System {
-                        doing: "receiving the peer's descriptors",
-                        source: io::Error::from_raw_os_error(libc::EMFILE),
-                    });
+                    return Err(HandshakeError::DescriptorsLost);
                 }
                 Ok((self.buffer.get(..packet.len).unwrap_or(&[]), packet.fds))
             }

@@ -199,7 +199,7 @@ fn attack_38_huge_pages_are_refused() {
 #[test]
 fn the_segment_we_are_to_write_must_be_writable() {
     let segment = segment();
-    let read_only = segment.reopen_read_only().expect("reopened").expect("/proc");
+    let read_only = segment.reopen(OFlags::RDONLY).expect("reopened").expect("/proc");
     assert_eq!(
         refusal(read_only, expect(Stage::Open, segment.seal_mask())),
         SegmentFault::NotWritable
