@@ -1,11 +1,11 @@
 //! Kernel features that memring uses, each tried.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use memring::{Bytes, Connector, Listener, system};
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, inotify};
 use rustix::mm::Advice;
 use rustix::process::PidfdFlags;
 
@@ -21,6 +21,7 @@ pub(super) fn checks() -> Vec<Check> {
         seals(),
         noexec(),
         proc(),
+        inotify_works(),
         membarrier(),
         waitv(),
         option(
@@ -155,12 +156,22 @@ fn proc() -> Check {
         Ok(rustix::fs::open(path.as_str(), flags, Mode::empty())?)
     });
     match reopened {
-        Ok(fd) => match probe::write_lease(fd.as_fd()) {
-            Ok(()) => Check::ok(NAME, "memfds reopen read-only, leases work"),
-            Err(error) => {
-                Check::ok(NAME, format!("memfds reopen read-only; leases: {}", short(&error)))
-            }
-        },
+        Ok(_) => Check::ok(NAME, "memfds reopen read-only"),
+        Err(error) => Check::lost(NAME, short(&error), LOST),
+    }
+}
+
+fn inotify_works() -> Check {
+    const NAME: &str = "inotify on memfds";
+    const LOST: &str =
+        "what a peer keeps of its segments is given back to its quota after a minute";
+    let watched = memfd(MemfdFlags::ALLOW_SEALING).and_then(|fd| {
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+        Ok(inotify::add_watch(&inotify, path, inotify::WatchFlags::DELETE_SELF)?)
+    });
+    match watched {
+        Ok(_) => Check::ok(NAME, "works"),
         Err(error) => Check::lost(NAME, short(&error), LOST),
     }
 }

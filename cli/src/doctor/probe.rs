@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
@@ -81,16 +81,4 @@ pub(super) fn advice(advice: Advice) -> io::Result<()> {
         munmap(page, len)?;
         Ok(outcome?)
     }
-}
-
-/// Whether a whole read lease is to be had on a file, by which a server learns that nobody holds it any more.
-pub(super) fn write_lease(file: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: both calls take a descriptor and an int, and touch no memory of ours.
-    unsafe {
-        if libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK);
-    }
-    Ok(())
 }
