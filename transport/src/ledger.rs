@@ -100,3 +100,89 @@ impl Drop for Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::{Limits, Quotas, Resource};
+    use crate::testing::{alone, refuse};
+    use memring_ring::segment::Geometry;
+
+    const PAGE: u64 = 4096;
+
+    fn segment() -> Segment {
+        Segment::create(Geometry::new(PAGE as u32, PAGE).unwrap()).unwrap()
+    }
+
+    fn quotas() -> Quotas {
+        let mut limits = Limits::default();
+        limits.bytes_per_uid = u64::MAX;
+        limits.bytes = u64::MAX;
+        Quotas::new(limits)
+    }
+
+    fn charge(quotas: &Quotas) -> Ticket {
+        quotas.charge(Resource::Bytes, Some(1), PAGE).unwrap()
+    }
+
+    fn held(quotas: &Quotas) -> u64 {
+        settle();
+        quotas.held(Resource::Bytes, Some(1))
+    }
+
+    #[test]
+    fn attack_48_bytes_are_given_back_with_the_last_reference_and_not_with_the_session() {
+        let quotas = quotas();
+        let segment = segment();
+        let entry = enter(&segment, charge(&quotas));
+        let kept = segment.offer_writer().unwrap();
+        drop(entry);
+        drop(segment);
+        assert_eq!(held(&quotas), PAGE, "somebody has it open");
+        drop(kept);
+        // A child that another test forks has a copy of whatever is open until it execs.
+        crate::testing::eventually("the bytes are free", || held(&quotas) == 0);
+    }
+
+    #[test]
+    fn reports_that_are_lost_are_made_good() {
+        if !alone("ledger::tests::reports_that_are_lost_are_made_good") {
+            return;
+        }
+        let queue = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let queue: u64 = queue.trim().parse().unwrap();
+        if queue > 100_000 {
+            return println!("skipped: a queue of {queue} takes long to fill");
+        }
+        let quotas = quotas();
+        let kept = segment();
+        let _kept = enter(&kept, charge(&quotas));
+        // Two events each, and nobody looks.
+        for _ in 0..queue / 2 + 100 {
+            let segment = segment();
+            drop(enter(&segment, charge(&quotas)));
+        }
+        assert_eq!(held(&quotas), PAGE, "of the one that is left");
+    }
+
+    #[test]
+    fn what_cannot_be_watched_stays_charged_after_its_session() {
+        if !alone("ledger::tests::what_cannot_be_watched_stays_charged_after_its_session") {
+            return;
+        }
+        refuse(libc::SYS_inotify_init1, None, libc::EMFILE);
+        let quotas = quotas();
+        let segment = segment();
+        let entry = enter(&segment, charge(&quotas));
+        drop(segment);
+        assert_eq!(held(&quotas), PAGE);
+        drop(entry);
+        assert_eq!(held(&quotas), PAGE, "for a minute");
+        let mut entries = ledger().entries();
+        let until = entries.overdue.front().expect("it waits").0;
+        assert!(until > Instant::now() && until <= Instant::now() + UNWATCHED);
+        entries.overdue[0].0 = Instant::now(); // the minute is over
+        drop(entries);
+        assert_eq!(held(&quotas), 0);
+    }
+}

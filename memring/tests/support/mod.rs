@@ -385,8 +385,11 @@ pub fn alone(test: &str) -> bool {
         .output()
         .expect("the test binary starts again");
     let said = String::from_utf8_lossy(&output.stdout);
-    if let Some(why) = said.lines().find_map(|line| line.split("skipped: ").nth(1)) {
-        println!("skipped: {why}");
+    // What a reader of the log is to see: why a test was skipped, what one measured.
+    for mark in ["skipped: ", "recorded: "] {
+        for what in said.lines().filter_map(|line| line.split(mark).nth(1)) {
+            println!("{mark}{what}");
+        }
     }
     assert!(
         output.status.success() && said.contains("1 passed"),

@@ -1,0 +1,232 @@
+//! Drops one check of memring's at a time, and sees that the attack it stands against is noticed.
+//!
+//! `attacks/mutants.txt` lists lines of the sources and what becomes of them. All are put into one copy of
+//! the repository, each behind a switch that the environment turns, so one build serves for all; then the
+//! tests of a mutant's row run with its switch turned, and one of them must fail. With no switch turned all
+//! must pass.
+//!
+//! It changes nothing but its copy, in the target folder. See `ci/mutants.sh`.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The environment variable that names the mutant to run.
+const SWITCH: &str = "MEMRING_MUTANT";
+
+/// Tests run side by side, as many as there are processors on the smallest machine.
+const SIDE_BY_SIDE: usize = 2;
+
+const USAGE: &str = "usage: mutants [--list | --all | --some N | --only NAME]";
+
+/// A check that is dropped, and the tests that have to notice.
+struct Mutant {
+    name: String,
+    file: PathBuf,
+    /// Tests of the package's `attacks` whose names begin so.
+    tests: String,
+    from: String,
+    to: String,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("mutants: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool, Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no repository")?;
+    let mutants = read(&std::fs::read_to_string(root.join("attacks/mutants.txt"))?)?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let chosen: Vec<&Mutant> = match words[..] {
+        ["--list"] => {
+            mutants.iter().for_each(|mutant| println!("{} {}", mutant.tests, mutant.name));
+            return Ok(true);
+        }
+        ["--all"] => mutants.iter().collect(),
+        ["--some", count] => rotate(&mutants, count.parse()?),
+        ["--only", name] => mutants.iter().filter(|mutant| mutant.name == name).collect(),
+        _ => return Err(USAGE.into()),
+    };
+    if chosen.is_empty() {
+        return Err("no such mutant: see --list".into());
+    }
+    let copy = copy(root, &mutants)?;
+    let program = build(&copy)?;
+    // Without a switch the copy is the original.
+    let noticed = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let fate = fate(&program, &copy, mutant);
+                    println!("{} {}: {}", mutant.tests, mutant.name, describe(&fate));
+                    noticed.lock().expect("nobody panicked").push(matches!(fate, Ok(true)));
+                }
+            });
+        }
+    });
+    let noticed = noticed.into_inner()?;
+    let count = noticed.iter().filter(|noticed| **noticed).count();
+    println!("{count} of {} mutants noticed, of {} there are", noticed.len(), mutants.len());
+    Ok(count == noticed.len())
+}
+
+/// Whether a test of the mutant's row fails under it, having passed without.
+fn fate(program: &Path, copy: &Path, mutant: &Mutant) -> Result<bool, String> {
+    let healthy = tests(program, copy, &mutant.tests, None)?;
+    if !healthy.status.success() {
+        return Err(format!("its tests fail without it:\n{}", said(&healthy)));
+    }
+    if said(&healthy).contains("running 0 tests") {
+        return Err("it has no test".to_owned());
+    }
+    if said(&healthy).contains("skipped: ") {
+        return Err("its test is skipped here".to_owned());
+    }
+    let mutated = tests(program, copy, &mutant.tests, Some(&mutant.name))?;
+    Ok(!mutated.status.success())
+}
+
+fn describe(fate: &Result<bool, String>) -> &str {
+    match fate {
+        Ok(true) => "noticed",
+        Ok(false) => "NOT NOTICED",
+        Err(why) => why,
+    }
+}
+
+fn tests(
+    program: &Path,
+    copy: &Path,
+    filter: &str,
+    mutant: Option<&str>,
+) -> Result<Output, String> {
+    let mut command = Command::new(program);
+    command.args([filter, "--test-threads=1", "--show-output"]).current_dir(copy.join("attacks"));
+    if let Some(name) = mutant {
+        command.env(SWITCH, name);
+    }
+    command.output().map_err(|error| error.to_string())
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A copy of what git tracks, with every mutant in it. Files that stay as they are keep their times, so that a second run
+/// builds little.
+fn copy(root: &Path, mutants: &[Mutant]) -> Result<PathBuf, Box<dyn Error>> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let copy = target.join("mutants");
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output()?;
+    let listed = String::from_utf8(listed.stdout)?;
+    let mut changed: HashMap<&Path, String> = HashMap::new();
+    for mutant in mutants {
+        let text = match changed.remove(mutant.file.as_path()) {
+            Some(text) => text,
+            None => std::fs::read_to_string(root.join(&mutant.file))?,
+        };
+        let times = text.matches(&mutant.from).count();
+        if times != 1 {
+            let (name, file) = (&mutant.name, mutant.file.display());
+            return Err(format!("{name}: its lines stand {times} times in {file}").into());
+        }
+        let switch = format!(
+            "{{ static ON: std::sync::OnceLock<bool> = std::sync::OnceLock::new(); *ON.get_or_init(|| \
+             std::env::var_os(\"{SWITCH}\").is_some_and(|name| name == \"{}\")) }}",
+            mutant.name
+        );
+        let to = mutant.to.replace("MUTANT", &switch);
+        changed.insert(&mutant.file, text.replace(&mutant.from, &to));
+    }
+    for path in listed.split('\0').filter(|path| !path.is_empty()) {
+        let (from, to) = (root.join(path), copy.join(path));
+        let Ok(original) = std::fs::read(&from) else { continue }; // removed, and not committed yet
+        let wanted = changed.get(Path::new(path)).map_or(original, |text| text.as_bytes().to_vec());
+        if std::fs::read(&to).is_ok_and(|there| there == wanted) {
+            continue;
+        }
+        std::fs::create_dir_all(to.parent().ok_or("no folder")?)?;
+        std::fs::write(&to, wanted)?;
+    }
+    Ok(copy)
+}
+
+/// Builds the tests of the copy; where they are.
+fn build(copy: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let arguments = ["test", "--no-run", "--locked", "-p", "memring-attacks", "--test", "attacks"];
+    let output = Command::new("cargo")
+        .args(arguments)
+        .env("CARGO_TERM_COLOR", "never")
+        .env_remove("RUSTFLAGS")
+        .current_dir(copy)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("the mutants do not build:\n{said}").into());
+    }
+    let line = said.lines().find(|line| line.contains("Executable")).ok_or("no test was built")?;
+    let path = line.rsplit_once('(').and_then(|(_, path)| path.strip_suffix(')'));
+    Ok(copy.join(path.ok_or("no test was built")?))
+}
+
+/// So many of them, others each day.
+fn rotate(mutants: &[Mutant], count: usize) -> Vec<&Mutant> {
+    let day = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() / 86_400);
+    let first = usize::try_from(day).unwrap_or(0).wrapping_mul(count);
+    (0..count.min(mutants.len())).map(|at| &mutants[(first + at) % mutants.len()]).collect()
+}
+
+/// Reads the list. An entry is a line `ROW NAME FILE`, then lines that begin with `-`, which stand once in the
+/// file, and lines that begin with `+`, which take their place; in them `MUTANT` is true while the switch is turned. What begins with
+/// `#` is for people.
+fn read(list: &str) -> Result<Vec<Mutant>, Box<dyn Error>> {
+    let mut mutants: Vec<Mutant> = Vec::new();
+    for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(from) = line.strip_prefix('-') {
+            add(&mut last(&mut mutants)?.from, from);
+        } else if let Some(to) = line.strip_prefix('+') {
+            add(&mut last(&mut mutants)?.to, to);
+        } else {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [row, name, file] = words[..] else {
+                return Err(format!("not `ROW NAME FILE`: {line}").into());
+            };
+            if mutants.iter().any(|mutant| mutant.name == name) {
+                return Err(format!("two mutants are called {name}").into());
+            }
+            mutants.push(Mutant {
+                name: name.to_owned(),
+                file: file.into(),
+                tests: format!("attack_{row}_"),
+                from: String::new(),
+                to: String::new(),
+            });
+        }
+    }
+    Ok(mutants)
+}
+
+fn last(mutants: &mut [Mutant]) -> Result<&mut Mutant, &'static str> {
+    mutants.last_mut().ok_or("the list begins with `ROW NAME FILE`")
+}
+
+fn add(text: &mut String, line: &str) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(line);
+}

@@ -1,0 +1,153 @@
+//! The attacker as its test sees it: a process that is told one line at a time and answers each.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use crate::support::PATIENCE;
+
+/// Who the attacker is where this process may start it as somebody else. No account has this number.
+pub const STRANGER: u32 = 54_321;
+
+/// Whether attackers are of another uid than the victim.
+pub fn is_stranger() -> bool {
+    // Root's children may become anybody.
+    rustix::process::geteuid().is_root()
+}
+
+/// The uid that attackers run as.
+pub fn uid() -> u32 {
+    if is_stranger() { STRANGER } else { rustix::process::geteuid().as_raw() }
+}
+
+/// Another process that speaks the protocol as it is told. Dropping it kills it.
+pub struct Attacker {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+}
+
+/// What the attacker answers to a command that went through: fields by name.
+#[derive(Debug)]
+pub struct Answer {
+    said: String,
+    fields: HashMap<String, String>,
+}
+
+impl Attacker {
+    /// Starts one, from a copy in `directory` that its user may run.
+    pub fn start(directory: &Path) -> Self {
+        let copy = directory.join("attacker");
+        if !copy.exists() {
+            // Not written by this process: a child that is forked meanwhile would hold it open for writing.
+            let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_attacker")).arg(&copy).status();
+            assert!(copied.is_ok_and(|status| status.success()), "a copy of the attacker");
+        }
+        let mut command = Command::new(copy);
+        if is_stranger() {
+            command.gid(STRANGER).uid(STRANGER);
+        }
+        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the attacker starts");
+        let stdin = child.stdin.take().expect("its input is a pipe");
+        let stdout = child.stdout.take().expect("its output is a pipe");
+        let (said, lines) = channel();
+        std::thread::Builder::new()
+            .name("test-attacker".to_owned())
+            .spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    if said.send(line).is_err() {
+                        return;
+                    }
+                }
+            })
+            .expect("a thread");
+        Self { child, stdin, lines }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it one line, without waiting for the answer.
+    #[track_caller]
+    pub fn tell(&mut self, command: impl Display) {
+        writeln!(self.stdin, "{command}").expect("the attacker listens");
+    }
+
+    /// The next answer, as it stands.
+    #[track_caller]
+    pub fn hear(&mut self) -> String {
+        // Its own patience is as long as ours, so it gets a little longer to say that it lost it.
+        self.lines.recv_timeout(2 * PATIENCE).expect("the attacker answers")
+    }
+
+    /// Tells it one line, which must go through.
+    #[track_caller]
+    pub fn run(&mut self, command: impl Display) -> Answer {
+        self.tell(&command);
+        let said = self.hear();
+        match Answer::read(&said) {
+            Some(answer) => answer,
+            None => panic!("`{command}` did not go through: {said}"),
+        }
+    }
+
+    /// Tells it one line, which must fail; the word for how.
+    #[track_caller]
+    pub fn fails(&mut self, command: impl Display) -> String {
+        self.tell(&command);
+        let said = self.hear();
+        let why =
+            said.strip_prefix("err ").unwrap_or_else(|| panic!("`{command}` went through: {said}"));
+        why.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// `kill -9`, and its end awaited.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Answer {
+    fn read(said: &str) -> Option<Self> {
+        let mut words = said.split(' ');
+        if words.next() != Some("ok") {
+            return None;
+        }
+        let fields = words
+            .filter_map(|word| word.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        Some(Self { said: said.to_owned(), fields })
+    }
+
+    /// A field's value.
+    #[track_caller]
+    pub fn get(&self, key: &str) -> &str {
+        self.fields.get(key).unwrap_or_else(|| panic!("no {key} in `{}`", self.said))
+    }
+
+    /// A field as a number, decimal or hexadecimal.
+    #[track_caller]
+    pub fn number(&self, key: &str) -> u64 {
+        let value = self.get(key);
+        let number = match value.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => value.parse(),
+        };
+        number.unwrap_or_else(|_| panic!("{key} is no number in `{}`", self.said))
+    }
+}

@@ -1,0 +1,29 @@
+//! Every attack of the list that can be tried on one machine, by a real process of another making.
+//!
+//! `attack_NN_what` is row NN of the list of attacks, and the test's name says what is tried and what comes
+//! of it. The attacker is this package's own program, which knows the protocol from `docs/PROTOCOL.md` alone; the victim is a process with nothing
+//! but the test in it; beside it a well-behaved client of the same server goes on asking. Each test sees
+//! three things: that the attack took place, that it met the reaction that is due to it, counted under its
+//! reason, and that nothing is left of it afterwards. See `scene.rs`.
+
+/// The name of the test it stands in, as the test runner knows it.
+#[macro_export]
+macro_rules! name {
+    () => {{
+        fn here() {}
+        let path = std::any::type_name_of_val(&here).trim_end_matches("::here");
+        path.split_once("::").map_or(path, |(_crate, path)| path)
+    }};
+}
+
+mod attacker;
+mod bystander;
+mod lane;
+mod scene;
+#[path = "../../../memring/tests/support/mod.rs"]
+mod support;
+
+#[test]
+fn role() {
+    support::play(&[("bystander", bystander::bystander)]);
+}

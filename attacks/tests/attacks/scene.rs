@@ -1,0 +1,277 @@
+//! The scene of an attack: a server in this process, a bystander in another, and what both have to lose.
+//!
+//! A test begins with [`Scene::set`] (in a process of its own), lets an [`Attacker`] loose, names the reason
+//! that must have been counted ([`Scene::counted`]) and ends with [`Scene::finish`], which sees that nothing
+//! else was counted, that the bystander was answered all along, and that descriptors, mappings, threads and
+//! quotas are as they were before.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+
+use memring::{
+    Bytes, End, Listener, ListenerBuilder, Policy, Reason, RecvError, Resource, SendError,
+    ServerEnd, Tally, tally,
+};
+
+use crate::attacker::{Attacker, is_stranger, uid};
+use crate::bystander;
+use crate::support::{Held, Helper, Scratch, alone, eventually, soon};
+
+/// Answers of the bystander before an attack, and at least during it.
+const ANSWERS: usize = 200;
+
+/// What a server does with a session of the attacker's; how the session ended.
+pub type Service = fn(ServerEnd<Bytes>) -> End;
+
+/// A server under attack, and who else depends on it.
+pub struct Scene {
+    name: &'static str,
+    scratch: Scratch,
+    server: Server,
+    bystander: Helper,
+    p99_before: u64,
+    held: Held,
+    quotas: Vec<u64>,
+    tally: Tally,
+    /// What was counted so far and seen by the test.
+    counted: Vec<Reason>,
+}
+
+/// A listener and the thread that accepts.
+struct Server {
+    listener: Arc<Listener>,
+    accepting: Option<JoinHandle<()>>,
+    /// How the attacker's sessions ended, the latest last.
+    ends: Arc<Mutex<Vec<End>>>,
+}
+
+impl Scene {
+    /// A server that sends back what comes, in a process with nothing but the test `name` (see
+    /// [`name`](crate::name!)) in it; `None` in the process that started it, where the test is over.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn set(name: &'static str) -> Option<Self> {
+        Self::with(name, |builder| builder, echo)
+    }
+
+    /// The same with a server of these settings, which serves attackers like this.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn with(
+        name: &'static str,
+        settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
+        service: Service,
+    ) -> Option<Self> {
+        if !alone(name) {
+            return None;
+        }
+        let scratch = Scratch::new();
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(scratch.path(), open).expect("others may get there");
+        let policy = Policy::same_uid().allow_uid(uid());
+        let builder = settings(Listener::builder().mode(0o666).policy(policy));
+        let server = Server::start(builder.bind(scratch.socket()).expect("binds"), service);
+        let bystander = Helper::start("bystander", &[("path", &scratch.socket().display())]);
+        let mut scene = Self {
+            name,
+            scratch,
+            server,
+            bystander,
+            p99_before: 0,
+            held: Held::now(),
+            quotas: Vec::new(),
+            tally: tally(),
+            counted: Vec::new(),
+        };
+        // Once for whatever a process needs once, and then for the record.
+        scene.p99(ANSWERS / 2);
+        scene.p99_before = scene.p99(ANSWERS);
+        scene.held = Held::settled();
+        scene.quotas = scene.quotas_held();
+        scene.tally = tally();
+        Some(scene)
+    }
+
+    /// The server.
+    pub fn listener(&self) -> &Listener {
+        &self.server.listener
+    }
+
+    /// A command to an attacker's word of where the server is.
+    pub fn path(&self) -> String {
+        self.scratch.socket().display().to_string()
+    }
+
+    /// A directory that the attacker may write, and this process may look into.
+    pub fn attackers_directory(&self) -> PathBuf {
+        let path = self.scratch.path().join("attackers");
+        if !path.exists() {
+            std::fs::create_dir(&path).expect("a directory");
+            let owner = Some(uid());
+            if is_stranger() {
+                std::os::unix::fs::chown(&path, owner, owner).expect("given away");
+            }
+        }
+        path
+    }
+
+    /// An attacker that does nothing yet.
+    pub fn attacker(&self) -> Attacker {
+        Attacker::start(self.scratch.path())
+    }
+
+    /// An attacker that has connected and come as far as `step` of a clean handshake (`connect`, `hello`,
+    /// `open`, `granted`, `sealed`, `ready`).
+    #[track_caller]
+    pub fn attacker_at(&self, step: &str) -> Attacker {
+        let mut attacker = self.attacker();
+        attacker.run(format!("connect {}", self.path()));
+        attacker.run(format!("client until={step} {PROTOCOL}"));
+        attacker
+    }
+
+    /// Waits until this was counted once more than so far.
+    #[track_caller]
+    pub fn counted(&mut self, reason: Reason) {
+        self.counted_times(reason, 1);
+    }
+
+    /// Waits until this was counted so many times more than so far.
+    #[track_caller]
+    pub fn counted_times(&mut self, reason: Reason, times: u64) {
+        self.counted.extend((0..times).map(|_| reason));
+        let due = self.due(reason);
+        eventually(&format!("{reason} counted {due} times, not {}", self.news()), || {
+            self.news().of(reason) >= due
+        });
+        assert_eq!(self.news().of(reason), due, "how often {reason} was counted");
+    }
+
+    fn due(&self, reason: Reason) -> u64 {
+        self.counted.iter().filter(|counted| **counted == reason).count() as u64
+    }
+
+    /// What was counted since the scene was set.
+    pub fn news(&self) -> Tally {
+        tally().since(&self.tally)
+    }
+
+    /// Waits until another session of the attacker's has ended, and says how.
+    #[track_caller]
+    pub fn ended(&self) -> End {
+        let mut end = None;
+        eventually("the attacker's session ends", || {
+            let mut ends = self.server.ends.lock().unwrap();
+            if !ends.is_empty() {
+                end = Some(ends.remove(0));
+            }
+            end.is_some()
+        });
+        end.expect("it has ended")
+    }
+
+    /// Waits until another session of the attacker's has ended, by its fault of this rule, which was counted.
+    #[track_caller]
+    pub fn poisoned(&mut self, reason: Reason) {
+        self.counted(reason);
+        match self.ended() {
+            End::Fault(_) => {}
+            other => panic!("a fault was due, and not: {other}"),
+        }
+    }
+
+    /// The attacker has gone by now: sees that everything else is as it was.
+    #[track_caller]
+    pub fn finish(mut self) {
+        let p99_during = self.p99(ANSWERS);
+        self.held.eventually_again();
+        let quotas = self.quotas.clone();
+        eventually(&format!("quotas {quotas:?} again"), || self.quotas_held() == quotas);
+        for (reason, times) in self.news().iter() {
+            assert_eq!(times, self.due(reason), "{reason} was counted; in all: {}", self.news());
+        }
+        self.bystander.finish();
+        println!(
+            "recorded: {}: p99 of the bystander before {} us, during {} us",
+            self.name,
+            self.p99_before / 1000,
+            p99_during / 1000
+        );
+    }
+
+    /// The bystander's p99 over the next `count` answers at least, in nanoseconds.
+    #[track_caller]
+    fn p99(&mut self, count: usize) -> u64 {
+        self.bystander.tell(&format!("report {count}"));
+        let said = self.bystander.hear();
+        let (_, p99) = said.split_once(' ').expect("how many, and how long");
+        p99.parse().expect("a number")
+    }
+
+    fn quotas_held(&self) -> Vec<u64> {
+        use Resource::{Bytes, Descriptors, Handshakes, Pending, Sessions};
+        let quotas = self.listener().quotas();
+        [Handshakes, Pending, Sessions, Bytes, Descriptors]
+            .map(|resource| quotas.held(resource, None))
+            .into()
+    }
+}
+
+/// What a clean client of the attacker's asks for: untyped bytes in small lanes.
+pub const PROTOCOL: &str = "protocol=bytes";
+
+impl Server {
+    fn start(listener: Listener, service: Service) -> Self {
+        let listener = Arc::new(listener);
+        let ends = Arc::new(Mutex::new(Vec::new()));
+        let (accepting, told) = (Arc::clone(&listener), Arc::clone(&ends));
+        let accepting = move || {
+            for incoming in accepting.incoming() {
+                let incoming = incoming.expect("accepts");
+                let is_bystander = incoming.name() == bystander::NAME;
+                let Ok(channel) = incoming.open::<Bytes>() else { continue };
+                let told = Arc::clone(&told);
+                named("test-service", move || {
+                    if is_bystander {
+                        echo(channel);
+                    } else {
+                        let end = service(channel);
+                        told.lock().unwrap().push(end);
+                    }
+                });
+            }
+        };
+        Self { listener, accepting: Some(named("test-accept", accepting)), ends }
+    }
+}
+
+fn named(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    Builder::new().name(name.to_owned()).spawn(body).expect("a thread")
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.listener.shut_down();
+        if let Some(accepting) = self.accepting.take() {
+            accepting.join().ok();
+        }
+    }
+}
+
+/// Sends back what comes.
+pub fn echo(mut channel: ServerEnd<Bytes>) -> End {
+    loop {
+        let message = match channel.recv() {
+            Ok(message) => message.to_vec(),
+            Err(RecvError::Ended(end)) => return end,
+            Err(other) => panic!("{other}"),
+        };
+        match channel.send_deadline(&message, soon()) {
+            Ok(()) => {}
+            Err(SendError::Ended(end)) => return end,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
