@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use memring::{
     AcceptFailed, Address, BindError, Bytes, ConnectError, Connector, End, HandshakeError, Lanes,
-    Limits, Listener, Policy, RecvError,
+    Limits, Listener, Policy, RecvError, Resource,
 };
 use support::strangers::{answer, chain, client, start_client};
 use support::{Forked, Held, Helper, Scratch, Stage, alone, eventually, play, soon};
@@ -377,6 +377,56 @@ fn a_refusal_s_words_reach_the_client() {
     drop(listener.accept_deadline(soon()).expect("accepts"));
     assert!(helper.hear().contains("closed the connection"));
     helper.finish();
+}
+
+/// A client that this listener turns away, and what it is told.
+fn turned_away(listener: &Listener, path: &std::path::Path) -> String {
+    let path = path.to_owned();
+    let connecting = std::thread::spawn(move || {
+        let small = Connector::new().lanes(Lanes::Small, Lanes::Small);
+        small.timeout(support::PATIENCE).connect::<Bytes>(&path).map(drop)
+    });
+    eventually("the client is turned away", || {
+        let short = Instant::now() + Duration::from_millis(10);
+        assert!(listener.accept_deadline(short).is_err(), "nobody is let in");
+        connecting.is_finished()
+    });
+    chain(&connecting.join().unwrap().expect_err("no session"))
+}
+
+#[test]
+fn attack_06_each_limit_refuses_one_more_with_the_reason() {
+    type Case = (fn(&mut Limits), &'static str);
+    let cases: [Case; 6] = [
+        (|limits| limits.handshakes_per_uid = 0, "0 of at most 0 handshakes"),
+        (|limits| limits.pending_per_uid = 0, "0 of at most 0 channels to be decided on"),
+        (|limits| limits.sessions = 0, "0 of at most 0 sessions"),
+        (|limits| limits.bytes_per_uid = 30_000, "20480 of at most 30000 bytes of segments"),
+        (|limits| limits.descriptors_per_uid = 6, "5 of at most 6 descriptors"),
+        (|limits| limits.descriptors = 4, "0 of at most 4 descriptors"),
+    ];
+    for (limit, said) in cases {
+        let scratch = Scratch::new();
+        let mut limits = Limits::default();
+        limit(&mut limits);
+        let listener = Listener::builder().limits(limits).bind(scratch.socket()).expect("binds");
+        let text = turned_away(&listener, &scratch.socket());
+        assert!(text.contains(said), "{said}: {text}");
+        assert_eq!(listener.turned().over_quota, 1, "{said}");
+        for resource in [Resource::Handshakes, Resource::Sessions, Resource::Descriptors] {
+            eventually("nothing is held", || listener.quotas().held(resource, None) == 0);
+        }
+    }
+}
+
+#[test]
+fn attack_09_a_peer_that_nobody_decides_on_is_told_so_and_let_go() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let listener = Listener::builder().decision_timeout(Duration::ZERO).bind(&path).expect("binds");
+    let text = turned_away(&listener, &path);
+    assert!(text.contains("took too long to decide"), "{text}");
+    assert_eq!(listener.turned().unfinished, 1);
 }
 
 #[test]
