@@ -9,6 +9,14 @@ crates() {
   [ "$count" -le "$most" ]
 }
 
+# The attacker is a second implementation: it shares no line with the first.
+attacker() {
+  local names
+  names=$(cargo tree -p memring-attacks -e normal --prefix none --locked | awk '{print $1}' | sort -u | xargs)
+  echo "the attacker is made of: $names"
+  [ "$names" = "libc memring-attacks" ]
+}
+
 step format cargo fmt --all --check
 step "format of fuzz" cargo fmt --manifest-path fuzz/Cargo.toml --check
 step clippy cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
@@ -16,3 +24,4 @@ step "clippy of the models" env RUSTFLAGS="--cfg memring_loom" CARGO_TARGET_DIR=
   cargo clippy -p memring-ring -p memring-loom-tests --lib --bins --locked -- -D warnings
 step docs env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --exclude memring-cli --no-deps --all-features --locked
 step "crate count" crates
+step "the attacker stands alone" attacker

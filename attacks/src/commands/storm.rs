@@ -1,0 +1,165 @@
+//! Storms over the current channel. They go on when another connection is used, until `stop`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::lane::is_rx;
+use super::{Attacker, Command, command};
+use crate::answer::{Answer, Failure, Fields};
+use crate::lane::{HEAD, Lanes};
+use crate::line::Line;
+use crate::segment::Segment;
+use crate::storm::{Numbers, Storm};
+use crate::sys;
+
+pub const COMMANDS: &[Command] = &[
+    command("toggle", "mine [control|data] OFFSET A B", toggle),
+    command("wakestorm", "rx|tx", wakestorm),
+    command("requeue", "rx|tx", requeue),
+    command("decoy", "rx|tx", decoy),
+    command("membarrier-storm", "", membarrier_storm),
+    command("scribble", "[control|data] seed=N", scribble),
+    command("rounds", "", rounds),
+    command("stop", "", stop),
+];
+
+/// An unused place in the control area, where nobody wakes.
+const NOWHERE: usize = 448;
+
+/// What a storm needs of the channel.
+struct Field {
+    mine: Segment,
+    theirs: Segment,
+    tail: Arc<AtomicU64>,
+    head: u64,
+}
+
+impl Field {
+    fn of(attacker: &mut Attacker) -> Result<Self, Failure> {
+        let (lanes, _): (&mut Lanes, _) = attacker.connection()?.channel()?;
+        Ok(Self {
+            mine: lanes.mine.clone(),
+            theirs: lanes.theirs.clone(),
+            tail: Arc::clone(&lanes.tail),
+            head: lanes.head,
+        })
+    }
+
+    /// The word in our segment that the other side's consumer or producer sleeps on.
+    fn bed(&self, rx: bool) -> Result<&std::sync::atomic::AtomicU32, Failure> {
+        if rx {
+            self.mine.word32(self.tail.load(Ordering::Relaxed))
+        } else {
+            self.mine.map.word32(HEAD)
+        }
+    }
+}
+
+fn start(
+    attacker: &mut Attacker,
+    name: &'static str,
+    round: impl FnMut() -> u64 + Send + 'static,
+) -> Answer {
+    attacker.storms.push(Storm::start(name, round)?);
+    Ok(Fields::new())
+}
+
+/// A u64 of ours, now one value, now the other. Theirs cannot be written.
+fn toggle(attacker: &mut Attacker, line: &Line) -> Answer {
+    let words = line.words();
+    let field = Field::of(attacker)?;
+    let segment = match line.word(0)? {
+        "mine" => field.mine,
+        "theirs" => return Err(Failure::Errno(libc::EACCES)),
+        _ => return Err(Failure::usage("mine or theirs")),
+    };
+    let (base, next) = match words.get(1).map(String::as_str) {
+        Some("data") => (segment.control, 2),
+        Some("control") => (0, 2),
+        _ => (0, 1),
+    };
+    let at = (line.number_at(next)? as usize)
+        .checked_add(base)
+        .ok_or_else(|| Failure::usage("offset"))?;
+    let (a, b) = (line.number_at(next + 1)?, line.number_at(next + 2)?);
+    segment.map.word64(at)?;
+    start(attacker, "toggle", move || {
+        let Ok(word) = segment.map.word64(at) else { return 0 };
+        word.store(a, Ordering::Release);
+        word.store(b, Ordering::Release);
+        1
+    })
+}
+
+/// Wakes whoever sleeps there, again and again; a round is a waiter woken or a call.
+fn wakestorm(attacker: &mut Attacker, line: &Line) -> Answer {
+    let (rx, field) = (is_rx(line)?, Field::of(attacker)?);
+    start(attacker, "wakestorm", move || u64::from(field.bed(rx).map(sys::futex_wake).is_ok()))
+}
+
+/// Moves whoever sleeps there to a word that nobody wakes; a round is a waiter moved.
+fn requeue(attacker: &mut Attacker, line: &Line) -> Answer {
+    let (rx, field) = (is_rx(line)?, Field::of(attacker)?);
+    start(attacker, "requeue", move || {
+        let places = field.bed(rx).and_then(|bed| Ok((bed, field.mine.map.word32(NOWHERE)?)));
+        places.map_or(0, |(bed, nowhere)| sys::futex_requeue(bed, nowhere))
+    })
+}
+
+/// Four threads that sleep on the word which the other side wakes; a round is a sleep that ended.
+fn decoy(attacker: &mut Attacker, line: &Line) -> Answer {
+    let rx = is_rx(line)?;
+    for _ in 0..4 {
+        let field = Field::of(attacker)?;
+        start(attacker, "decoy", move || {
+            let word =
+                if rx { field.theirs.word32(field.head) } else { field.theirs.map.word32(HEAD) };
+            if let Ok(word) = word {
+                sys::futex_wait(word, word.load(Ordering::Relaxed), Duration::from_millis(20));
+            }
+            1
+        })?;
+    }
+    Ok(Fields::new())
+}
+
+/// Makes every registered process on this machine pass a fence, again and again.
+fn membarrier_storm(attacker: &mut Attacker, _: &Line) -> Answer {
+    start(attacker, "membarrier", || u64::from(sys::membarrier()))
+}
+
+/// Random bytes over our whole segment, or one area of it; a round is a word.
+fn scribble(attacker: &mut Attacker, line: &Line) -> Answer {
+    let segment = Field::of(attacker)?.mine;
+    let (from, words) = match line.words().first().map(String::as_str) {
+        None => (0, segment.map.length() / 8),
+        Some("control") => (0, segment.control / 8),
+        Some("data") => (segment.control, (segment.map.length() - segment.control) / 8),
+        Some(_) => return Err(Failure::usage("control or data")),
+    };
+    let mut numbers = Numbers::new(line.number_or("seed", 0x9e37_79b9)?);
+    start(attacker, "scribble", move || {
+        let at = from + 8 * (numbers.next() as usize % words.max(1));
+        segment.map.word64(at).map_or(0, |word| {
+            word.store(numbers.next(), Ordering::Release);
+            1
+        })
+    })
+}
+
+/// How many rounds each made so far.
+fn rounds(attacker: &mut Attacker, _: &Line) -> Answer {
+    let each = attacker.storms.iter().zip(0..);
+    Ok(each.fold(Fields::new(), |fields, (storm, i)| {
+        fields.with(format_args!("{}{i}", storm.name()), storm.rounds())
+    }))
+}
+
+/// Ends all; says how many rounds each made.
+fn stop(attacker: &mut Attacker, _: &Line) -> Answer {
+    let each = std::mem::take(&mut attacker.storms).into_iter().zip(0..);
+    Ok(each.fold(Fields::new(), |fields, (storm, i)| {
+        fields.with(format!("{}{i}", storm.name()), storm.stop())
+    }))
+}
