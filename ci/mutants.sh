@@ -4,4 +4,4 @@
 source "$(dirname "$0")/common.sh"
 
 [ $# -gt 0 ] || set -- --some 10
-step mutants cargo run --quiet --locked -p memring-attacks --bin mutants -- "$@"
+step "mutants" cargo run --quiet --locked -p memring-attacks --bin mutants -- "$@"

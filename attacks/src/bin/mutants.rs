@@ -23,6 +23,9 @@ const SIDE_BY_SIDE: usize = 2;
 
 const USAGE: &str = "usage: mutants [--list | --all | --some N | --only NAME]";
 
+/// The name of what is changed for the mutants' sake and for all of them.
+const PREPARE: &str = "prepare";
+
 /// A check that is dropped, and the tests that have to notice.
 struct Mutant {
     name: String,
@@ -46,7 +49,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no repository")?;
-    let mutants = read(&std::fs::read_to_string(root.join("attacks/mutants.txt"))?)?;
+    let edits = read(&std::fs::read_to_string(root.join("attacks/mutants.txt"))?)?;
+    let mutants: Vec<&Mutant> = edits.iter().filter(|edit| edit.name != PREPARE).collect();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let chosen: Vec<&Mutant> = match words[..] {
@@ -54,16 +58,17 @@ fn run() -> Result<bool, Box<dyn Error>> {
             mutants.iter().for_each(|mutant| println!("{} {}", mutant.tests, mutant.name));
             return Ok(true);
         }
-        ["--all"] => mutants.iter().collect(),
+        ["--all"] => mutants.clone(),
         ["--some", count] => rotate(&mutants, count.parse()?),
-        ["--only", name] => mutants.iter().filter(|mutant| mutant.name == name).collect(),
+        ["--only", name] => mutants.iter().filter(|mutant| mutant.name == name).copied().collect(),
         _ => return Err(USAGE.into()),
     };
     if chosen.is_empty() {
         return Err("no such mutant: see --list".into());
     }
-    let copy = copy(root, &mutants)?;
-    let program = build(&copy)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let copy = copy(root, &target.join("mutants"), &edits)?;
+    let program = build(&copy, &target)?;
     // Without a switch the copy is the original.
     let noticed = Mutex::new(Vec::new());
     let next = AtomicUsize::new(0);
@@ -128,9 +133,7 @@ fn said(output: &Output) -> String {
 
 /// A copy of what git tracks, with every mutant in it. Files that stay as they are keep their times, so that a second run
 /// builds little.
-fn copy(root: &Path, mutants: &[Mutant]) -> Result<PathBuf, Box<dyn Error>> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let copy = target.join("mutants");
+fn copy(root: &Path, copy: &Path, mutants: &[Mutant]) -> Result<PathBuf, Box<dyn Error>> {
     let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output()?;
     let listed = String::from_utf8(listed.stdout)?;
     let mut changed: HashMap<&Path, String> = HashMap::new();
@@ -162,15 +165,16 @@ fn copy(root: &Path, mutants: &[Mutant]) -> Result<PathBuf, Box<dyn Error>> {
         std::fs::create_dir_all(to.parent().ok_or("no folder")?)?;
         std::fs::write(&to, wanted)?;
     }
-    Ok(copy)
+    Ok(copy.to_owned())
 }
 
-/// Builds the tests of the copy; where they are.
-fn build(copy: &Path) -> Result<PathBuf, Box<dyn Error>> {
+/// Builds the tests of the copy, beside what is built already of other people's crates; where they are.
+fn build(copy: &Path, target: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let arguments = ["test", "--no-run", "--locked", "-p", "memring-attacks", "--test", "attacks"];
     let output = Command::new("cargo")
         .args(arguments)
         .env("CARGO_TERM_COLOR", "never")
+        .env("CARGO_TARGET_DIR", target)
         .env_remove("RUSTFLAGS")
         .current_dir(copy)
         .output()?;
@@ -184,19 +188,22 @@ fn build(copy: &Path) -> Result<PathBuf, Box<dyn Error>> {
 }
 
 /// So many of them, others each day.
-fn rotate(mutants: &[Mutant], count: usize) -> Vec<&Mutant> {
+fn rotate<'a>(mutants: &[&'a Mutant], count: usize) -> Vec<&'a Mutant> {
     let day = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() / 86_400);
     let first = usize::try_from(day).unwrap_or(0).wrapping_mul(count);
-    (0..count.min(mutants.len())).map(|at| &mutants[(first + at) % mutants.len()]).collect()
+    (0..count.min(mutants.len())).map(|at| mutants[(first + at) % mutants.len()]).collect()
 }
 
 /// Reads the list. An entry is a line `ROW NAME FILE`, then lines that begin with `-`, which stand once in the
-/// file, and lines that begin with `+`, which take their place; in them `MUTANT` is true while the switch is turned. What begins with
-/// `#` is for people.
+/// file, and lines that begin with `+`, which take their place; in them `MUTANT` is true while the switch is
+/// turned. An entry `- prepare FILE` is no mutant: it makes room for some (a `const fn` cannot ask its
+/// environment). What begins with `#` is for people.
 fn read(list: &str) -> Result<Vec<Mutant>, Box<dyn Error>> {
     let mut mutants: Vec<Mutant> = Vec::new();
     for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        if let Some(from) = line.strip_prefix('-') {
+        if let Some(file) = line.strip_prefix("- prepare ") {
+            mutants.push(Mutant::new("", PREPARE, file));
+        } else if let Some(from) = line.strip_prefix('-') {
             add(&mut last(&mut mutants)?.from, from);
         } else if let Some(to) = line.strip_prefix('+') {
             add(&mut last(&mut mutants)?.to, to);
@@ -208,16 +215,22 @@ fn read(list: &str) -> Result<Vec<Mutant>, Box<dyn Error>> {
             if mutants.iter().any(|mutant| mutant.name == name) {
                 return Err(format!("two mutants are called {name}").into());
             }
-            mutants.push(Mutant {
-                name: name.to_owned(),
-                file: file.into(),
-                tests: format!("attack_{row}_"),
-                from: String::new(),
-                to: String::new(),
-            });
+            mutants.push(Mutant::new(row, name, file));
         }
     }
     Ok(mutants)
+}
+
+impl Mutant {
+    fn new(row: &str, name: &str, file: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            file: file.into(),
+            tests: format!("attack_{row}_"),
+            from: String::new(),
+            to: String::new(),
+        }
+    }
 }
 
 fn last(mutants: &mut [Mutant]) -> Result<&mut Mutant, &'static str> {

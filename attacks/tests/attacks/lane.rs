@@ -5,12 +5,11 @@ use memring::Reason;
 use crate::scene::Scene;
 
 #[test]
-fn attack_51_a_head_past_the_tail_is_a_fault() {
+fn attack_57_a_frame_of_unknown_kind_is_a_fault() {
     let Some(mut scene) = Scene::set(name!()) else { return };
     let mut attacker = scene.attacker_at("ready");
-    attacker.run("head 0x100000");
-    attacker.run("send 00 timeout=1000");
-    scene.poisoned(Reason::LaneHead);
+    attacker.run("frame kind=9 len=8 payload=0011223344556677");
+    scene.poisoned(Reason::LaneKind);
     drop(attacker);
     scene.finish();
 }
