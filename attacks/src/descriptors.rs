@@ -1,6 +1,7 @@
 //! Descriptors of every kind that a peer might pass off as a segment.
 //!
-//! One function makes all; what a kind needs beside itself (the other end of a pipe) is kept beside it.
+//! One function makes all; what a kind needs beside itself (the other end of a pipe) is kept beside
+//! it.
 
 #![allow(unsafe_code)]
 
@@ -176,7 +177,8 @@ fn linger() -> Result<Made, Failure> {
     Ok((sender.into(), Some(receiver.into())))
 }
 
-/// A Unix socket that lies in its own queue: once all others are closed, only the collector frees it.
+/// A Unix socket that lies in its own queue: once all others are closed, only the collector frees
+/// it.
 fn inflight(deadline: Deadline) -> Result<Made, Failure> {
     let (near, far) = socket::pair(libc::SOCK_DGRAM)?;
     let mut itself = Ancillary::default();

@@ -1,7 +1,7 @@
 //! A clean handshake, step by step, from either side.
 //!
-//! A step that a command already did by hand is not done again, so that a session can be begun in order and
-//! broken at any place, or the other way round.
+//! A step that a command already did by hand is not done again, so that a session can be begun in
+//! order and broken at any place, or the other way round.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -27,7 +27,8 @@ const LARGEST: u64 = 1 << 20;
 /// Field values by name.
 pub type Values = Vec<(String, String)>;
 
-/// Segments as the accepting side makes them: S for itself, C for the other, and what is sent of both.
+/// Segments as the accepting side makes them: S for itself, C for the other, and what is sent of
+/// both.
 pub struct Segments {
     /// S, writable.
     pub s: OwnedFd,
@@ -284,7 +285,8 @@ fn stand(
 /// The steps of the accepting side.
 pub const SERVER: &[&str] = &["accept", "hello", "welcome", "open", "granted", "sealed", "ready"];
 
-/// Plays the accepting side up to and including a step. Segments that it makes are put into `segments`.
+/// Plays the accepting side up to and including a step. Segments that it makes are put into
+/// `segments`.
 pub fn server(
     connection: &mut Connection,
     until: &str,
@@ -368,7 +370,8 @@ pub fn make_segments(
     Ok(Segments { s, s_sent, c, c_sent })
 }
 
-/// As the accepting side: checks and maps C once the other side has sealed it, and sets up the lanes.
+/// As the accepting side: checks and maps C once the other side has sealed it, and sets up the
+/// lanes.
 pub fn take_sealed(connection: &mut Connection, c: &OwnedFd) -> Result<(), Failure> {
     let granted =
         connection.sent("granted").ok_or_else(|| Failure::usage("Granted was not sent"))?.clone();

@@ -159,7 +159,8 @@ pub fn try_send(socket: BorrowedFd<'_>, bytes: &[u8], with: &Ancillary) -> Resul
 /// Reads one packet, waiting for it. `None` is the end.
 pub fn recv(socket: BorrowedFd<'_>, deadline: Deadline) -> Result<Option<Packet>, Failure> {
     retry(socket, libc::POLLIN, deadline, || match try_recv(socket) {
-        // Only says that packets of ours were unread when the other side closed: what it sent may follow.
+        // Only says that packets of ours were unread when the other side closed: what it sent may
+        // follow.
         Err(Failure::Errno(libc::ECONNRESET)) => try_recv(socket),
         other => other,
     })

@@ -1,6 +1,7 @@
 //! The system calls that need a name of their own: fences, futexes, seals, and the like.
 //!
-//! Each is one call and says what the kernel said. What a call is good for is said where it is used.
+//! Each is one call and says what the kernel said. What a call is good for is said where it is
+//! used.
 
 #![allow(unsafe_code)]
 
@@ -25,7 +26,8 @@ pub fn descriptor(result: i64) -> Result<OwnedFd, Failure> {
 /// `syscall` with numbers only.
 pub fn call(number: libc::c_long, arguments: &[u64]) -> i64 {
     let at = |i: usize| arguments.get(i).copied().unwrap_or(0);
-    // SAFETY: callers of this pass numbers and descriptors, or addresses that live through the call.
+    // SAFETY: callers of this pass numbers and descriptors, or addresses that live through the
+    // call.
     unsafe { libc::syscall(number, at(0), at(1), at(2), at(3), at(4), at(5)) }
 }
 

@@ -1,7 +1,7 @@
 //! The control messages as tables: any field can be set by its name, to any value.
 //!
-//! [`build`] makes a good message unless told otherwise; [`parse`] takes good ones only. Nothing here knows
-//! which message comes when.
+//! [`build`] makes a good message unless told otherwise; [`parse`] takes good ones only. Nothing
+//! here knows which message comes when.
 
 use crate::answer::{Failure, Fields, hex, text};
 use crate::line;
@@ -197,8 +197,8 @@ impl Layout {
     }
 }
 
-/// Makes a message. `values` are fields and parts by name, the later one counting; what they leave out is zero
-/// or empty, lengths and header are those of a good message.
+/// Makes a message. `values` are fields and parts by name, the later one counting; what they leave
+/// out is zero or empty, lengths and header are those of a good message.
 pub fn build(layout: &Layout, values: &[(String, String)]) -> Result<Vec<u8>, Failure> {
     let mut packet = vec![0; HEADER + layout.body];
     for part in layout.parts {

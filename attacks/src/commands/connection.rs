@@ -45,7 +45,8 @@ fn use_connection(attacker: &mut Attacker, line: &Line) -> Answer {
     }
 }
 
-/// Drops the connection with its mappings and the descriptors that came; with `keep`, its socket only.
+/// Drops the connection with its mappings and the descriptors that came; with `keep`, its socket
+/// only.
 fn close(attacker: &mut Attacker, line: &Line) -> Answer {
     let number = match line.words().iter().find(|word| *word != "keep") {
         Some(number) => line::number(number)? as usize,

@@ -36,7 +36,8 @@ pub const COMMANDS: &[Command] = &[
     command("wake", "rx|tx", wake),
 ];
 
-fn lanes(attacker: &mut Attacker) -> Result<&mut Lanes, Failure> {
+/// The lanes of the current connection.
+pub fn lanes(attacker: &mut Attacker) -> Result<&mut Lanes, Failure> {
     attacker.connection()?.channel().map(|(lanes, _)| lanes)
 }
 
@@ -276,6 +277,6 @@ fn asleep(attacker: &mut Attacker, line: &Line) -> Answer {
 /// Wakes whoever sleeps on our tail (`rx`) or on our head, for nothing.
 fn wake(attacker: &mut Attacker, line: &Line) -> Answer {
     let rx = is_rx(line)?;
-    let word = lanes(attacker)?.sleeping_place(rx)?;
-    Ok(Fields::new().with("woken", crate::sys::futex_wake(word)))
+    let bed = lanes(attacker)?.bed(rx);
+    Ok(Fields::new().with("woken", crate::sys::futex_wake(bed.word()?)))
 }

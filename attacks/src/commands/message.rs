@@ -186,8 +186,8 @@ fn segments(attacker: &mut Attacker, line: &Line) -> Answer {
     Ok(fields)
 }
 
-/// Sets up the lanes without a word: as the connecting side over what Granted brought, as the accepting side
-/// over our own S and `c`.
+/// Sets up the lanes without a word: as the connecting side over what Granted brought, as the
+/// accepting side over our own S and `c`.
 fn attach(attacker: &mut Attacker, line: &Line) -> Answer {
     if attacker.connection()?.received("granted").is_some() {
         handshake::take_granted(attacker.connection()?)?;

@@ -1,6 +1,7 @@
 //! The commands: a table of names, usages and functions, and the state that they share.
 //!
-//! What an attack does lies in the nouns; a command only reads its line, calls them and says what came of it.
+//! What an attack does lies in the nouns; a command only reads its line, calls them and says what
+//! came of it.
 
 mod connection;
 mod descriptor;
@@ -24,7 +25,8 @@ use crate::wire;
 /// One command.
 pub struct Command {
     name: &'static str,
-    /// The words and keys it takes. A key that does not stand here is refused, unless it takes fields.
+    /// The words and keys it takes. A key that does not stand here is refused, unless it takes
+    /// fields.
     usage: &'static str,
     run: fn(&mut Attacker, &Line) -> Answer,
 }
