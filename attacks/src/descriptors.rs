@@ -17,11 +17,11 @@ use crate::answer::Failure;
 use crate::deadline::Deadline;
 use crate::line::Line;
 use crate::socket::{self, Ancillary};
-use crate::sys::{call, check, descriptor, duplicate, fcntl};
+use crate::sys::{check, descriptor, duplicate, fcntl};
 
 /// The kinds, as `help` shows them.
-pub const KINDS: &str = "memfd hugetlb secret file tmpfs pipe socket tcp linger eventfd epoll pidfd userfaultfd devzero \
-                         devnull opath dir readonly readwrite dup inflight";
+pub const KINDS: &str = "memfd hugetlb secret file tmpfs pipe socket tcp linger eventfd epoll pidfd \
+                         userfaultfd devzero devnull opath dir readonly readwrite dup inflight";
 
 /// A descriptor, and the other end that keeps it what it is.
 pub type Made = (OwnedFd, Option<OwnedFd>);
@@ -43,18 +43,11 @@ pub fn make(
         "tmpfs" => alone(sized(unnamed("/dev/shm")?, line)?),
         "pipe" => pipe(),
         "socket" => socket::pair(libc::SOCK_SEQPACKET).map(|(a, b)| (a, Some(b))),
-        // SAFETY: numbers only, and so for the four calls below.
-        "tcp" => alone(descriptor(
-            unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) }
-                .into(),
-        )?),
         "linger" => linger(),
-        // SAFETY: as above.
-        "eventfd" => alone(descriptor(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }.into())?),
-        // SAFETY: as above.
-        "epoll" => alone(descriptor(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }.into())?),
-        "pidfd" => alone(descriptor(call(libc::SYS_pidfd_open, &[std::process::id().into(), 0]))?),
-        "userfaultfd" => alone(descriptor(call(libc::SYS_userfaultfd, &[libc::O_CLOEXEC as u64]))?),
+        "tcp" | "eventfd" | "epoll" | "pidfd" | "userfaultfd" => {
+            // SAFETY: each makes a descriptor.
+            alone(unsafe { descriptor(by_number(kind)) }?)
+        }
         "devzero" => alone(open("/dev/zero", 0)?),
         "devnull" => alone(open("/dev/null", 0)?),
         "opath" => {
@@ -66,6 +59,21 @@ pub fn make(
         "dup" => alone(duplicate(of()?)?),
         "inflight" => inflight(deadline),
         _ => Err(Failure::usage(format!("kinds are {KINDS}"))),
+    }
+}
+
+/// The kinds that one call with numbers makes.
+fn by_number(kind: &str) -> i64 {
+    // SAFETY: numbers only.
+    unsafe {
+        match kind {
+            "tcp" => libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0).into(),
+            "eventfd" => libc::eventfd(0, libc::EFD_CLOEXEC).into(),
+            "epoll" => libc::epoll_create1(libc::EPOLL_CLOEXEC).into(),
+            "pidfd" => libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0),
+            "secret" => libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC),
+            _ => libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC),
+        }
     }
 }
 
@@ -97,14 +105,15 @@ fn hugetlb(line: &Line) -> Result<OwnedFd, Failure> {
 
 /// It gets its memory when it is touched, and takes no seals.
 fn secret(line: &Line) -> Result<OwnedFd, Failure> {
-    let file = descriptor(call(libc::SYS_memfd_secret, &[libc::O_CLOEXEC as u64]))?;
+    // SAFETY: it makes a descriptor.
+    let file = unsafe { descriptor(by_number("secret")) }?;
     set_size(&file, line.number_or("size", 4096)?)?;
     Ok(file)
 }
 
 fn memfd_create(name: &std::ffi::CStr, flags: libc::c_uint) -> Result<OwnedFd, Failure> {
-    // SAFETY: the name lives through the call.
-    descriptor(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into())
+    // SAFETY: the name lives through the call, which makes a descriptor.
+    unsafe { descriptor(libc::memfd_create(name.as_ptr(), flags).into()) }
 }
 
 /// Gives a new file its size, blocks, mode and seals.

@@ -137,7 +137,7 @@ fn hear(connection: &mut Connection, name: &str, by: Deadline) -> Result<Message
     if let Some(message) = connection.received(name) {
         return Ok(message.clone());
     }
-    let arrival = connection.recv(by)?.ok_or(Failure::Word("end", Fields::new()))?;
+    let arrival = connection.recv(by)?.ok_or(Failure::word("end"))?;
     let message = arrival.message.map_err(Failure::fault)?;
     if arrival.cut || arrival.fds != if message.name == "granted" { 2 } else { 0 } {
         return Err(Failure::fault("descriptors"));

@@ -1,8 +1,8 @@
 //! A mapped file, and the segment in it: raw words and bytes that the other process may change at
 //! any time.
 //!
-//! Everything goes through atomics. What the mapping does not allow is tried by a child, which may
-//! die of it.
+//! Everything goes through atomics, and nothing that is read here is believed. What the mapping does
+//! not allow is tried by a child, which may die of it.
 
 #![allow(unsafe_code)]
 

@@ -188,12 +188,12 @@ impl Layout {
         all.into_iter().any(|f| f.name == name) || self.parts.iter().any(part)
     }
 
-    /// The names it knows, as `help` shows them.
+    /// The names it knows beside those of the header, as `help` shows them.
     pub fn names(&self) -> String {
         let fields = self.fields.iter().map(|f| f.name.to_owned());
         let parts =
             self.parts.iter().flat_map(|p| [p.name.to_owned(), format!("{}_length", p.name)]);
-        fields.chain(parts).collect::<Vec<_>>().join(" ")
+        fields.chain(parts).collect::<Vec<_>>().join(",")
     }
 }
 

@@ -62,7 +62,7 @@ fn describe(message: &Message) -> Fields {
 
 fn send(attacker: &mut Attacker, line: &Line) -> Answer {
     let bytes = match line.number("size")? {
-        Some(size) => pattern(size.min(1 << 30), line.number_or("seed", 0)?),
+        Some(size) => pattern(size.min(1 << 28), line.number_or("seed", 0)?),
         None => line::bytes(line.word(0)?)?,
     };
     let message = Message { tag: line.number_or("tag", 0)?, bytes };

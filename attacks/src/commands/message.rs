@@ -133,10 +133,7 @@ fn told(line: &Line, layouts: &[&Layout], about: &[&str]) -> Result<Values, Fail
 }
 
 fn recv(attacker: &mut Attacker, line: &Line) -> Answer {
-    let arrival = attacker
-        .connection()?
-        .recv(line.deadline()?)?
-        .ok_or(Failure::Word("end", Fields::new()))?;
+    let arrival = attacker.connection()?.recv(line.deadline()?)?.ok_or(Failure::word("end"))?;
     let fields = match &arrival.message {
         Ok(message) => message.fields(),
         Err(why) => {

@@ -66,10 +66,10 @@ impl Lanes {
                 return found;
             }
             if self.socket_ended {
-                return Err(Failure::Word("died", Default::default()));
+                return Err(Failure::word("died"));
             }
             if out_of_time {
-                return Err(Failure::Word("timeout", Default::default()));
+                return Err(Failure::word("timeout"));
             }
         }
     }
@@ -78,7 +78,7 @@ impl Lanes {
         Ok(match self.look()? {
             Look::Empty => None,
             Look::Message(message) => Some(Ok(message)),
-            Look::End => Some(Err(Failure::Word("closed", Default::default()))),
+            Look::End => Some(Err(Failure::word("closed"))),
         })
     }
 
@@ -90,7 +90,7 @@ impl Lanes {
             if self.receiving.closed {
                 return Ok(Look::End);
             }
-            let word = self.theirs.word64(self.head)?.load(Ordering::Acquire);
+            let word = self.theirs.word64(self.head)?.load(Ordering::Acquire); // L2
             if word as u32 == 0 {
                 self.publish_head()?;
                 return Ok(Look::Empty);
@@ -195,7 +195,7 @@ impl Lanes {
             return Ok(());
         }
         self.receiving.published = self.head;
-        self.mine.map.word64(HEAD)?.store(self.head, Ordering::Release);
+        self.mine.map.word64(HEAD)?.store(self.head, Ordering::Release); // L3
         self.wake_producer()
     }
 

@@ -1,8 +1,19 @@
 //! A clean channel: the producer of one lane and the consumer of the other, with sleep, wake and
-//! fences.
+//! fences, as sections 5 to 9 of the protocol say.
 //!
 //! What the protocol allows to be done later is done at once here: a look after every frame, one
 //! frame a message. Whoever wants to break a rule uses `frame`, `head` and the stores, not this.
+//!
+//! Orders, and what each pairs with. X publishes, Y sleeps; either side is both.
+//!
+//! | | X | | Y |
+//! |---|---|---|---|
+//! | L1 | payload and tag before the header word: release | L2 | header word before them: acquire |
+//! | L3 | copies before the head: release | L4 | head before its room is written: acquire |
+//! | L5 | header or head, light fence, then a look at the sleep word | L6 | sleep word, heavy fence, then a look at header or head |
+//!
+//! Without L5 and L6 both could see the old value of the other: Y sleeps and nobody wakes it. All
+//! other accesses are relaxed: between two of the same side, or of words that decide nothing.
 
 mod consumer;
 mod producer;
@@ -111,11 +122,11 @@ impl Lanes {
         self.sending.ended = true;
         let tail = self.tail();
         self.mine.word64(tail.wrapping_add(8))?.store(0, Ordering::Relaxed);
-        self.mine.word64(tail)?.store(END.into(), Ordering::Release);
+        self.mine.word64(tail)?.store(END.into(), Ordering::Release); // L1
         self.tail.store(tail.wrapping_add(HEADER), Ordering::Relaxed);
         self.wake_consumer(tail)?;
         self.receiving.published = self.head;
-        self.mine.map.word64(HEAD)?.store(self.head | GONE, Ordering::Release);
+        self.mine.map.word64(HEAD)?.store(self.head | GONE, Ordering::Release); // L3
         let gone = self.next_epoch() | CONSUMER_GONE;
         self.mine.map.word32(RX_ASLEEP)?.store(gone, Ordering::Release);
         self.wake_producer()
@@ -131,6 +142,7 @@ impl Lanes {
         deadline.left().min(Duration::from_millis(if self.awaits_ack { 10 } else { 50 }))
     }
 
+    /// L5: between a publish and the look at the sleep word.
     fn light(&self) {
         if self.fences.light_is_free {
             compiler_fence(Ordering::SeqCst);
@@ -139,6 +151,7 @@ impl Lanes {
         }
     }
 
+    /// L6: between the sleep word and the last look.
     fn heavy(&mut self, socket: BorrowedFd<'_>) {
         if self.fences.heavy_is_membarrier && !sys::membarrier() {
             self.fences.heavy_is_membarrier = false;

@@ -84,7 +84,7 @@ impl Lanes {
         }
         if self.socket_ended {
             self.look_at_head()?;
-            return Err(Failure::Word("died", Default::default()));
+            return Err(Failure::word("died"));
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ impl Lanes {
         self.mine.word64(tail.wrapping_add(8))?.store(tag, Ordering::Relaxed);
         self.mine.word64(tail.wrapping_add(size))?.store(0, Ordering::Relaxed);
         let header = u64::from(kind) | (bytes.len() as u64) << 32;
-        self.mine.word64(tail)?.store(header, Ordering::Release);
+        self.mine.word64(tail)?.store(header, Ordering::Release); // L1
         self.tail.store(tail.wrapping_add(size), Ordering::Relaxed);
         self.wake_consumer(tail)
     }
@@ -129,7 +129,7 @@ impl Lanes {
 
     /// Loads the other side's head and checks it; says the raw word.
     fn look_at_head(&mut self) -> Result<u64, Failure> {
-        let raw = self.theirs.map.word64(HEAD)?.load(Ordering::Acquire);
+        let raw = self.theirs.map.word64(HEAD)?.load(Ordering::Acquire); // L4
         let head = raw & !GONE;
         let moved = head.wrapping_sub(self.sending.their_head);
         if !head.is_multiple_of(HEADER) || moved > self.tail().wrapping_sub(self.sending.their_head)
@@ -137,7 +137,7 @@ impl Lanes {
             return Err(Failure::fault(format!("head {raw:#x}")));
         }
         self.sending.their_head = head;
-        if raw & GONE != 0 { Err(Failure::Word("closed", Default::default())) } else { Ok(raw) }
+        if raw & GONE != 0 { Err(Failure::word("closed")) } else { Ok(raw) }
     }
 
     fn fits(&self, size: u64) -> bool {
@@ -174,10 +174,10 @@ impl Lanes {
                 break;
             }
             if self.socket_ended {
-                return Err(Failure::Word("died", Default::default()));
+                return Err(Failure::word("died"));
             }
             if out_of_time {
-                return Err(Failure::Word("timeout", Default::default()));
+                return Err(Failure::word("timeout"));
             }
         }
         Ok(())
