@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -39,8 +39,8 @@ pub fn make(
         "memfd" => alone(memfd(line)?),
         "hugetlb" => alone(hugetlb(line)?),
         "secret" => alone(secret(line)?),
-        "file" => alone(sized(unnamed(line.get("at").unwrap_or("."))?, line)?),
-        "tmpfs" => alone(sized(unnamed("/dev/shm")?, line)?),
+        "file" => alone(Shape::told(line)?.give(unnamed(line.get("at").unwrap_or("."))?)?),
+        "tmpfs" => alone(Shape::told(line)?.give(unnamed("/dev/shm")?)?),
         "pipe" => pipe(),
         "socket" => socket::pair(libc::SOCK_SEQPACKET).map(|(a, b)| (a, Some(b))),
         "linger" => linger(),
@@ -86,21 +86,61 @@ fn unnamed(directory: &str) -> Result<OwnedFd, Failure> {
     open(directory, libc::O_TMPFILE)
 }
 
-/// A memory file as segments are: allocated, 0600, then sealed as `seals=` says.
+/// What a new file gets.
+struct Shape {
+    size: u64,
+    allocated: bool,
+    mode: libc::mode_t,
+    seals: u64,
+}
+
+impl Shape {
+    fn told(line: &Line) -> Result<Self, Failure> {
+        Ok(Self {
+            size: line.number_or("size", 0)?,
+            allocated: line.yes("alloc", true)?,
+            mode: line.number_or("mode", 0o600)? as libc::mode_t,
+            seals: line.number_or("seals", 0)?,
+        })
+    }
+
+    fn give(&self, file: OwnedFd) -> Result<OwnedFd, Failure> {
+        set_size(&file, self.size)?;
+        if self.allocated && self.size > 0 {
+            allocate(&file, 0, 0, self.size)?;
+        }
+        // SAFETY: numbers only.
+        check(unsafe { libc::fchmod(file.as_raw_fd(), self.mode) }.into())?;
+        if self.seals != 0 {
+            fcntl(&file, libc::F_ADD_SEALS, self.seals)?;
+        }
+        Ok(file)
+    }
+}
+
+/// A memory file as segments are before anybody has mapped them.
+pub fn segment(size: u64) -> Result<OwnedFd, Failure> {
+    let seals = (libc::F_SEAL_SHRINK | libc::F_SEAL_GROW).unsigned_abs().into();
+    Shape { size, allocated: true, mode: 0o600, seals }.give(memory(c"attacker", false)?)
+}
+
 fn memfd(line: &Line) -> Result<OwnedFd, Failure> {
     let name = CString::new(line.get("label").unwrap_or("attacker")).map_err(Failure::usage)?;
-    let kind = if line.yes("exec", false)? { libc::MFD_EXEC } else { libc::MFD_NOEXEC_SEAL };
-    let file = memfd_create(&name, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | kind)
-        .or_else(|_| memfd_create(&name, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING))?;
-    sized(file, line)
+    Shape::told(line)?.give(memory(&name, line.yes("exec", false)?)?)
+}
+
+fn memory(name: &CStr, executable: bool) -> Result<OwnedFd, Failure> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let kind = if executable { libc::MFD_EXEC } else { libc::MFD_NOEXEC_SEAL };
+    memfd_create(name, flags | kind).or_else(|_| memfd_create(name, flags))
 }
 
 fn hugetlb(line: &Line) -> Result<OwnedFd, Failure> {
-    let file =
-        memfd_create(c"attacker", libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_HUGETLB)?;
-    set_size(&file, line.number_or("size", 2 << 20)?)?;
-    seal(&file, line)?;
-    Ok(file)
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_HUGETLB;
+    let mut shape = Shape::told(line)?;
+    shape.allocated = line.yes("alloc", false)?;
+    shape.size = line.number_or("size", 2 << 20)?;
+    shape.give(memfd_create(c"attacker", flags)?)
 }
 
 /// It gets its memory when it is touched, and takes no seals.
@@ -111,30 +151,9 @@ fn secret(line: &Line) -> Result<OwnedFd, Failure> {
     Ok(file)
 }
 
-fn memfd_create(name: &std::ffi::CStr, flags: libc::c_uint) -> Result<OwnedFd, Failure> {
+fn memfd_create(name: &CStr, flags: libc::c_uint) -> Result<OwnedFd, Failure> {
     // SAFETY: the name lives through the call, which makes a descriptor.
     unsafe { descriptor(libc::memfd_create(name.as_ptr(), flags).into()) }
-}
-
-/// Gives a new file its size, blocks, mode and seals.
-fn sized(file: OwnedFd, line: &Line) -> Result<OwnedFd, Failure> {
-    let size = line.number_or("size", 0)?;
-    set_size(&file, size)?;
-    if line.yes("alloc", true)? && size > 0 {
-        allocate(&file, 0, 0, size)?;
-    }
-    let mode = line.number_or("mode", 0o600)? as libc::mode_t;
-    // SAFETY: numbers only.
-    check(unsafe { libc::fchmod(file.as_raw_fd(), mode) }.into())?;
-    seal(&file, line)?;
-    Ok(file)
-}
-
-fn seal(file: &OwnedFd, line: &Line) -> Result<(), Failure> {
-    match line.number_or("seals", 0)? {
-        0 => Ok(()),
-        mask => fcntl(file, libc::F_ADD_SEALS, mask).map(|_| ()),
-    }
 }
 
 /// Sets the size of a file.

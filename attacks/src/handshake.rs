@@ -5,7 +5,6 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::answer::{Failure, Fields};
 use crate::connection::Connection;
@@ -18,7 +17,6 @@ use crate::socket::Ancillary;
 use crate::sys;
 use crate::wire::{self, Layout, Message};
 
-const SHRINK_GROW: u64 = 0x6;
 /// `F_SEAL_FUTURE_WRITE` and `F_SEAL_SEAL`: the last seals, once the writer has mapped.
 pub const LAST_SEALS: u64 = 0x11;
 const TMPFS: u64 = 0x0102_1994;
@@ -353,17 +351,10 @@ pub fn make_segments(
     line: &Line,
 ) -> Result<Segments, Failure> {
     let control = granted.number("control");
-    let memfd = |size: u64, seals: u64| {
-        let size = format!("make x memfd size={size} seals={seals}");
-        let told = Line::parse(&size).ok_or_else(|| Failure::usage("segment"))?;
-        descriptors::make("memfd", &told, None, Deadline::after(std::time::Duration::ZERO))
-            .map(|(fd, _)| fd)
-    };
     let size =
         |name: &str, capacity: &str| line.number_or(name, control + granted.number(capacity));
     let (s_size, c_size) = (size("s_size", "s_capacity")?, size("c_size", "c_capacity")?);
-    let s = memfd(s_size, SHRINK_GROW)?;
-    let c = memfd(c_size, SHRINK_GROW)?;
+    let (s, c) = (descriptors::segment(s_size)?, descriptors::segment(c_size)?);
     connection.own = Some(Map::new(&s, s_size, true)?);
     sys::fcntl(&s, libc::F_ADD_SEALS, LAST_SEALS)?;
     let (s_sent, c_sent) = (descriptors::reopen(&s, false)?, descriptors::reopen(&c, true)?);
@@ -398,7 +389,9 @@ pub fn agreed(connection: &Connection) -> Fields {
             .with("c_capacity", granted.number("c_capacity"));
     }
     if let Some(lanes) = &connection.lanes {
-        all = all.with("tail", lanes.tail.load(Ordering::Relaxed));
+        let Fences { light_is_free, heavy_is_membarrier } = lanes.fences;
+        all = all.with("light", if light_is_free { "compiler" } else { "full" });
+        all = all.with("heavy", if heavy_is_membarrier { "membarrier" } else { "full" });
     }
     all
 }

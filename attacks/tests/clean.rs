@@ -200,6 +200,8 @@ fn meet(attacker: &mut Attacker, setting: Setting) -> Victim {
     for lane in ["s_capacity", "c_capacity"] {
         assert_eq!(agreed[lane], capacity.to_string(), "{lane} of {setting:?}");
     }
+    assert!(&agreed["light"] == "full" || fence & 1 != 0, "{setting:?}: {agreed:?}");
+    assert!(&agreed["heavy"] == "full" || fence & 2 != 0, "{setting:?}: {agreed:?}");
     victim
 }
 

@@ -61,6 +61,7 @@ pub struct Message {
 }
 
 /// How the two orders of section 8 are kept.
+#[derive(Clone, Copy)]
 pub struct Fences {
     /// After a publish a compiler fence is enough.
     pub light_is_free: bool,
@@ -74,7 +75,8 @@ pub struct Lanes {
     pub mine: Segment,
     /// What the other side writes.
     pub theirs: Segment,
-    fences: Fences,
+    /// How its fences are kept now.
+    pub fences: Fences,
     awaits_ack: bool,
     largest: u64,
     /// Our next byte to write; storms look at it too.
