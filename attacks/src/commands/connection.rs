@@ -83,13 +83,14 @@ fn adopt(attacker: &mut Attacker, line: &Line) -> Answer {
     Ok(Fields::new().with("conn", attacker.add(socket)))
 }
 
-/// Opens many connections and keeps them, each saying `say`; stops at the first that fails.
+/// Opens many connections and keeps them, each saying `say`; stops at the first that fails. Waits for
+/// places in the backlog only if told how long.
 fn flood(attacker: &mut Attacker, line: &Line) -> Answer {
     let (path, by) = (line.word(0)?, line.deadline()?);
+    let waits = line.get("timeout").is_some();
     let say = line.get("say").map(line::bytes).transpose()?;
-    let mut opened = 0;
-    let mut stopped = "none".to_owned();
-    for _ in 0..line.number_or("count", 1)? {
+    let (mut opened, mut stopped) = (0, "none".to_owned());
+    while opened < line.number_or("count", 1)? {
         match socket::connect(path) {
             Ok(socket) => {
                 if let Some(say) = &say {
@@ -98,6 +99,9 @@ fn flood(attacker: &mut Attacker, line: &Line) -> Answer {
                 }
                 attacker.crowd.push(socket);
                 opened += 1;
+            }
+            Err(Failure::Errno(libc::EAGAIN)) if waits && !by.passed() => {
+                std::thread::sleep(Duration::from_millis(2));
             }
             Err(Failure::Errno(errno)) => {
                 stopped = symbol(errno);

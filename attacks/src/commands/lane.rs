@@ -12,7 +12,7 @@ use crate::socket;
 const PLACE: &str = "mine|theirs control|data OFFSET [VALUE|HEX|LENGTH]";
 
 pub const COMMANDS: &[Command] = &[
-    command("send", "HEX|size=N seed=N tag=N timeout=MS", send),
+    command("send", "[HEX] size=N seed=N tag=N timeout=MS", send),
     command("pack", "HEX ... tag=N timeout=MS", pack),
     command("recvmsg", "timeout=MS", recvmsg),
     command("echo", "count=N timeout=MS", echo),

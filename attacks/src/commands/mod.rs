@@ -79,7 +79,8 @@ impl Attacker {
             return Some(Err(Failure::usage("no such command, see help")));
         };
         let known = |key: &str| {
-            command.usage.contains(&format!("{key}=")) || command.usage.contains("field=")
+            let mut keys = command.usage.split_whitespace().filter_map(|word| word.split_once('='));
+            keys.any(|(name, _)| [key, "field"].contains(&name.trim_start_matches('[')))
         };
         if let Some((key, _)) = line.named().iter().find(|(key, _)| !known(key)) {
             return Some(Err(Failure::usage(format!(
