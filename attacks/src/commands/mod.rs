@@ -80,7 +80,8 @@ impl Attacker {
         };
         let known = |key: &str| {
             let mut keys = command.usage.split_whitespace().filter_map(|word| word.split_once('='));
-            keys.any(|(name, _)| [key, "field"].contains(&name.trim_start_matches('[')))
+            key == "timeout"
+                || keys.any(|(name, _)| [key, "field"].contains(&name.trim_start_matches('[')))
         };
         if let Some((key, _)) = line.named().iter().find(|(key, _)| !known(key)) {
             return Some(Err(Failure::usage(format!(
