@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lints and documentation, all as errors; and how many crates a plain memring pulls.
+# Format, lints and documentation, all as errors; how many crates a plain memring pulls, and the attacker.
 source "$(dirname "$0")/common.sh"
 
 crates() {
