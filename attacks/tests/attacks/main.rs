@@ -19,6 +19,7 @@ macro_rules! name {
 mod attacker;
 mod bystander;
 mod lane;
+mod life;
 mod payloads;
 mod scene;
 #[path = "../../../memring/tests/support/mod.rs"]
