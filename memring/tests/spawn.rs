@@ -134,6 +134,43 @@ fn a_spawned_child_that_is_killed_is_known_to_be_dead() {
 }
 
 #[test]
+fn a_command_that_spawned_before_spawns_again_and_passes_on_nothing_else() {
+    if !alone("a_command_that_spawned_before_spawns_again_and_passes_on_nothing_else") {
+        return;
+    }
+    let mut command = support::role_command("child", &[]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let spawn = |command: &mut Command| {
+        let (child, channel) =
+            Connector::new().timeout(support::PATIENCE).spawn::<Bytes>(command).expect("a child");
+        (Helper::of(child), channel)
+    };
+    let first = spawn(&mut command);
+    // Its number is some other descriptor's now, and there are some more.
+    let directory = support::Scratch::new();
+    let open = || std::fs::File::open(directory.path()).expect("opens");
+    let _ours = [open(), open(), open()];
+    let second = spawn(&mut command);
+    let passed_on = |helper: &Helper| {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", helper.pid())).expect("/proc");
+        let links = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        links.filter(|to| to == directory.path()).count()
+    };
+    assert_eq!(passed_on(&second.0), 0, "descriptors of ours in the second child");
+    for (mut helper, mut channel) in [first, second] {
+        channel.send(b"each its own").expect("sends");
+        assert_eq!(&*channel.recv_deadline(soon()).expect("an answer"), b"each its own");
+        drop(channel);
+        helper.expect("the peer closed the channel");
+        helper.finish();
+    }
+    // What this parent starts by other means has no connection, and is told so.
+    let started = command.spawn().expect("starts");
+    let mut stranger = Helper::of(started);
+    assert!(!stranger.wait().success(), "it inherits nothing");
+}
+
+#[test]
 fn a_child_that_never_takes_its_end_is_killed_after_the_timeout() {
     if !alone("a_child_that_never_takes_its_end_is_killed_after_the_timeout") {
         return;
