@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unsafe_code)] // Each file uses some of it; signals and fork are system calls.
 
+pub mod children;
 pub mod container;
 pub mod strangers;
 
