@@ -110,8 +110,18 @@ fn serve(stage: &Stage) {
     let listening = passed_on(stage);
     drop_privileges();
     let socket = rustix::net::accept(&listening).expect("accepts");
+    let held = socket.try_clone().expect("a copy");
     let connector = Connector::new().timeout(PATIENCE);
-    echo(connector.from_fd_as_server::<Bytes>(socket).expect("a session"));
+    let channel = connector.from_fd_as_server::<Bytes>(socket).expect("a session");
+    // So that the socket does not hang up when this process dies.
+    let _child = Forked::start(|| until_hang_up(&held));
+    echo(channel);
+}
+
+fn until_hang_up(socket: &OwnedFd) {
+    let mut fd = libc::pollfd { fd: socket.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: `fd` is one live entry.
+    while unsafe { libc::poll(&raw mut fd, 1, -1) } < 1 {}
 }
 
 /// Sends back what comes until the session ends.
