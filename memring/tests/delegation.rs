@@ -52,6 +52,7 @@ fn drop_privileges() {
 }
 
 /// Starts `role` with `fd`, says its number, and ends when it is told to.
+#[allow(clippy::zombie_processes)] // It may outlive this process.
 fn pass_on(stage: &Stage, fd: &OwnedFd, role: &str) {
     let number = fd.as_raw_fd();
     let arguments: [(&str, &dyn Display); 1] = [("fd", &number)];

@@ -6,7 +6,7 @@
 //!
 //! One close that never returns must not keep all later ones from happening, so a thread about
 //! to close calls another if more is waiting, up to four; those beyond the first end when
-//! they find nothing to do. When no thread can be started the descriptors wait for the next attempt, and beyond
+//! they find nothing to do. Before a sandbox one is started, and that is all there will be. When no thread can be started the descriptors wait for the next attempt, and beyond
 //! a thousand of them the oldest are closed in place: a bounded number of descriptors held,
 //! at the price of a close that may block. A forked child has a closer of its own; descriptors
 //! waiting in the parent's stay, in the child, open until it execs or ends.
@@ -90,7 +90,7 @@ fn closer() -> &'static Closer {
 }
 
 fn spawn(closer: &'static Closer) -> bool {
-    os::spawn_quiet("memring-closer", move || closer.run()).is_ok()
+    os::spawn_running("memring-closer", move || closer.run()).is_ok()
 }
 
 #[derive(Debug)]

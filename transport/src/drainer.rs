@@ -40,7 +40,7 @@ pub(crate) fn submit(session: Arc<Session>) {
 fn start() -> Option<Arc<Drainer>> {
     let drainer = Arc::new(Drainer::default());
     let body = Arc::clone(&drainer);
-    os::spawn_quiet("memring-drainer", move || body.run()).ok()?;
+    os::spawn_running("memring-drainer", move || body.run()).ok()?;
     Some(drainer)
 }
 

@@ -292,6 +292,18 @@ pub(crate) fn spawn_quiet(
     thread
 }
 
+/// [`spawn_quiet`], returning once the thread runs `body`: what it takes to start one is behind it, and
+/// nothing that a sandbox forbids from here on.
+pub(crate) fn spawn_running(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let (begins, begun) = std::sync::mpsc::channel::<()>();
+    spawn_quiet(name, move || {
+        drop(begins);
+        body();
+    })?;
+    let _it_has = begun.recv();
+    Ok(())
+}
+
 /// Starts `command` with `fd` open in the child, and only there without CLOEXEC.
 pub(crate) fn spawn_with_fd(
     command: &mut std::process::Command,
