@@ -25,7 +25,7 @@ use crate::quota::Ticket;
 use crate::socket::{ControlSocket, Incoming, Packet, SendProblem};
 use crate::tally::{self, Reason};
 use crate::watcher::Watch;
-use crate::{drainer, watcher};
+use crate::{closer, drainer, watcher};
 
 /// Packets read in one go.
 const PACKETS: usize = 64;
@@ -119,11 +119,18 @@ impl Session {
         }
     }
 
-    /// Stops using system calls that a sandbox may forbid: from here on sleeps need no membarrier.
+    /// Stops using system calls that a sandbox may forbid: from here on sleeps need no membarrier, and no
+    /// thread is started, for those that may be needed run already.
     ///
-    /// Until the peer has answered, sleeps are cut into slices of at most 10 ms.
+    /// Until the peer has answered, sleeps are cut into slices of at most 10 ms. Say it on every session; a
+    /// filter that is to hold for the library's threads too has to be put on all threads.
     pub fn before_sandbox(&self) {
-        if self.generation.is_current() && self.life.fences().stop_calling() {
+        if !self.generation.is_current() {
+            return;
+        }
+        drainer::before_sandbox();
+        closer::before_sandbox();
+        if self.life.fences().stop_calling() {
             self.heavy_fence_failed();
         }
     }
