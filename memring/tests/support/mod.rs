@@ -258,7 +258,7 @@ impl Drop for Helper {
 }
 
 /// What the kernel says a process is doing: `R`, `S`, `T` (stopped), `Z` (dead); `None` once it is reaped.
-fn state_of(pid: u32) -> Option<char> {
+pub fn state_of(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
