@@ -191,6 +191,11 @@ impl Helper {
         self.lines.try_iter().last()
     }
 
+    /// The lines that it says from here on, until its output ends.
+    pub fn rest(&self) -> impl Iterator<Item = String> + '_ {
+        self.lines.iter()
+    }
+
     /// Says a line to it.
     #[track_caller]
     pub fn tell(&mut self, line: &str) {
