@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use memring_ring::fork::Generation;
+use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
 
 use crate::control::MAX_PACKET;
@@ -84,8 +85,10 @@ impl Session {
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
+        step::at(Step::Lanes);
         let watch = watcher::watch(&session)?;
         let _ = session.watch.set(watch);
+        step::at(Step::Watched);
         // What came before the watch began raises no edge; look once.
         session.drain();
         Ok(session)
@@ -259,6 +262,7 @@ impl Drop for Session {
             return; // the parent's; our copies of its descriptors close, and that is all
         }
         if let Some(watch) = self.watch.take() {
+            step::at(Step::Unwatch);
             watch.end(&self.socket, &self.peer);
         }
         self.socket.shutdown();

@@ -203,6 +203,11 @@ impl Helper {
         self.lines.try_iter().last()
     }
 
+    /// The lines that it says from here on, until its output ends.
+    pub fn rest(&self) -> impl Iterator<Item = String> + '_ {
+        self.lines.iter()
+    }
+
     /// Says a line to it.
     #[track_caller]
     pub fn tell(&mut self, line: &str) {
@@ -270,7 +275,7 @@ impl Drop for Helper {
 }
 
 /// What the kernel says a process is doing: `R`, `S`, `T` (stopped), `Z` (dead); `None` once it is reaped.
-fn state_of(pid: u32) -> Option<char> {
+pub fn state_of(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
