@@ -12,6 +12,7 @@
 //! Atomics here are the plain ones: this file is no part of the models, which have no processes.
 #![allow(unsafe_code)]
 
+use std::convert::Infallible;
 use std::fmt;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -135,8 +136,23 @@ impl<T> PerProcess<T> {
     ///
     /// `f` must not ask for the same cell: it would wait for itself.
     pub fn get_or_init(&self, f: fn() -> T) -> &'static T {
+        let made: Result<_, Infallible> = self.get_or_try_init(|| Ok(f()));
+        match made {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The value of this process, made by `f` if there is none yet. If `f` fails, the next caller tries again.
+    ///
+    /// `f` must not ask for the same cell: it would wait for itself.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`.
+    pub fn get_or_try_init<E>(&self, f: impl FnOnce() -> Result<T, E>) -> Result<&'static T, E> {
         match self.get() {
-            Some(value) => value,
+            Some(value) => Ok(value),
             None => self.init(f),
         }
     }
@@ -152,16 +168,16 @@ impl<T> PerProcess<T> {
     }
 
     #[cold]
-    fn init(&self, f: fn() -> T) -> &'static T {
+    fn init<E>(&self, f: impl FnOnce() -> Result<T, E>) -> Result<&'static T, E> {
         let _held = self.making.lock();
         if let Some(value) = self.get() {
-            return value;
+            return Ok(value);
         }
         let made: &'static Made<T> =
-            Box::leak(Box::new(Made { generation: generation(), value: f() }));
+            Box::leak(Box::new(Made { generation: generation(), value: f()? }));
         // ORDERING: Release; pairs with the Acquire in `get`.
         self.made.store(ptr::from_ref(made).cast_mut(), Ordering::Release);
-        &made.value
+        Ok(&made.value)
     }
 }
 
