@@ -131,6 +131,13 @@ impl Peer {
         Self { facts: Arc::new(facts) }
     }
 
+    /// The same peer, by the number of the child that we spawned. The socketpair names us, who made it.
+    pub(crate) fn with_child(&self, pid: u32) -> Self {
+        let mut facts = Facts::clone(&self.facts);
+        facts.pid = Some(pid);
+        Self { facts: Arc::new(facts) }
+    }
+
     /// How the connection came about, and so whom [`uid`](Self::uid) and the rest are about.
     pub fn origin(&self) -> Origin {
         self.facts.origin
