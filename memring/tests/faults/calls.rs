@@ -21,7 +21,7 @@ pub struct Row {
     /// `EINTR` is answered once, the others also for ever.
     pub errnos: &'static [i32],
     pub then: Then,
-    /// Who makes it: `p`air, `s`erver, `c`lient.
+    /// Who makes it: `p`air, `s`erver, `c`lient, and who spawns a child (`x`).
     pub by: &'static str,
 }
 
@@ -107,6 +107,10 @@ impl Row {
                 };
                 refused(done, unknown)
             }
+            // SAFETY: the kernel is asked for a process that cannot be, and makes nothing.
+            Call { number: libc::SYS_pidfd_open, .. } => {
+                refused(unsafe { libc::syscall(libc::SYS_pidfd_open, -1, 0) }, unknown)
+            }
             Call { number, .. } => number == libc::SYS_epoll_pwait,
         }
     }
@@ -116,7 +120,7 @@ impl Row {
 pub const ROWS: &[Row] = &[
     // Reaching each other.
     row("socket", every(libc::SYS_socket), &[EMFILE, ENOBUFS], Whatever, "sc"),
-    row("socketpair", every(libc::SYS_socketpair), &[EMFILE], Whatever, "p"),
+    row("socketpair", every(libc::SYS_socketpair), &[EMFILE], Whatever, "px"),
     row("bind", every(libc::SYS_bind), &[EACCES], Whatever, "s"),
     row("listen", every(libc::SYS_listen), &[EPERM], Whatever, "s"),
     row("connect", every(libc::SYS_connect), &[EACCES], Whatever, "c"),
@@ -141,12 +145,15 @@ pub const ROWS: &[Row] = &[
     row("no SO_PASSRIGHTS", option(libc::SYS_setsockopt, 83), &[ENOPROTOOPT], Session, "psc"),
     row("SO_PASSRIGHTS", option(libc::SYS_setsockopt, 83), &[EPERM], Whatever, "psc"),
     // Packets.
-    row("sendmsg", every(libc::SYS_sendmsg), &[ENOMEM, EPERM], Whatever, "psc"),
+    row("sendmsg", every(libc::SYS_sendmsg), &[ENOMEM, EPERM], Whatever, "pscx"),
     row("sendmsg, interrupted", every(libc::SYS_sendmsg), &[EINTR], Session, "psc"),
-    row("recvmsg", every(libc::SYS_recvmsg), &[ENOMEM], Whatever, "psc"),
+    row("recvmsg", every(libc::SYS_recvmsg), &[ENOMEM], Whatever, "pscx"),
     row("recvmsg, interrupted", every(libc::SYS_recvmsg), &[EINTR], Session, "psc"),
     row("ppoll", every(libc::SYS_ppoll), &[ENOMEM], Whatever, "psc"),
     row("ppoll, interrupted", every(libc::SYS_ppoll), &[EINTR], Session, "psc"),
+    // Starting a child.
+    row("pidfd_open", every(libc::SYS_pidfd_open), &[EMFILE, ENOSYS], Session, "x"),
+    row("clone", every(libc::SYS_clone), &[EAGAIN, ENOMEM], Whatever, "x"),
     // Segments.
     row("memfd_create", every(libc::SYS_memfd_create), &[EMFILE, ENOMEM, EPERM], Whatever, "ps"),
     row("memfd_create, an older kernel", having(libc::SYS_memfd_create, 1, 8), &[EINVAL], Session, "ps"),

@@ -22,12 +22,12 @@ use std::time::Duration;
 
 use calls::{ROWS, Row, Then};
 use inject::{Call, Judge, When};
-use sessions::{Attempt, client_for_ever, server_for_ever};
+use sessions::{Attempt, child, client_for_ever, server_for_ever};
 use support::{Forked, Held, Helper, PATIENCE, Scratch, alone, play};
 
 #[test]
 fn role() {
-    play(&[("server", server_for_ever), ("client", client_for_ever)]);
+    play(&[("server", server_for_ever), ("client", client_for_ever), ("child", child)]);
 }
 
 /// The most calls of one kind that are made to fail one by one.
@@ -56,6 +56,13 @@ fn attack_79_whichever_call_of_a_client_fails_nothing_is_left_behind() {
         let server = Helper::start("server", &[("path", &scratch.socket().display())]);
         server.expect("listening");
         try_all("c", sessions::client, &scratch);
+    }
+}
+
+#[test]
+fn attack_79_whichever_call_of_a_parent_fails_nothing_is_left_behind() {
+    if alone("attack_79_whichever_call_of_a_parent_fails_nothing_is_left_behind") {
+        try_all("x", sessions::spawned, &Scratch::new());
     }
 }
 

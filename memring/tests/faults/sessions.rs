@@ -2,13 +2,12 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use memring::{
-    AcceptError, Bytes, Channel, ClientEnd, Connector, Lanes, Listener, RecvError, ServerEnd, Wait,
-};
+use memring::{AcceptError, Bytes, Channel, Connector, Lanes, Listener, RecvError, Wait};
 
-use crate::support::{PATIENCE, Stage, soon};
+use crate::support::{PATIENCE, Stage, role_command, soon};
 
 /// A try for a session, and some words in it. An error is what the application would read.
 pub type Attempt = fn(&Path) -> Result<(), String>;
@@ -76,7 +75,7 @@ pub fn server(path: &Path) -> Result<(), String> {
                 }
             }
         };
-        let mut channel: ServerEnd<Bytes> = incoming.open::<Bytes>()?;
+        let mut channel = incoming.open::<Bytes>()?;
         nothing_comes(&mut channel)?;
         channel.send_deadline(b"speak", soon())?;
         for _ in 0..WORDS {
@@ -97,11 +96,37 @@ pub fn client(path: &Path) -> Result<(), String> {
     words(ask(connector().timeout(SHORT), path))
 }
 
+/// Asks a child of ours, and waits for it.
+pub fn spawned(_: &Path) -> Result<(), String> {
+    let tried = || -> Tried {
+        let mut command = role_command("child", &[]);
+        command.stdout(Stdio::null());
+        let (mut child, channel) = connector().timeout(SHORT).spawn::<Bytes>(&mut command)?;
+        let asked = talk(channel);
+        if asked.is_err() {
+            child.kill()?;
+        }
+        child.wait()?;
+        asked
+    };
+    words(tried())
+}
+
+/// The child: serves its parent.
+pub fn child(_: &Stage) {
+    if let Ok(channel) = connector().inherited::<Bytes>() {
+        serve(channel);
+    }
+}
+
 /// Exchanged in a session.
 const WORDS: u8 = 3;
 
 fn ask(connector: Connector, path: &Path) -> Tried {
-    let mut channel: ClientEnd<Bytes> = connector.connect::<Bytes>(path)?;
+    talk(connector.connect::<Bytes>(path)?)
+}
+
+fn talk(mut channel: Channel<[u8], [u8]>) -> Tried {
     assert_eq!(&*channel.recv_deadline(soon())?, b"speak");
     nothing_comes(&mut channel)?;
     for number in 0..WORDS {
@@ -131,15 +156,21 @@ pub fn server_for_ever(stage: &Stage) {
         .expect("binds");
     stage.say("listening");
     loop {
-        let Ok(mut channel) = listener.accept().expect("accepts").open::<Bytes>() else { continue };
-        if channel.send(b"speak").is_err() {
-            continue;
+        if let Ok(channel) = listener.accept().expect("accepts").open::<Bytes>() {
+            serve(channel);
         }
-        while let Ok(word) = channel.recv_deadline(Instant::now() + 3 * PATIENCE) {
-            let word = word.to_vec();
-            if channel.send_deadline(&word, Instant::now() + 3 * PATIENCE).is_err() {
-                break;
-            }
+    }
+}
+
+/// Speaks first, then says what it hears.
+fn serve(mut channel: Channel<[u8], [u8]>) {
+    if channel.send(b"speak").is_err() {
+        return;
+    }
+    while let Ok(word) = channel.recv_deadline(Instant::now() + 3 * PATIENCE) {
+        let word = word.to_vec();
+        if channel.send_deadline(&word, Instant::now() + 3 * PATIENCE).is_err() {
+            return;
         }
     }
 }
