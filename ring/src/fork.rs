@@ -37,7 +37,7 @@ impl Generation {
         if page.is_null() {
             return FALLBACK.is_current(self.number);
         }
-        // SAFETY: `publish_page` stored a live page that is never unmapped.
+        // SAFETY: a live page that is never unmapped, see `decide`, or the static word before it.
         // ORDERING: Relaxed; the word says which process this is and guards no other memory.
         unsafe { (*page).load(Ordering::Relaxed) == self.number }
     }
@@ -55,16 +55,13 @@ impl Generation {
 pub fn generation() -> Generation {
     // ORDERING: Relaxed; as in `is_current`. The page's only content is an atomic.
     let mut page = PAGE.load(Ordering::Relaxed);
-    if page.is_null() {
-        if let Some(number) = FALLBACK.number_if_current() {
-            return Generation { number };
-        }
-        page = publish_page();
+    if ptr::eq(page, &raw const UNDECIDED) {
+        page = decide();
     }
     if page.is_null() {
         return Generation { number: FALLBACK.number() };
     }
-    // SAFETY: `publish_page` stored a live page that is never unmapped.
+    // SAFETY: `decide` stored a live page that is never unmapped.
     let word = unsafe { &*page };
     // ORDERING: Relaxed throughout; threads of a fresh process only have to agree on one number, and
     // the compare-exchange on one word gives them that.
@@ -193,8 +190,10 @@ impl<T: fmt::Debug> fmt::Debug for PerProcess<T> {
     }
 }
 
-/// The page the kernel wipes in a child; null until the first call, and for ever without the advice.
-static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+/// The page the kernel wipes in a child, null if it will not; [`UNDECIDED`] until the first call.
+static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const UNDECIDED).cast_mut());
+/// Zero, and so nobody's generation.
+static UNDECIDED: AtomicU32 = AtomicU32::new(0);
 /// Stands in for the page.
 static FALLBACK: PidWord = PidWord::new();
 /// The largest number given. Ordinary memory, so that a child counts on from its parent.
@@ -212,9 +211,27 @@ fn next_number() -> u32 {
     NUMBERS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Maps the page that a fork wipes; null if the kernel will not.
+/// Page or process id: once for all threads, and for their forks. The kernel may refuse one thread and not
+/// the next, and objects of one process must not carry numbers of both kinds.
 #[cold]
-fn publish_page() -> *mut AtomicU32 {
+fn decide() -> *mut AtomicU32 {
+    let page = map_page();
+    let undecided = (&raw const UNDECIDED).cast_mut();
+    // ORDERING: AcqRel on the pointer for good measure; the page holds one atomic word and is zero.
+    match PAGE.compare_exchange(undecided, page, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => page,
+        Err(theirs) => {
+            if !page.is_null() {
+                // SAFETY: mapped above and shown to nobody.
+                let _ = unsafe { rustix::mm::munmap(page.cast(), rustix::param::page_size()) };
+            }
+            theirs
+        }
+    }
+}
+
+/// Maps the page that a fork wipes; null if the kernel will not.
+fn map_page() -> *mut AtomicU32 {
     let len = rustix::param::page_size();
     // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing of ours.
     let mapped = unsafe {
@@ -234,16 +251,7 @@ fn publish_page() -> *mut AtomicU32 {
         let _ = unsafe { rustix::mm::munmap(page, len) };
         return ptr::null_mut();
     }
-    let word = page.cast::<AtomicU32>();
-    // ORDERING: AcqRel on the pointer for good measure; the page holds one atomic word and is zero.
-    match PAGE.compare_exchange(ptr::null_mut(), word, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => word,
-        Err(theirs) => {
-            // SAFETY: mapped above; another thread's page was published instead of this one.
-            let _ = unsafe { rustix::mm::munmap(page, len) };
-            theirs
-        }
-    }
+    page.cast()
 }
 
 /// Process id and generation number in one word, for kernels that wipe nothing.
