@@ -69,8 +69,9 @@ fn the_pair_that_spins_measures_itself() {
         return;
     }
     let Some(program) = program("latency") else { return };
-    let said = said(Command::new(program).arg("1000"));
-    assert!(said.contains("p99.9") && said.contains("11000 messages"), "{said}");
+    // Few: where others keep the processors busy, a spin lasts until the scheduler comes round.
+    let said = said(Command::new(program).arg("100"));
+    assert!(said.contains("p99.9") && said.contains("200 messages"), "{said}");
 }
 
 #[test]
