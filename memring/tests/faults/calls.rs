@@ -86,7 +86,7 @@ impl Row {
                 only: Some((2, _, option)),
             } => {
                 let (socket, _) = std::os::unix::net::UnixDatagram::pair().expect("a socketpair");
-                let mut none: [u32; 64] = [0; 64];
+                let mut none: u32 = 0;
                 let mut length: libc::socklen_t = 4;
                 let given = if number == libc::SYS_setsockopt {
                     length as usize

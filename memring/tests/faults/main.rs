@@ -17,7 +17,7 @@ mod support;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use calls::{ROWS, Row, Then};
@@ -70,10 +70,16 @@ fn attack_79_whichever_call_of_a_parent_fails_nothing_is_left_behind() {
 fn try_all(side: &str, attempt: Attempt, scratch: &Scratch) {
     let path = scratch.socket();
     let idle = Call { number: libc::SYS_getpriority, only: None };
-    let good = Case { judge: Judge::new(idle, libc::EPERM, When::Never), then: Then::Session };
+    let good = || Judge::new(idle, libc::EPERM, When::Never);
+    let case = Case { judge: good(), limit: None, then: Then::Session };
     let held =
-        good.run(attempt, &path, None).unwrap_or_else(|why| panic!("no fault at all: {why}"));
+        case.run(attempt, &path, None).unwrap_or_else(|why| panic!("no fault at all: {why}"));
     let mut failures = Vec::new();
+    for limit in limits() {
+        let case = Case { judge: good(), limit: Some(limit), then: Then::Whatever };
+        let outcome = case.run(attempt, &path, Some(&held.held));
+        failures.extend(outcome.err().map(|why| format!("{limit:?}: {why}")));
+    }
     for row in ROWS.iter().filter(|row| row.by.contains(side)) {
         for errno in row.errnos {
             failures.extend(try_row(row, *errno, attempt, &path, &held.held));
@@ -88,11 +94,8 @@ fn try_row(row: &Row, errno: i32, attempt: Attempt, path: &Path, held: &str) -> 
     let told =
         |when: When, why: &dyn Display| Some(format!("{} {when:?}, {error}: {why}", row.name));
     let run = |when: When| {
-        Case { judge: Judge::new(row.call, errno, when), then: row.then }.run(
-            attempt,
-            path,
-            Some(held),
-        )
+        let judge = Judge::new(row.call, errno, when);
+        Case { judge, limit: None, then: row.then }.run(attempt, path, Some(held))
     };
     for n in 1..=MOST {
         match run(When::Nth(n)) {
@@ -113,8 +116,42 @@ fn try_row(row: &Row, errno: i32, attempt: Attempt, path: &Path, held: &str) -> 
     run(When::Always).err().and_then(|why| told(When::Always, &why))
 }
 
+/// A limit of the process, while it tries first.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    /// So many descriptors more than are open.
+    Descriptors(u64),
+    /// Bytes of a file. Without a look at it first the kernel sends SIGXFSZ.
+    FileSize(u64),
+}
+
+/// One descriptor more each time, until there are enough for any side; and files below a segment's size.
+fn limits() -> impl Iterator<Item = Limit> {
+    (0..16).map(Limit::Descriptors).chain([0, 4096, 16384].map(Limit::FileSize))
+}
+
+impl Limit {
+    /// Lowers the soft limit. What it was comes back with the second call.
+    fn impose(self, open: usize) -> impl FnOnce() {
+        let (resource, most) = match self {
+            Self::Descriptors(more) => (libc::RLIMIT_NOFILE, open as u64 + more),
+            Self::FileSize(most) => (libc::RLIMIT_FSIZE, most),
+        };
+        let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `before` is live and whole.
+        assert_eq!(unsafe { libc::getrlimit(resource, &raw mut before) }, 0);
+        let set = move |limits: libc::rlimit| {
+            // SAFETY: `limits` is live and whole.
+            assert_eq!(unsafe { libc::setrlimit(resource, &raw const limits) }, 0);
+        };
+        set(libc::rlimit { rlim_cur: most, ..before });
+        move || set(before)
+    }
+}
+
 struct Case {
     judge: Judge,
+    limit: Option<Limit>,
     then: Then,
 }
 
@@ -163,16 +200,23 @@ impl Case {
         let (tell, told) = channel();
         let path = path.to_owned();
         let worker = std::thread::spawn(move || {
+            let open = Held::now().fds.len() + 1; // and the judge's
             judge.install();
+            let lift = self.limit.map(|limit| limit.impose(open));
             let first = attempt(&path);
             judge.disarm();
+            if let Some(lift) = lift {
+                lift();
+            }
             let second = attempt(&path);
             // Without a word of thanks: joining is a call that may be judged.
             let _ = tell.send((first, second));
         });
-        // A little longer than the child's parent waits for anything inside.
-        let Ok((first, second)) = told.recv_timeout(PATIENCE - Duration::from_secs(1)) else {
-            return Err("it hangs".to_owned());
+        // Less than the parent waits for this process, which then tells more.
+        let (first, second) = match told.recv_timeout(PATIENCE - Duration::from_secs(1)) {
+            Ok(both) => both,
+            Err(RecvTimeoutError::Timeout) => return Err("it hangs".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => return Err("a panic".to_owned()),
         };
         worker.join().map_err(|_| "a panic")?;
         match first {
