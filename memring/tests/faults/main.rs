@@ -110,7 +110,8 @@ fn try_row(row: &Row, errno: i32, attempt: Attempt, path: &Path, held: &str) -> 
             Ok(_) => return told(When::Nth(n), &"this side makes no such call"),
         }
     }
-    if errno == libc::EINTR {
+    // For ever these are no fault but a wait, to the deadline.
+    if errno == libc::EINTR || errno == libc::EAGAIN && row.call.number == libc::SYS_connect {
         return None;
     }
     run(When::Always).err().and_then(|why| told(When::Always, &why))
