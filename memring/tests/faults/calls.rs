@@ -73,8 +73,8 @@ impl Row {
         };
         let unknown = &[ENOSYS, EPERM, ENOPROTOOPT];
         match self.call {
-            // SAFETY: no waiters, no memory: a kernel that knows the call answers EINVAL.
             Call { number: WAITV, .. } => {
+                // SAFETY: no waiters, no memory: a kernel that knows the call answers EINVAL.
                 refused(unsafe { libc::syscall(WAITV, 0, 0, 0, 0, 0) }, unknown)
             }
             Call { number: libc::SYS_membarrier, .. } => {
@@ -107,8 +107,8 @@ impl Row {
                 };
                 refused(done, unknown)
             }
-            // SAFETY: the kernel is asked for a process that cannot be, and makes nothing.
             Call { number: libc::SYS_pidfd_open, .. } => {
+                // SAFETY: the kernel is asked for a process that cannot be, and makes nothing.
                 refused(unsafe { libc::syscall(libc::SYS_pidfd_open, -1, 0) }, unknown)
             }
             Call { number, .. } => [libc::SYS_epoll_pwait, libc::SYS_ppoll].contains(&number),
