@@ -194,6 +194,7 @@ mod tests {
     use crate::testing::eventually;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     fn watched() -> (OwnedFd, UnixStream) {
@@ -223,7 +224,8 @@ mod tests {
 
     #[test]
     fn without_a_thread_descriptors_wait_up_to_a_bound() {
-        let closer: &'static Closer = Box::leak(Box::new(Closer::new(|_| false)));
+        static CLOSER: OnceLock<Closer> = OnceLock::new();
+        let closer = CLOSER.get_or_init(|| Closer::new(|_| false));
         let (first, mut first_seen) = watched();
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         assert!(closer.hand_in([first]).is_empty());
