@@ -38,6 +38,14 @@ impl<'a> Input<'a> {
         word[..bytes.len()].copy_from_slice(bytes);
         u64::from_le_bytes(word)
     }
+
+    /// Bytes of a message: mostly few, sometimes as many as the script says.
+    pub fn len(&mut self) -> usize {
+        match self.u8() {
+            len @ 0..=199 => usize::from(len),
+            _ => usize::from(self.u16()) % 24_000,
+        }
+    }
 }
 
 /// Writes the script that [`Input`] reads.

@@ -11,6 +11,8 @@ pub mod control;
 pub mod handshake;
 mod input;
 pub mod lane;
+mod memory;
+mod witness;
 
 /// One target: what it is called, what it does, and inputs that lead it to interesting places.
 #[derive(Clone, Copy, Debug)]
