@@ -12,6 +12,7 @@ pub mod handshake;
 mod input;
 pub mod lane;
 mod memory;
+pub mod segment;
 mod witness;
 
 /// One target: what it is called, what it does, and inputs that lead it to interesting places.
@@ -29,9 +30,10 @@ pub struct Target {
 pub type Seed = (String, Vec<u8>);
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "lane", run: lane::run, seeds: lane::seeds },
+    Target { name: "segment", run: segment::run, seeds: segment::seeds },
     Target { name: "archive", run: archive::run, seeds: archive::seeds },
 ];
