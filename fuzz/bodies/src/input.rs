@@ -14,6 +14,12 @@ impl<'a> Input<'a> {
         self.rest.is_empty()
     }
 
+    /// Bytes that are left of it.
+    #[cfg(memring_scripted)]
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     pub fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at(len.min(self.rest.len()));
         self.rest = rest;

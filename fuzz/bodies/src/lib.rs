@@ -11,6 +11,8 @@ pub mod control;
 pub mod handshake;
 mod input;
 pub mod lane;
+#[cfg(memring_scripted)]
+pub mod loads;
 mod memory;
 pub mod segment;
 mod witness;
@@ -30,6 +32,7 @@ pub struct Target {
 pub type Seed = (String, Vec<u8>);
 
 /// All targets.
+#[cfg(not(memring_scripted))]
 pub const TARGETS: [Target; 5] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
@@ -37,3 +40,7 @@ pub const TARGETS: [Target; 5] = [
     Target { name: "segment", run: segment::run, seeds: segment::seeds },
     Target { name: "archive", run: archive::run, seeds: archive::seeds },
 ];
+
+/// The one target of a ring whose loads are scripted; the others want memory that is memory.
+#[cfg(memring_scripted)]
+pub const TARGETS: [Target; 1] = [Target { name: "loads", run: loads::run, seeds: loads::seeds }];
