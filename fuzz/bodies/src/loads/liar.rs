@@ -191,6 +191,7 @@ impl Liar {
 impl Frame {
     /// Of which more is loaded only if it keeps the rules.
     fn header(&self) -> Header {
+        assert!(self.word >> 32 <= LARGEST, "no frame is longer than a quarter of the lane");
         Header::decode(self.word, LARGEST).expect("a bad header is a fault before anything else")
     }
 }
