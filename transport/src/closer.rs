@@ -6,9 +6,10 @@
 //!
 //! One close that never returns must not keep all later ones from happening, so a thread about
 //! to close calls another if more is waiting, up to four; those beyond the first end when
-//! they find nothing to do. Before a sandbox one is started, and that is all there will be. When no thread can be started the descriptors wait for the next attempt, and beyond
-//! a thousand of them the oldest are closed in place: a bounded number of descriptors held,
-//! at the price of a close that may block. A forked child has a closer of its own; descriptors
+//! they find nothing to do. Before a sandbox one is started, and that is all there will be. When no
+//! thread can be started the descriptors wait for the next attempt, and beyond a thousand of them the
+//! oldest are closed in place: a bounded number of descriptors held, at the price of a close that may
+//! block. A forked child has a closer of its own; descriptors
 //! waiting in the parent's stay, in the child, open until it execs or ends.
 //!
 //! It does not look at what it closes, and promises no order.
