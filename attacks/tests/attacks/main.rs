@@ -22,6 +22,7 @@ mod lane;
 mod scene;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
+mod victim;
 
 #[test]
 fn role() {
