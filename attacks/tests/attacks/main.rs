@@ -18,7 +18,9 @@ macro_rules! name {
 
 mod attacker;
 mod bystander;
+mod identity;
 mod lane;
+mod names;
 mod scene;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
