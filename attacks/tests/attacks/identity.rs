@@ -255,7 +255,7 @@ fn attack_15_credentials_of_the_sender_s_choice_change_nothing() {
     attacker.run(format!("client until=ready {PROTOCOL}"));
     let peer = client();
     assert_eq!((peer.uid(), peer.gid()), (Some(0), Some(0)));
-    // Its pidfd is of the process that it named; all that it gains is that this one's death is watched too.
+    // The kernel lets it choose of whom the pidfd is, so its own end is seen by hang-up, as below.
     assert_eq!(peer.pid(), Some(1));
     // Who is not admitted, and may not.
     let mut stranger = scene.attacker();
