@@ -289,7 +289,7 @@ fn attack_07_a_flood_while_descriptors_are_wanting_is_waited_out_without_spinnin
     let Some(mut scene) = Scene::with(name!(), patient, echo) else { return };
     let mut attacker = scene.attacker();
     let before = getrlimit(Limit::Nofile);
-    setrlimit(Limit::Nofile, Rlimit { current: Some(256), ..before.clone() }).expect("a limit");
+    setrlimit(Limit::Nofile, Rlimit { current: Some(256), ..before }).expect("a limit");
     let mut used = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
         used.push(file);
