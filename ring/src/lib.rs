@@ -43,6 +43,8 @@ mod parts;
 pub mod position;
 pub mod producer;
 mod spin;
+#[doc(hidden)]
+pub mod step;
 mod sync;
 pub mod wait;
 
@@ -57,6 +59,8 @@ pub mod segment;
 
 #[cfg(memring_loom)]
 pub use sync::model;
+#[cfg(memring_scripted)]
+pub use sync::scripted;
 
 pub use counters::Stats;
 pub use fault::Fault;

@@ -40,8 +40,10 @@ pub fn spawn(
         ControlSocket::pair().map_err(HandshakeError::system("making a socketpair"))?;
     let theirs = OwnedFd::from(theirs);
     command.env(VARIABLE, theirs.as_raw_fd().to_string());
-    let mut child = os::spawn_with_fd(command, &theirs)
-        .map_err(HandshakeError::system("starting the child"))?;
+    let child = os::spawn_with_fd(command, &theirs);
+    // Whatever the caller starts with it on its own has no connection, and shall not look for one.
+    command.env_remove(VARIABLE);
+    let mut child = child.map_err(HandshakeError::system("starting the child"))?;
     drop(theirs);
     match greet(ours, &child, settings, signature) {
         Ok(connection) => Ok((child, connection)),
@@ -60,7 +62,8 @@ fn greet(
     signature: &Signature<'_>,
 ) -> Result<Connection, ConnectError> {
     let mut peer = Peer::of(&socket, Origin::Spawned)
-        .map_err(HandshakeError::system("asking the kernel about the socket"))?;
+        .map_err(HandshakeError::system("asking the kernel about the socket"))?
+        .with_child(child.id());
     // Not reaped, so the number is still its own.
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let Some(pidfd) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {

@@ -122,10 +122,9 @@ impl Attacker {
     /// Has it open so many connections more to `path` and let them stand, however long the backlog is full.
     #[track_caller]
     pub fn flood(&mut self, path: &str, count: u64) {
-        let mut left = count;
-        while left > 0 {
-            left -= self.run(format!("flood {path} count={left}")).number("opened");
-        }
+        let patience = PATIENCE.as_millis();
+        let answer = self.run(format!("flood {path} count={count} timeout={patience}"));
+        assert_eq!(answer.number("opened"), count, "how many were opened");
     }
 
     /// Reads what lies on its connection up to the end, which must come, and closes it; the last message.

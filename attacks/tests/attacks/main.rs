@@ -21,7 +21,9 @@ mod bystander;
 mod handshake;
 mod identity;
 mod lane;
+mod life;
 mod names;
+mod payloads;
 mod scene;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
