@@ -121,7 +121,8 @@ impl Peer {
     /// Welcome (`SCM_PIDFD`), or the one we spawned. Its death is what will be reported.
     ///
     /// Uid, gid, groups and label stay those of the connection. The pid becomes the one that
-    /// `/proc/self/fdinfo` tells for `pidfd`, or unknown.
+    /// `/proc/self/fdinfo` tells for `pidfd`, or unknown. A sender with `CAP_SYS_ADMIN` over its pid
+    /// namespace chooses which of the processes there an `SCM_PIDFD` is of.
     #[must_use]
     pub fn with_pidfd(&self, pidfd: OwnedFd) -> Self {
         let mut facts = Facts::clone(&self.facts);

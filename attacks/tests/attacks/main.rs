@@ -18,12 +18,18 @@ macro_rules! name {
 
 mod attacker;
 mod bystander;
+mod handshake;
+mod identity;
 mod lane;
 mod life;
+mod names;
 mod payloads;
 mod scene;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
+mod terms;
+mod tries;
+mod victim;
 
 #[test]
 fn role() {
