@@ -18,8 +18,15 @@ macro_rules! name {
 
 mod attacker;
 mod bystander;
+mod closing;
+mod descriptors;
+mod fuse;
+mod kernel;
 mod lane;
 mod scene;
+mod segments;
+mod server;
+mod sharing;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
 
