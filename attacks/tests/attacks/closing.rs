@@ -4,13 +4,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
-use memring::{Bytes, Connector, Lanes, Reason};
+use memring::{Bytes, Connector, Lanes, Listener, Policy, Reason};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::attacker::Attacker;
 use crate::fuse::SilentFile;
-use crate::scene::{PROTOCOL, Scene};
+use crate::kernel::without_passrights;
+use crate::scene::{PROTOCOL, Scene, echo};
 use crate::server::{HostileServer, exchange};
 use crate::support::{PATIENCE, eventually};
 
@@ -187,6 +189,72 @@ fn attack_36_a_socket_that_lingers_holds_up_the_closer_and_nobody_else() {
         let_them_go(&mut server.attacker, 1);
     }
     drop(server);
+    scene.finish();
+}
+
+#[test]
+fn attack_36_what_lies_unread_in_a_socket_that_we_close_holds_nobody_up() {
+    let Some(mut scene) = Scene::set(name!()) else { return };
+    let mut server = HostileServer::start(&scene);
+    // The first ends the handshake; the second goes with the socket.
+    for said in [
+        &["welcome fds=p", "welcome fds=l0"][..],
+        &["packet \"\" fds=p", "packet \"\" fds=l0"],
+        &["welcome", "fence", "packet \"\" fds=l0"],
+    ] {
+        lingering(&mut server.attacker, 1);
+        server.attacker.run("make p pipe");
+        let said = [said, &["drop l0"]].concat();
+        let socket = handed(&scene, &mut server.attacker, &said);
+        let reason = match said[0] {
+            "welcome fds=p" => Reason::Descriptors,
+            "welcome" => Reason::Order,
+            _ => Reason::Gone,
+        };
+        refused_over(&mut scene, socket, reason);
+        eventually("the closer is held up", || held_up() == 1);
+        let_them_go(&mut server.attacker, 1);
+    }
+    drop(server);
+    scene.finish();
+}
+
+#[test]
+fn attack_36_a_listener_that_turns_a_stranger_away_is_not_held_up() {
+    let Some(mut scene) = Scene::with(
+        name!(),
+        |builder| {
+            without_passrights();
+            builder
+        },
+        echo,
+    ) else {
+        return;
+    };
+    let path = scene.attackers_directory().join("exclusive");
+    // It admits nobody, and looks at nobody yet.
+    let listener = Listener::builder()
+        .allow_shared_directory()
+        .mode(0o666)
+        .policy(Policy::nobody())
+        .bind(&path)
+        .expect("binds");
+    let mut attacker = scene.attacker();
+    lingering(&mut attacker, 1);
+    attacker.run(format!("connect {}", path.display()));
+    attacker.run("packet 00 fds=l0");
+    attacker.run("drop l0");
+    let (done, outcome) = channel();
+    std::thread::spawn(move || {
+        let until = Instant::now() + Duration::from_millis(200);
+        done.send(listener.accept_deadline(until).map(|_| ())).ok();
+    });
+    let outcome = outcome.recv_timeout(2 * PATIENCE).expect("accept comes back");
+    assert!(outcome.is_err(), "nobody was admitted");
+    scene.counted(Reason::Denied);
+    eventually("the closer is held up", || held_up() == 1);
+    let_them_go(&mut attacker, 1);
+    drop(attacker);
     scene.finish();
 }
 
