@@ -2,7 +2,8 @@
 //!
 //! A descriptor that a peer sent can be anything: closing one on a FUSE file system waits for
 //! whoever serves it, closing a socket that lingers waits for the network. So nothing a peer sent is
-//! closed where somebody waits. It is handed in here, and a thread started on first need closes it.
+//! closed where somebody waits. It is handed in here, and a thread started on first need closes it. So is a
+//! control socket in whose queue such a descriptor may lie unread, for it is closed with the socket.
 //!
 //! One close that never returns must not keep all later ones from happening, so a thread about
 //! to close calls another if more is waiting, up to four; those beyond the first end when
@@ -46,7 +47,12 @@ impl ForeignFd {
     /// The descriptor, to be closed like any other from here on.
     #[must_use = "dropping it closes the descriptor in place"]
     pub fn into_owned(mut self) -> OwnedFd {
-        self.0.take().expect("only into_owned and drop take it, and both consume it")
+        self.take().expect("only into_owned and drop take it, and both consume it")
+    }
+
+    /// The descriptor, from a place that cannot be consumed. There is none afterwards.
+    pub(crate) fn take(&mut self) -> Option<OwnedFd> {
+        self.0.take()
     }
 }
 

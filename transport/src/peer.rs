@@ -370,7 +370,7 @@ mod tests {
         rustix::net::listen(&listening, 1).unwrap();
         let client = ControlSocket::connect(&address, None, WhenAbsent::Fail).unwrap();
         let server = rustix::net::accept(&listening).unwrap();
-        (client, ControlSocket::accepted(server).unwrap())
+        (client, ControlSocket::accepted(server, true).unwrap())
     }
 
     #[test]

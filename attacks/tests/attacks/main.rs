@@ -18,13 +18,20 @@ macro_rules! name {
 
 mod attacker;
 mod bystander;
+mod closing;
+mod descriptors;
+mod fuse;
 mod handshake;
 mod identity;
+mod kernel;
 mod lane;
 mod life;
 mod names;
 mod payloads;
 mod scene;
+mod segments;
+mod server;
+mod sharing;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
 mod terms;
