@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use rustix::process::{Pid, Signal};
+
 use crate::support::PATIENCE;
 
 /// Who the attacker is where this process may start it as somebody else. No account has this number.
@@ -41,6 +43,15 @@ pub struct Answer {
 impl Attacker {
     /// Starts one, from a copy in `directory` that its user may run.
     pub fn start(directory: &Path) -> Self {
+        Self::start_as(directory, is_stranger())
+    }
+
+    /// Starts one with this process's credentials.
+    pub fn start_as_we_are(directory: &Path) -> Self {
+        Self::start_as(directory, false)
+    }
+
+    fn start_as(directory: &Path, stranger: bool) -> Self {
         let copy = directory.join("attacker");
         if !copy.exists() {
             // Not written by this process: a child that is forked meanwhile would hold it open for writing.
@@ -48,7 +59,7 @@ impl Attacker {
             assert!(copied.is_ok_and(|status| status.success()), "a copy of the attacker");
         }
         let mut command = Command::new(copy);
-        if is_stranger() {
+        if stranger {
             command.gid(STRANGER).uid(STRANGER);
         }
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -105,6 +116,11 @@ impl Attacker {
         let why =
             said.strip_prefix("err ").unwrap_or_else(|| panic!("`{command}` went through: {said}"));
         why.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it is ours");
     }
 
     /// `kill -9`, and its end awaited.

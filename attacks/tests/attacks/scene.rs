@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle};
 
 use memring::{
     Bytes, End, Listener, ListenerBuilder, Policy, Reason, RecvError, Resource, SendError,
-    ServerEnd, Tally, tally,
+    ServerEnd, Tally, Wait, tally,
 };
 
 use crate::attacker::{Attacker, is_stranger, uid};
@@ -94,6 +94,26 @@ impl Scene {
         Some(scene)
     }
 
+    /// A server that leaves the sessions of attackers to the test: see [`Scene::session`]. Its calls sleep.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn in_hand(name: &'static str) -> Option<Self> {
+        Self::with(name, |builder| builder.wait(Wait::Park), hand_over)
+    }
+
+    /// Another session of this attacker's, who asks for it like this, with a server that is in hand.
+    #[track_caller]
+    pub fn session(&self, attacker: &mut Attacker, asking: &str) -> ServerEnd<Bytes> {
+        attacker.run(format!("connect {}", self.path()));
+        attacker.run(format!("client until=ready {PROTOCOL} {asking}"));
+        let mut session = None;
+        eventually("the session is handed over", || {
+            session = HANDED_OVER.lock().unwrap().pop();
+            session.is_some()
+        });
+        session.expect("it is there")
+    }
+
     /// The server.
     pub fn listener(&self) -> &Listener {
         &self.server.listener
@@ -120,6 +140,11 @@ impl Scene {
     /// An attacker that does nothing yet.
     pub fn attacker(&self) -> Attacker {
         Attacker::start(self.scratch.path())
+    }
+
+    /// An attacker of our own uid: root, where we are.
+    pub fn accomplice(&self) -> Attacker {
+        Attacker::start_as_we_are(self.scratch.path())
     }
 
     /// An attacker that has connected and come as far as `step` of a clean handshake (`connect`, `hello`,
@@ -258,6 +283,15 @@ impl Drop for Server {
             accepting.join().ok();
         }
     }
+}
+
+/// Sessions on their way to the test.
+static HANDED_OVER: Mutex<Vec<ServerEnd<Bytes>>> = Mutex::new(Vec::new());
+
+/// Leaves the session to the test.
+pub fn hand_over(channel: ServerEnd<Bytes>) -> End {
+    HANDED_OVER.lock().unwrap().push(channel);
+    End::Local
 }
 
 /// Sends back what comes.
