@@ -4,44 +4,17 @@
 use std::hint::black_box;
 use std::thread;
 
-use memring::{Bytes, End, Reason, RecvError, SendError, ServerEnd, TrySendError};
+use memring::{End, Reason, SendError, TrySendError};
 
 use crate::attacker::{Attacker, is_stranger};
 use crate::scene::Scene;
 use crate::support::{eventually, soon};
-
-/// Lanes that a few messages fill, with frames of at most [`LARGEST`] bytes of payload.
-const SMALL: &str = "to_accepting=4096 to_connecting=4096";
-const LARGEST: usize = 1008;
+use crate::victim::{LARGEST, SMALL, drain, fill};
 
 /// How a session ended by the peer's fault.
 #[track_caller]
 fn assert_fault(outcome: Option<End>, case: &str) {
     assert!(matches!(outcome, Some(End::Fault(_))), "{case}: a fault was due, not {outcome:?}");
-}
-
-/// Sends until there is no room; how many messages that were.
-fn fill(victim: &mut ServerEnd<Bytes>, message: &[u8]) -> u64 {
-    let mut sent = 0;
-    loop {
-        match victim.try_send(message) {
-            Ok(()) => sent += 1,
-            Err(TrySendError::Full) => return sent,
-            Err(other) => panic!("{other}"),
-        }
-    }
-}
-
-/// The messages that come before the end of the session, and that end.
-fn drain(victim: &mut ServerEnd<Bytes>) -> (Vec<Vec<u8>>, Option<End>) {
-    let mut messages = Vec::new();
-    loop {
-        match victim.recv_deadline(soon()) {
-            Ok(message) => messages.push(message.to_vec()),
-            Err(RecvError::Ended(end)) => return (messages, Some(end)),
-            Err(_) => return (messages, None),
-        }
-    }
 }
 
 /// A u64 as the attacker writes it down.
@@ -268,7 +241,8 @@ fn attack_53_a_head_that_changes_under_our_eyes_lets_nothing_through() {
 fn attack_54_a_length_beyond_any_limit_is_a_fault() {
     let Some(mut scene) = Scene::in_hand(name!()) else { return };
     // A quarter of the lane, and then around the end of 32 bits, where adding and rounding up come to little.
-    for len in [1009, 1024, 4096, 4112, 0x8000_0000, 0xffff_ffef, 0xffff_fff0, u64::from(u32::MAX)] {
+    for len in [1009, 1024, 4096, 4112, 0x8000_0000, 0xffff_ffef, 0xffff_fff0, u64::from(u32::MAX)]
+    {
         let frame = format!("frame kind=1 len={len}");
         broken(&mut scene, SMALL, &[&frame], Reason::LaneLength);
     }
@@ -381,7 +355,8 @@ fn attack_57_a_frame_of_unknown_kind_is_a_fault() {
 #[test]
 fn attack_57_reserved_bits_that_are_set_are_a_fault() {
     let Some(mut scene) = Scene::in_hand(name!()) else { return };
-    for flags in ["kind=1 flags=1", "kind=1 flags=0x80 len=16", "kind=7 flags=2", "kind=0 flags=1"] {
+    for flags in ["kind=1 flags=1", "kind=1 flags=0x80 len=16", "kind=7 flags=2", "kind=0 flags=1"]
+    {
         broken(&mut scene, SMALL, &[&format!("frame {flags}")], Reason::LaneReserved);
     }
     // Of an entry in a pack: the u32 after its length.
@@ -410,9 +385,8 @@ fn attack_58_a_lane_goes_on_when_the_low_half_of_its_positions_comes_round_as_we
     attacker.run(format!("store64 mine data {} 0", 2 * 16_384));
     attacker.run(format!("tail {}", (1_u64 << 32) - 2 * 16_384));
     let receiver = thread::spawn(move || {
-        let lens: Vec<usize> = (0..4)
-            .map(|_| victim.recv_deadline(soon()).expect("a message").len())
-            .collect();
+        let lens: Vec<usize> =
+            (0..4).map(|_| victim.recv_deadline(soon()).expect("a message").len()).collect();
         (victim, lens)
     });
     eventually("it sleeps for a message", || attacker.run("where").number("rx_asleep") != 0);

@@ -18,10 +18,13 @@ macro_rules! name {
 
 mod attacker;
 mod bystander;
+mod deaths;
 mod lane;
 mod scene;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
+mod victim;
+mod wakes;
 
 #[test]
 fn role() {
