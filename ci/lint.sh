@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lints and documentation, all as errors; and how many crates a plain memring pulls.
+# Format, lints and documentation, all as errors; how many crates a plain memring pulls, and the attacker.
 source "$(dirname "$0")/common.sh"
 
 crates() {
@@ -24,4 +24,5 @@ step "clippy of the models" env RUSTFLAGS="--cfg memring_loom" CARGO_TARGET_DIR=
   cargo clippy -p memring-ring -p memring-loom-tests --lib --bins --locked -- -D warnings
 step docs env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --exclude memring-cli --no-deps --all-features --locked
 step "crate count" crates
+step "tests that pages name" ci/names.sh
 step "the attacker stands alone" attacker

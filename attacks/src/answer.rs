@@ -41,6 +41,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A failure of which there is no more to say.
+    pub fn word(word: &'static str) -> Self {
+        Self::Word(word, Fields::new())
+    }
+
     /// A failure with one field, `why`.
     pub fn because(word: &'static str, why: impl Display) -> Self {
         Self::Word(word, Fields::new().with("why", text(&why.to_string())))

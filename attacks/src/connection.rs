@@ -1,4 +1,5 @@
-//! One connection: its socket, the good messages that went and came, the descriptors, and the lanes.
+//! One connection: its socket, the good messages that went and came, the descriptors, and the
+//! lanes.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;

@@ -1,10 +1,11 @@
 //! Descriptors of every kind that a peer might pass off as a segment.
 //!
-//! One function makes all; what a kind needs beside itself (the other end of a pipe) is kept beside it.
+//! One function makes all; what a kind needs beside itself (the other end of a pipe) is kept beside
+//! it.
 
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -16,11 +17,11 @@ use crate::answer::Failure;
 use crate::deadline::Deadline;
 use crate::line::Line;
 use crate::socket::{self, Ancillary};
-use crate::sys::{call, check, descriptor, duplicate, fcntl};
+use crate::sys::{check, descriptor, duplicate, fcntl};
 
 /// The kinds, as `help` shows them.
-pub const KINDS: &str = "memfd hugetlb secret file tmpfs pipe socket tcp linger eventfd epoll pidfd userfaultfd devzero \
-                         devnull opath dir readonly readwrite dup inflight";
+pub const KINDS: &str = "memfd hugetlb secret file tmpfs pipe socket tcp linger eventfd epoll pidfd \
+                         userfaultfd devzero devnull opath dir readonly readwrite dup inflight";
 
 /// A descriptor, and the other end that keeps it what it is.
 pub type Made = (OwnedFd, Option<OwnedFd>);
@@ -38,22 +39,15 @@ pub fn make(
         "memfd" => alone(memfd(line)?),
         "hugetlb" => alone(hugetlb(line)?),
         "secret" => alone(secret(line)?),
-        "file" => alone(sized(unnamed(line.get("at").unwrap_or("."))?, line)?),
-        "tmpfs" => alone(sized(unnamed("/dev/shm")?, line)?),
+        "file" => alone(Shape::told(line)?.give(unnamed(line.get("at").unwrap_or("."))?)?),
+        "tmpfs" => alone(Shape::told(line)?.give(unnamed("/dev/shm")?)?),
         "pipe" => pipe(),
         "socket" => socket::pair(libc::SOCK_SEQPACKET).map(|(a, b)| (a, Some(b))),
-        // SAFETY: numbers only, and so for the four calls below.
-        "tcp" => alone(descriptor(
-            unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) }
-                .into(),
-        )?),
         "linger" => linger(),
-        // SAFETY: as above.
-        "eventfd" => alone(descriptor(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }.into())?),
-        // SAFETY: as above.
-        "epoll" => alone(descriptor(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }.into())?),
-        "pidfd" => alone(descriptor(call(libc::SYS_pidfd_open, &[std::process::id().into(), 0]))?),
-        "userfaultfd" => alone(descriptor(call(libc::SYS_userfaultfd, &[libc::O_CLOEXEC as u64]))?),
+        "tcp" | "eventfd" | "epoll" | "pidfd" | "userfaultfd" => {
+            // SAFETY: each makes a descriptor.
+            alone(unsafe { descriptor(by_number(kind)) }?)
+        }
         "devzero" => alone(open("/dev/zero", 0)?),
         "devnull" => alone(open("/dev/null", 0)?),
         "opath" => {
@@ -68,6 +62,21 @@ pub fn make(
     }
 }
 
+/// The kinds that one call with numbers makes.
+fn by_number(kind: &str) -> i64 {
+    // SAFETY: numbers only.
+    unsafe {
+        match kind {
+            "tcp" => libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0).into(),
+            "eventfd" => libc::eventfd(0, libc::EFD_CLOEXEC).into(),
+            "epoll" => libc::epoll_create1(libc::EPOLL_CLOEXEC).into(),
+            "pidfd" => libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0),
+            "secret" => libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC),
+            _ => libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC),
+        }
+    }
+}
+
 fn open(path: &str, flags: libc::c_int) -> Result<OwnedFd, Failure> {
     Ok(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?.into())
 }
@@ -77,54 +86,74 @@ fn unnamed(directory: &str) -> Result<OwnedFd, Failure> {
     open(directory, libc::O_TMPFILE)
 }
 
-/// A memory file as segments are: allocated, 0600, then sealed as `seals=` says.
+/// What a new file gets.
+struct Shape {
+    size: u64,
+    allocated: bool,
+    mode: libc::mode_t,
+    seals: u64,
+}
+
+impl Shape {
+    fn told(line: &Line) -> Result<Self, Failure> {
+        Ok(Self {
+            size: line.number_or("size", 0)?,
+            allocated: line.yes("alloc", true)?,
+            mode: line.number_or("mode", 0o600)? as libc::mode_t,
+            seals: line.number_or("seals", 0)?,
+        })
+    }
+
+    fn give(&self, file: OwnedFd) -> Result<OwnedFd, Failure> {
+        set_size(&file, self.size)?;
+        if self.allocated && self.size > 0 {
+            allocate(&file, 0, 0, self.size)?;
+        }
+        // SAFETY: numbers only.
+        check(unsafe { libc::fchmod(file.as_raw_fd(), self.mode) }.into())?;
+        if self.seals != 0 {
+            fcntl(&file, libc::F_ADD_SEALS, self.seals)?;
+        }
+        Ok(file)
+    }
+}
+
+/// A memory file as segments are before anybody has mapped them.
+pub fn segment(size: u64) -> Result<OwnedFd, Failure> {
+    let seals = (libc::F_SEAL_SHRINK | libc::F_SEAL_GROW).unsigned_abs().into();
+    Shape { size, allocated: true, mode: 0o600, seals }.give(memory(c"attacker", false)?)
+}
+
 fn memfd(line: &Line) -> Result<OwnedFd, Failure> {
     let name = CString::new(line.get("label").unwrap_or("attacker")).map_err(Failure::usage)?;
-    let kind = if line.yes("exec", false)? { libc::MFD_EXEC } else { libc::MFD_NOEXEC_SEAL };
-    let file = memfd_create(&name, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | kind)
-        .or_else(|_| memfd_create(&name, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING))?;
-    sized(file, line)
+    Shape::told(line)?.give(memory(&name, line.yes("exec", false)?)?)
+}
+
+fn memory(name: &CStr, executable: bool) -> Result<OwnedFd, Failure> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let kind = if executable { libc::MFD_EXEC } else { libc::MFD_NOEXEC_SEAL };
+    memfd_create(name, flags | kind).or_else(|_| memfd_create(name, flags))
 }
 
 fn hugetlb(line: &Line) -> Result<OwnedFd, Failure> {
-    let file =
-        memfd_create(c"attacker", libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_HUGETLB)?;
-    set_size(&file, line.number_or("size", 2 << 20)?)?;
-    seal(&file, line)?;
-    Ok(file)
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_HUGETLB;
+    let mut shape = Shape::told(line)?;
+    shape.allocated = line.yes("alloc", false)?;
+    shape.size = line.number_or("size", 2 << 20)?;
+    shape.give(memfd_create(c"attacker", flags)?)
 }
 
 /// It gets its memory when it is touched, and takes no seals.
 fn secret(line: &Line) -> Result<OwnedFd, Failure> {
-    let file = descriptor(call(libc::SYS_memfd_secret, &[libc::O_CLOEXEC as u64]))?;
+    // SAFETY: it makes a descriptor.
+    let file = unsafe { descriptor(by_number("secret")) }?;
     set_size(&file, line.number_or("size", 4096)?)?;
     Ok(file)
 }
 
-fn memfd_create(name: &std::ffi::CStr, flags: libc::c_uint) -> Result<OwnedFd, Failure> {
-    // SAFETY: the name lives through the call.
-    descriptor(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into())
-}
-
-/// Gives a new file its size, blocks, mode and seals.
-fn sized(file: OwnedFd, line: &Line) -> Result<OwnedFd, Failure> {
-    let size = line.number_or("size", 0)?;
-    set_size(&file, size)?;
-    if line.yes("alloc", true)? && size > 0 {
-        allocate(&file, 0, 0, size)?;
-    }
-    let mode = line.number_or("mode", 0o600)? as libc::mode_t;
-    // SAFETY: numbers only.
-    check(unsafe { libc::fchmod(file.as_raw_fd(), mode) }.into())?;
-    seal(&file, line)?;
-    Ok(file)
-}
-
-fn seal(file: &OwnedFd, line: &Line) -> Result<(), Failure> {
-    match line.number_or("seals", 0)? {
-        0 => Ok(()),
-        mask => fcntl(file, libc::F_ADD_SEALS, mask).map(|_| ()),
-    }
+fn memfd_create(name: &CStr, flags: libc::c_uint) -> Result<OwnedFd, Failure> {
+    // SAFETY: the name lives through the call, which makes a descriptor.
+    unsafe { descriptor(libc::memfd_create(name.as_ptr(), flags).into()) }
 }
 
 /// Sets the size of a file.
@@ -176,7 +205,8 @@ fn linger() -> Result<Made, Failure> {
     Ok((sender.into(), Some(receiver.into())))
 }
 
-/// A Unix socket that lies in its own queue: once all others are closed, only the collector frees it.
+/// A Unix socket that lies in its own queue: once all others are closed, only the collector frees
+/// it.
 fn inflight(deadline: Deadline) -> Result<Made, Failure> {
     let (near, far) = socket::pair(libc::SOCK_DGRAM)?;
     let mut itself = Ancillary::default();

@@ -1,11 +1,10 @@
 //! A clean handshake, step by step, from either side.
 //!
-//! A step that a command already did by hand is not done again, so that a session can be begun in order and
-//! broken at any place, or the other way round.
+//! A step that a command already did by hand is not done again, so that a session can be begun in
+//! order and broken at any place, or the other way round.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::answer::{Failure, Fields};
 use crate::connection::Connection;
@@ -18,7 +17,6 @@ use crate::socket::Ancillary;
 use crate::sys;
 use crate::wire::{self, Layout, Message};
 
-const SHRINK_GROW: u64 = 0x6;
 /// `F_SEAL_FUTURE_WRITE` and `F_SEAL_SEAL`: the last seals, once the writer has mapped.
 pub const LAST_SEALS: u64 = 0x11;
 const TMPFS: u64 = 0x0102_1994;
@@ -27,7 +25,8 @@ const LARGEST: u64 = 1 << 20;
 /// Field values by name.
 pub type Values = Vec<(String, String)>;
 
-/// Segments as the accepting side makes them: S for itself, C for the other, and what is sent of both.
+/// Segments as the accepting side makes them: S for itself, C for the other, and what is sent of
+/// both.
 pub struct Segments {
     /// S, writable.
     pub s: OwnedFd,
@@ -136,7 +135,7 @@ fn hear(connection: &mut Connection, name: &str, by: Deadline) -> Result<Message
     if let Some(message) = connection.received(name) {
         return Ok(message.clone());
     }
-    let arrival = connection.recv(by)?.ok_or(Failure::Word("end", Fields::new()))?;
+    let arrival = connection.recv(by)?.ok_or(Failure::word("end"))?;
     let message = arrival.message.map_err(Failure::fault)?;
     if arrival.cut || arrival.fds != if message.name == "granted" { 2 } else { 0 } {
         return Err(Failure::fault("descriptors"));
@@ -163,7 +162,11 @@ pub fn client(
 ) -> Result<(), Failure> {
     for step in upto(CLIENT, until)? {
         match step {
-            "hello" | "open" => say(connection, step, told, by)?,
+            "hello" | "open" => match say(connection, step, told, by) {
+                // It has closed already: a Reject may lie here, and is sent without reading.
+                Err(Failure::Errno(libc::EPIPE | libc::ECONNRESET)) => {}
+                other => other?,
+            },
             "welcome" => check_welcome(&hear(connection, step, by)?, connection)?,
             "granted" => check_granted(&hear(connection, step, by)?, connection)?,
             "sealed" => {
@@ -284,7 +287,8 @@ fn stand(
 /// The steps of the accepting side.
 pub const SERVER: &[&str] = &["accept", "hello", "welcome", "open", "granted", "sealed", "ready"];
 
-/// Plays the accepting side up to and including a step. Segments that it makes are put into `segments`.
+/// Plays the accepting side up to and including a step. Segments that it makes are put into
+/// `segments`.
 pub fn server(
     connection: &mut Connection,
     until: &str,
@@ -351,24 +355,18 @@ pub fn make_segments(
     line: &Line,
 ) -> Result<Segments, Failure> {
     let control = granted.number("control");
-    let memfd = |size: u64, seals: u64| {
-        let size = format!("make x memfd size={size} seals={seals}");
-        let told = Line::parse(&size).ok_or_else(|| Failure::usage("segment"))?;
-        descriptors::make("memfd", &told, None, Deadline::after(std::time::Duration::ZERO))
-            .map(|(fd, _)| fd)
-    };
     let size =
         |name: &str, capacity: &str| line.number_or(name, control + granted.number(capacity));
     let (s_size, c_size) = (size("s_size", "s_capacity")?, size("c_size", "c_capacity")?);
-    let s = memfd(s_size, SHRINK_GROW)?;
-    let c = memfd(c_size, SHRINK_GROW)?;
+    let (s, c) = (descriptors::segment(s_size)?, descriptors::segment(c_size)?);
     connection.own = Some(Map::new(&s, s_size, true)?);
     sys::fcntl(&s, libc::F_ADD_SEALS, LAST_SEALS)?;
     let (s_sent, c_sent) = (descriptors::reopen(&s, false)?, descriptors::reopen(&c, true)?);
     Ok(Segments { s, s_sent, c, c_sent })
 }
 
-/// As the accepting side: checks and maps C once the other side has sealed it, and sets up the lanes.
+/// As the accepting side: checks and maps C once the other side has sealed it, and sets up the
+/// lanes.
 pub fn take_sealed(connection: &mut Connection, c: &OwnedFd) -> Result<(), Failure> {
     let granted =
         connection.sent("granted").ok_or_else(|| Failure::usage("Granted was not sent"))?.clone();
@@ -395,7 +393,9 @@ pub fn agreed(connection: &Connection) -> Fields {
             .with("c_capacity", granted.number("c_capacity"));
     }
     if let Some(lanes) = &connection.lanes {
-        all = all.with("tail", lanes.tail.load(Ordering::Relaxed));
+        let Fences { light_is_free, heavy_is_membarrier } = lanes.fences;
+        all = all.with("light", if light_is_free { "compiler" } else { "full" });
+        all = all.with("heavy", if heavy_is_membarrier { "membarrier" } else { "full" });
     }
     all
 }

@@ -1,8 +1,9 @@
 //! The attacker: a hostile peer that speaks the protocol from `docs/PROTOCOL.md` alone.
 //!
-//! It reads commands from its standard input, one a line, and answers each with one line: `ok` and fields, or
-//! `err` and a word. `help` lists them. Its clean sessions work both ways; every message, word and byte of them
-//! can be made wrong. Nothing of memring's code is used here, and nothing was copied from it.
+//! It reads commands from its standard input, one a line, and answers each with one line: `ok` and
+//! fields, or `err` and a word. `help` lists them. Its clean sessions work both ways; every
+//! message, word and byte of them can be made wrong. Nothing of memring's code is used here, and
+//! nothing was copied from it.
 //!
 //! At the end of its input it exits without closing anything, as a process does that was killed.
 

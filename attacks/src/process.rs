@@ -1,4 +1,5 @@
-//! What a process can do to itself: other credentials, a child that keeps everything open, another program.
+//! What a process can do to itself: other credentials, a child that keeps everything open, another
+//! program.
 
 #![allow(unsafe_code)]
 
@@ -30,8 +31,8 @@ pub fn become_user(id: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Forks a child that sleeps with everything open but the three standard streams, and outlives us: for a minute
-/// at most. Says its process id.
+/// Forks a child that sleeps with everything open but the three standard streams, and outlives us:
+/// for a minute at most. Says its process id.
 pub fn fork_hold() -> Result<i64, Failure> {
     // SAFETY: the child makes only calls that are allowed after a fork, and allocates nothing.
     let child = unsafe { libc::fork() };

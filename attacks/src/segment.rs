@@ -1,6 +1,8 @@
-//! A mapped file, and the segment in it: raw words and bytes that the other process may change at any time.
+//! A mapped file, and the segment in it: raw words and bytes that the other process may change at
+//! any time.
 //!
-//! Everything goes through atomics. What the mapping does not allow is tried by a child, which may die of it.
+//! Everything goes through atomics, and nothing that is read here is believed. What the mapping does
+//! not allow is tried by a child, which may die of it.
 
 #![allow(unsafe_code)]
 
@@ -42,7 +44,8 @@ impl Map {
     /// Asks the kernel to make it writable, or read-only.
     pub fn protect(&self, writable: bool) -> Result<(), Failure> {
         let base = ptr::with_exposed_provenance_mut(self.base);
-        // SAFETY: our own mapping, whole. While it is in use only stores can begin to fail, which `poke` expects.
+        // SAFETY: our own mapping, whole. While it is in use only stores can begin to fail, which
+        // `poke` expects.
         check(unsafe { libc::mprotect(base, self.length, protection(writable)) }.into())?;
         self.writable.store(writable, Ordering::Relaxed);
         Ok(())
@@ -60,7 +63,8 @@ impl Map {
 
     /// The word of 32 bits at an offset.
     pub fn word32(&self, at: usize) -> Result<&AtomicU32, Failure> {
-        // SAFETY: in bounds, aligned, mapped as long as `self` lives, and never reached but by atomics.
+        // SAFETY: in bounds, aligned, mapped as long as `self` lives, and never reached but by
+        // atomics.
         Ok(unsafe { AtomicU32::from_ptr(self.place(at, 4)?) })
     }
 
@@ -128,7 +132,8 @@ fn protection(writable: bool) -> libc::c_int {
 /// Does `act` in a child.
 fn survive(act: impl Fn() -> Result<(), Failure>) -> Result<(), Failure> {
     let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the child stores, and allocates at most for a failure that `place` would have found here too.
+    // SAFETY: the child stores, and allocates at most for a failure that `place` would have found
+    // here too.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // SAFETY: ends the child, at the latest here. A core file would only be in the way.

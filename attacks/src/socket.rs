@@ -93,17 +93,18 @@ pub fn listen(path: &str, backlog: u64) -> Result<OwnedFd, Failure> {
 pub fn accept(listener: &OwnedFd, deadline: Deadline) -> Result<OwnedFd, Failure> {
     retry(listener.as_fd(), libc::POLLIN, deadline, || {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: no address is asked for.
-        descriptor(
-            unsafe { libc::accept4(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut(), flags) }
-                .into(),
-        )
+        // SAFETY: no address is asked for; the descriptor is new.
+        unsafe {
+            descriptor(
+                libc::accept4(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut(), flags).into(),
+            )
+        }
     })
 }
 
 fn new(kind: libc::c_int) -> Result<OwnedFd, Failure> {
     // SAFETY: numbers only.
-    descriptor(unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0) }.into())
+    unsafe { descriptor(libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0).into()) }
 }
 
 fn address(path: &str) -> Result<(libc::sockaddr_un, libc::socklen_t), Failure> {
@@ -159,7 +160,8 @@ pub fn try_send(socket: BorrowedFd<'_>, bytes: &[u8], with: &Ancillary) -> Resul
 /// Reads one packet, waiting for it. `None` is the end.
 pub fn recv(socket: BorrowedFd<'_>, deadline: Deadline) -> Result<Option<Packet>, Failure> {
     retry(socket, libc::POLLIN, deadline, || match try_recv(socket) {
-        // Only says that packets of ours were unread when the other side closed: what it sent may follow.
+        // Only says that packets of ours were unread when the other side closed: what it sent may
+        // follow.
         Err(Failure::Errno(libc::ECONNRESET)) => try_recv(socket),
         other => other,
     })
@@ -224,7 +226,7 @@ fn retry<T>(
     loop {
         match act() {
             Err(Failure::Errno(libc::EAGAIN)) if deadline.passed() => {
-                return Err(Failure::Word("timeout", Default::default()));
+                return Err(Failure::word("timeout"));
             }
             Err(Failure::Errno(libc::EAGAIN | libc::EINTR)) => poll(socket, event, deadline)?,
             other => return other,
@@ -244,6 +246,20 @@ fn poll(socket: BorrowedFd<'_>, event: libc::c_short, deadline: Deadline) -> Res
         }
     }
     Ok(())
+}
+
+/// Takes a descriptor that was inherited, once.
+pub fn adopt(fd: RawFd) -> Result<OwnedFd, Failure> {
+    // SAFETY: only asks whether it is open, and how.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into())?;
+    if flags & i64::from(libc::FD_CLOEXEC) != 0 || fd < 3 {
+        return Err(Failure::usage("that was not inherited"));
+    }
+    // SAFETY: what we open ourselves closes on exec, and so does this from here on: it was nobody's.
+    unsafe {
+        libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
 }
 
 /// Shuts both directions.

@@ -15,7 +15,8 @@ pub struct Storm {
 }
 
 impl Storm {
-    /// Starts a thread that does `round` over and over; each says how many it counts for. Returns once it runs.
+    /// Starts a thread that does `round` over and over; each says how many it counts for. Returns
+    /// once it runs.
     pub fn start(
         name: &'static str,
         mut round: impl FnMut() -> u64 + Send + 'static,

@@ -1,6 +1,7 @@
 //! The system calls that need a name of their own: fences, futexes, seals, and the like.
 //!
-//! Each is one call and says what the kernel said. What a call is good for is said where it is used.
+//! Each is one call and says what the kernel said. What a call is good for is said where it is
+//! used.
 
 #![allow(unsafe_code)]
 
@@ -16,22 +17,19 @@ pub fn check(result: i64) -> Result<i64, Failure> {
 }
 
 /// A new descriptor from the kernel.
-pub fn descriptor(result: i64) -> Result<OwnedFd, Failure> {
+///
+/// # Safety
+///
+/// `result` is what a call that makes descriptors has just returned.
+pub unsafe fn descriptor(result: i64) -> Result<OwnedFd, Failure> {
     let fd = RawFd::try_from(check(result)?).map_err(Failure::usage)?;
-    // SAFETY: callers pass what a call that makes descriptors just returned; nobody else has it.
+    // SAFETY: by the contract nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `syscall` with numbers only.
-pub fn call(number: libc::c_long, arguments: &[u64]) -> i64 {
-    let at = |i: usize| arguments.get(i).copied().unwrap_or(0);
-    // SAFETY: callers of this pass numbers and descriptors, or addresses that live through the call.
-    unsafe { libc::syscall(number, at(0), at(1), at(2), at(3), at(4), at(5)) }
 }
 
 /// `fcntl` with a number.
 pub fn fcntl(fd: &impl AsRawFd, command: libc::c_int, argument: u64) -> Result<i64, Failure> {
-    // SAFETY: the commands used here take a number or nothing.
+    // SAFETY: every command that this program uses takes a number or nothing.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), command, argument) }.into())
 }
 
@@ -42,7 +40,8 @@ pub fn seals(fd: &impl AsRawFd) -> Result<u64, Failure> {
 
 /// A second descriptor for the same open file.
 pub fn duplicate(fd: &impl AsRawFd) -> Result<OwnedFd, Failure> {
-    descriptor(fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)?)
+    // SAFETY: just made, and ours.
+    unsafe { descriptor(fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)?) }
 }
 
 /// The page size in bytes.
@@ -51,17 +50,19 @@ pub fn page() -> u64 {
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.unsigned_abs()
 }
 
-const MEMBARRIER_GLOBAL_EXPEDITED: u64 = 1 << 1;
-const MEMBARRIER_REGISTER_GLOBAL_EXPEDITED: u64 = 1 << 2;
+const MEMBARRIER_GLOBAL_EXPEDITED: libc::c_int = 1 << 1;
+const MEMBARRIER_REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
 
 /// A memory barrier on every processor that runs a registered process. False if it is denied.
 pub fn membarrier() -> bool {
-    call(libc::SYS_membarrier, &[MEMBARRIER_GLOBAL_EXPEDITED]) == 0
+    // SAFETY: numbers only.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_GLOBAL_EXPEDITED, 0, 0) == 0 }
 }
 
 /// Registers this process for [`membarrier`]. False if it is denied.
 pub fn register_membarrier() -> bool {
-    call(libc::SYS_membarrier, &[MEMBARRIER_REGISTER_GLOBAL_EXPEDITED]) == 0
+    // SAFETY: numbers only.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0 }
 }
 
 /// Sleeps on a shared word while it is `seen`, at most for `time`. Wakes for no reason too.

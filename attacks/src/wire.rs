@@ -1,7 +1,7 @@
 //! The control messages as tables: any field can be set by its name, to any value.
 //!
-//! [`build`] makes a good message unless told otherwise; [`parse`] takes good ones only. Nothing here knows
-//! which message comes when.
+//! [`build`] makes a good message unless told otherwise; [`parse`] takes good ones only. Nothing
+//! here knows which message comes when.
 
 use crate::answer::{Failure, Fields, hex, text};
 use crate::line;
@@ -188,17 +188,17 @@ impl Layout {
         all.into_iter().any(|f| f.name == name) || self.parts.iter().any(part)
     }
 
-    /// The names it knows, as `help` shows them.
+    /// The names it knows beside those of the header, as `help` shows them.
     pub fn names(&self) -> String {
         let fields = self.fields.iter().map(|f| f.name.to_owned());
         let parts =
             self.parts.iter().flat_map(|p| [p.name.to_owned(), format!("{}_length", p.name)]);
-        fields.chain(parts).collect::<Vec<_>>().join(" ")
+        fields.chain(parts).collect::<Vec<_>>().join(",")
     }
 }
 
-/// Makes a message. `values` are fields and parts by name, the later one counting; what they leave out is zero
-/// or empty, lengths and header are those of a good message.
+/// Makes a message. `values` are fields and parts by name, the later one counting; what they leave
+/// out is zero or empty, lengths and header are those of a good message.
 pub fn build(layout: &Layout, values: &[(String, String)]) -> Result<Vec<u8>, Failure> {
     let mut packet = vec![0; HEADER + layout.body];
     for part in layout.parts {
@@ -366,4 +366,78 @@ fn read(bytes: &[u8], at: usize, size: usize) -> u64 {
 
 fn is_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/PROTOCOL.md");
+
+    /// The bytes of the example in section 12 that begins in this way.
+    fn example(begins: &str) -> Vec<u8> {
+        let (_, examples) = PAGE.split_once("<!-- example: begin -->").expect("section 12");
+        let (_, rest) = examples.split_once(begins).expect("the example");
+        let block = rest.split("```").nth(1).expect("its bytes");
+        let digits = block.lines().filter_map(|line| line.get(7..)?.split("  ").next());
+        line::bytes(&digits.collect::<String>().replace(' ', "")).expect("hexadecimal digits")
+    }
+
+    /// Text with blanks, as a value.
+    fn words(sentence: &str) -> String {
+        format!("hex:{}", hex(sentence.as_bytes()))
+    }
+
+    #[test]
+    fn the_examples_of_the_page_are_built_and_taken_byte_by_byte() {
+        let [order, newer, quote] = ["a1", "a2", "c1"].map(|byte| byte.repeat(16));
+        let reject = "server speaks protocol versions 2..3, this client 1..1: upgrade the client";
+        let (reject, refused) = (words(reject), words("the two sides mean different messages"));
+        let archive = "order=1 alignment=1 width=32 largest=0x100000 page=4096";
+        let names =
+            |order: &str| format!("protocol=quotes type_accepting={order} type_connecting=Quote");
+        for (begins, line) in [
+            (
+                "**Hello**,",
+                format!(
+                    "hello oldest=1 newest=1 fence=3 {archive} application=ticker metadata=010203"
+                ),
+            ),
+            (
+                "**Open**,",
+                format!(
+                    "open fp_accepting={order} fp_connecting={quote} to_accepting=0x10000 \
+                     to_connecting=4096 {} metadata=4555",
+                    names("Order")
+                ),
+            ),
+            (
+                "**Welcome**,",
+                format!("welcome version=1 fence=1 {archive} application=quotes-server"),
+            ),
+            (
+                "**Granted**,",
+                "granted control=4096 s_capacity=4096 c_capacity=65536 s_seals=0x17 c_seals=0x17"
+                    .to_owned(),
+            ),
+            ("**Sealed**,", "sealed".to_owned()),
+            ("**Ready**,", "ready".to_owned()),
+            ("**Fence**,", "fence".to_owned()),
+            ("**Reject**,", format!("reject code=1 sentence={reject}")),
+            (
+                "**Refused**,",
+                format!(
+                    "refused code=2 fp_accepting={newer} fp_connecting={quote} \
+                     sentence={refused} {}",
+                    names("OrderV2")
+                ),
+            ),
+        ] {
+            let line = line::Line::parse(&line).expect("a line");
+            let layout = layout(&line.name).expect("a layout");
+            let built = build(layout, line.named()).expect("a message");
+            assert_eq!(built, example(begins), "{}", line.name);
+            assert_eq!(parse(&built).map(|message| message.name), Ok(layout.name));
+        }
+    }
 }

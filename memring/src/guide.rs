@@ -497,9 +497,8 @@
 //!
 //! # Sandboxes
 //!
-//! Sleeping uses the system calls `futex_waitv` (or `futex`) and `membarrier`; the control socket uses
-//! `recvmsg` and `sendmsg`; receiving a message that is already there uses none. A process that will forbid
-//! `membarrier` to itself says so first, on each session; one that does not goes on too, at the price of
+//! A process that means to lock itself in says so first, on each session. From then on the library starts no
+//! thread and calls no `membarrier`; one that forbids `membarrier` without a word goes on too, at the price of
 //! short sleeps until the peer knows:
 //!
 //! ```
@@ -510,6 +509,21 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! What a session that stands needs from the kernel after that:
+//!
+//! | to | system calls |
+//! |---|---|
+//! | send, and receive what is there | none; `futex` to wake a peer that sleeps |
+//! | sleep | `futex_waitv`, or `futex` where it answers `ENOSYS` or `EPERM`; `clock_gettime` where the vDSO has no clock |
+//! | hear of deaths and notices (the library's threads) | `epoll_wait` or `epoll_pwait`, `epoll_ctl`, `recvmsg`, `sendmsg`, `futex` |
+//! | end a session | `shutdown`, `close`, `munmap`, `epoll_ctl` |
+//! | large messages | what the allocator needs: `mmap`, `munmap`, `mremap`, `mprotect`, `madvise`, `brk` |
+//!
+//! Put the filter on all threads (`SECCOMP_FILTER_FLAG_TSYNC`), or the library's own stay outside of it. No
+//! more descriptors are needed, so `RLIMIT_NOFILE` may be 0. New sessions need much more: make them before.
+//! `examples/sandboxed_decoder.rs` does all this around a decoder that is not to be trusted, and its host
+//! replaces the child that a file has made crash, hang, lie or reach out.
 //!
 //! A process registers for `membarrier` with its first session. From then on any local process can slow it
 //! down by calling `membarrier` in a loop. Where that matters, or where processors are kept free of

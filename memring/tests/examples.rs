@@ -82,3 +82,24 @@ fn the_collector_shows_what_was_logged() {
         }
     }
 }
+
+#[test]
+fn the_host_survives_whatever_files_make_of_its_decoder() {
+    let Some(program) = program("sandboxed_decoder") else { return };
+    let said = said(&mut Command::new(program));
+    for (file, outcome) in [
+        ("small.ppm", "2 x 2"),
+        ("crash.ppm", "bad file: the peer died"),
+        ("hang.ppm", "bad file: no message before the deadline"),
+        ("open.ppm", "(SIGSYS)"),
+        ("eat.ppm", "bad file: the peer died"),
+        ("leave.ppm", "bad file: the peer died"),
+        ("lie.ppm", "bad file: its answer does not fit"),
+        ("torn.ppm", "no picture"),
+        ("large.ppm", "600 x 400"),
+        ("the host", "is well"),
+    ] {
+        let line = said.lines().find(|line| line.starts_with(file)).unwrap_or_default();
+        assert!(line.contains(outcome), "{file}: {outcome:?} in {said}");
+    }
+}

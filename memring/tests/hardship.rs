@@ -151,6 +151,37 @@ fn a_sandbox_that_forbids_membarrier_costs_time_and_no_message() {
 }
 
 #[test]
+fn no_thread_is_started_in_a_sandbox_that_was_announced() {
+    if !alone("no_thread_is_started_in_a_sandbox_that_was_announced") {
+        return;
+    }
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("/proc");
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        let mut names: Vec<String> = names.filter_map(Result::ok).collect();
+        names.sort();
+        names
+    };
+    // With full fences no notice is sent that would start the drainer by the way.
+    choose_fence(Fence::SeqCst).expect("the first choice");
+    let (mut server, client) = memring::pair::<Bytes>().expect("a pair");
+    server.session().before_sandbox();
+    eventually("they have names", || {
+        ["watcher", "drainer", "closer"].iter().all(|name| {
+            threads().iter().any(|thread| thread.trim_end() == format!("memring-{name}"))
+        })
+    });
+    let before = threads();
+    // From here on starting one fails. Nobody waits, so what comes is for the drainer.
+    limit(libc::RLIMIT_NPROC, 0);
+    forbid(libc::SYS_clone3, libc::EPERM);
+    forbid(libc::SYS_clone, libc::EPERM);
+    drop(client);
+    eventually("the end is noticed", || server.try_send(b"?").is_err());
+    assert_eq!(threads(), before);
+}
+
+#[test]
 fn the_fence_is_chosen_before_the_first_session() {
     if !alone("the_fence_is_chosen_before_the_first_session") {
         return;

@@ -1,5 +1,4 @@
-//! Sessions that begin without a listener: children, descriptors from elsewhere, pairs; and what becomes of
-//! them in processes that fork or exec.
+//! Sessions that begin without a listener: children, descriptors from elsewhere, pairs.
 
 mod support;
 
@@ -13,68 +12,17 @@ use std::time::Duration;
 
 use memring::{
     Bytes, ConnectError, Connector, DeathDetection, End, HandshakeError, Lanes, Origin, RecvError,
-    SendError, ServerEnd, TryRecvError, TrySendError,
 };
-use support::{Forked, Held, Helper, Stage, alone, eventually, play, soon};
+use support::children::{child, spawn};
+use support::{Held, Helper, Stage, alone, play, soon};
 
 #[test]
 fn role() {
-    play(&[
-        ("child", child),
-        ("deaf", deaf),
-        ("gone", |_| ()),
-        ("exec", exec),
-        ("list", list),
-        ("handed", handed),
-    ]);
-}
-
-/// A child that answers its parent until that closes.
-fn child(stage: &Stage) {
-    let mut channel = memring::inherited::<Bytes>().expect("a parent");
-    assert_eq!(channel.peer().origin(), Origin::Inherited);
-    assert!(memring::inherited::<Bytes>().is_err(), "once");
-    loop {
-        match channel.recv() {
-            Ok(message) => {
-                let message = message.to_vec();
-                channel.send(&message).expect("sends");
-            }
-            Err(error) => return stage.say(error),
-        }
-    }
+    play(&[("child", child), ("deaf", deaf), ("gone", |_| ()), ("handed", handed)]);
 }
 
 /// Never takes what it inherited.
 fn deaf(stage: &Stage) {
-    stage.linger();
-}
-
-/// Has a session, and execs another program.
-fn exec(stage: &Stage) {
-    let mut channel = memring::inherited::<Bytes>().expect("a parent");
-    channel.send(b"before").expect("sends");
-    assert_eq!(&*channel.recv().expect("an answer"), b"before");
-    stage.say("ready");
-    stage.hear();
-    let error = support::role_command("list", &[]).exec();
-    panic!("exec: {error}");
-}
-
-/// Says which descriptors it has, beside the three that everybody has.
-fn list(stage: &Stage) {
-    let mut fds: Vec<String> = std::fs::read_dir("/proc/self/fd")
-        .expect("/proc")
-        .map(|entry| entry.unwrap().path())
-        .filter_map(|path| {
-            let number: i32 = path.file_name()?.to_str()?.parse().ok()?;
-            let target = std::fs::read_link(&path).ok()?;
-            (number > 2).then(|| format!("{number} {}", target.display()))
-        })
-        .filter(|shown| !shown.contains("/proc/")) // the listing itself
-        .collect();
-    fds.sort();
-    stage.say(fds.join(", "));
     stage.linger();
 }
 
@@ -94,14 +42,6 @@ fn handed(stage: &Stage) {
     stage.say("answered");
     let end = channel.recv().map(|_| ());
     assert!(matches!(end, Err(RecvError::Ended(End::Closed))), "{end:?}");
-}
-
-fn spawn(role: &str) -> Result<(Helper, ServerEnd<Bytes>), ConnectError> {
-    let mut command = support::role_command(role, &[]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let (child, channel) =
-        Connector::new().timeout(support::PATIENCE).spawn::<Bytes>(&mut command)?;
-    Ok((Helper::of(child), channel))
 }
 
 #[test]
@@ -131,6 +71,43 @@ fn a_spawned_child_that_is_killed_is_known_to_be_dead() {
         Err(RecvError::Ended(End::PeerDied(peer))) => assert_eq!(peer.pid(), Some(helper.pid())),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_command_that_spawned_before_spawns_again_and_passes_on_nothing_else() {
+    if !alone("a_command_that_spawned_before_spawns_again_and_passes_on_nothing_else") {
+        return;
+    }
+    let mut command = support::role_command("child", &[]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let spawn = |command: &mut Command| {
+        let (child, channel) =
+            Connector::new().timeout(support::PATIENCE).spawn::<Bytes>(command).expect("a child");
+        (Helper::of(child), channel)
+    };
+    let first = spawn(&mut command);
+    // Its number is some other descriptor's now, and there are some more.
+    let directory = support::Scratch::new();
+    let open = || std::fs::File::open(directory.path()).expect("opens");
+    let _ours = [open(), open(), open()];
+    let second = spawn(&mut command);
+    let passed_on = |helper: &Helper| {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", helper.pid())).expect("/proc");
+        let links = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        links.filter(|to| to == directory.path()).count()
+    };
+    assert_eq!(passed_on(&second.0), 0, "descriptors of ours in the second child");
+    for (mut helper, mut channel) in [first, second] {
+        channel.send(b"each its own").expect("sends");
+        assert_eq!(&*channel.recv_deadline(soon()).expect("an answer"), b"each its own");
+        drop(channel);
+        helper.expect("the peer closed the channel");
+        helper.finish();
+    }
+    // What this parent starts by other means has no connection, and is told so.
+    let started = command.spawn().expect("starts");
+    let mut stranger = Helper::of(started);
+    assert!(!stranger.wait().success(), "it inherits nothing");
 }
 
 #[test]
@@ -175,38 +152,6 @@ fn a_process_that_was_not_spawned_inherits_nothing() {
     }
     assert!(text.contains("MEMRING_FD"), "{text}");
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::NotFound);
-}
-
-#[test]
-fn attack_35_what_a_peer_execs_or_we_start_inherits_no_descriptor() {
-    // A program started beside sessions of every kind.
-    let (_server, _client) = memring::pair::<Bytes>().expect("a pair");
-    let scratch = support::Scratch::new();
-    let _listener = memring::Listener::bind(scratch.socket()).expect("binds");
-    let (_child, _channel) = spawn("child").expect("a child");
-    let helper = Helper::start("list", &[]);
-    let ours = helper.hear();
-    assert!(
-        !["socket:", "memfd:", "pidfd", "eventpoll", "eventfd"].iter().any(|kind| {
-            // libtest's own pipes may leak from tests beside this one; nothing of ours does.
-            ours.contains(kind)
-        }),
-        "{ours}"
-    );
-
-    // A program that a peer becomes.
-    let (mut helper, mut channel) = spawn("exec").expect("a child");
-    assert_eq!(&*channel.recv_deadline(soon()).unwrap(), b"before");
-    channel.send(b"before").expect("sends");
-    helper.expect("ready");
-    helper.tell("exec");
-    let theirs = helper.hear();
-    assert!(!theirs.contains("socket:") && !theirs.contains("memfd:"), "{theirs}");
-    // Its process lives; the session does not: the other end of the socket is closed.
-    match channel.recv_deadline(soon()).map(|_| ()) {
-        Err(RecvError::Ended(End::PeerDied(_))) => {}
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]
@@ -338,97 +283,6 @@ fn a_pair_s_ends_go_to_different_threads() {
     for thread in threads {
         thread.join().unwrap();
     }
-}
-
-#[test]
-fn attack_78_in_a_forked_child_every_use_is_an_error_and_every_drop_is_harmless() {
-    if !alone("attack_78_in_a_forked_child_every_use_is_an_error_and_every_drop_is_harmless") {
-        return;
-    }
-    let (mut helper, mut channel) = spawn("child").expect("a child");
-    channel.send(b"before").expect("sends");
-    assert_eq!(&*channel.recv_deadline(soon()).unwrap(), b"before");
-    let (mut tx, rx) = channel.split();
-    let mut batch = tx.batch();
-    batch.push(b"in a batch, when it forks").expect("pushes");
-    std::mem::forget(batch); // open in the parent, at the time of the fork
-    let mut halves = Some((tx, rx));
-    let forked = Forked::start(|| {
-        let (mut tx, mut rx) = halves.take().expect("the child's copy");
-        let session = tx.session().clone();
-        assert!(matches!(tx.try_send(b"x"), Err(TrySendError::Ended(End::Forked))));
-        assert!(matches!(tx.send(b"x"), Err(SendError::Ended(End::Forked))));
-        assert!(matches!(tx.send(&[0; 500_000]), Err(SendError::Ended(End::Forked))));
-        assert!(matches!(tx.send_vectored(&[]), Err(SendError::Ended(End::Forked))));
-        assert!(matches!(tx.claim(1), Err(SendError::Ended(End::Forked))));
-        assert!(matches!(tx.try_claim(1), Err(TrySendError::Ended(End::Forked))));
-        assert!(matches!(tx.batch().push(b"x"), Err(SendError::Ended(End::Forked))));
-        assert!(matches!(tx.batch().try_push(b"x"), Err(TrySendError::Ended(End::Forked))));
-        tx.batch().flush();
-        assert!(matches!(tx.end(), Some(End::Forked)));
-        assert!(matches!(rx.try_recv(), Err(TryRecvError::Ended(End::Forked))));
-        assert!(matches!(rx.recv(), Err(RecvError::Ended(End::Forked))));
-        assert!(matches!(rx.recv_owned(), Err(RecvError::Ended(End::Forked))));
-        assert!(rx.iter().next().is_some_and(|last| last.is_err()));
-        rx.release();
-        session.close();
-        session.before_sandbox();
-        let _ = (tx.stats(), rx.stats(), tx.lane_bytes(), format!("{tx:?} {rx:?} {session:?}"));
-        drop((tx, rx, session));
-        // A session of its own is another matter.
-        let (mut server, mut client) = memring::pair::<Bytes>().expect("a pair in the child");
-        server.send(b"anew").expect("sends");
-        assert_eq!(&*client.recv_deadline(soon()).unwrap(), b"anew");
-    });
-    assert!(forked.wait(), "the forked child");
-    let (mut tx, mut rx) = halves.expect("the parent's");
-    tx.send(b"after").expect("sends");
-    assert_eq!(&*rx.recv_deadline(soon()).unwrap(), b"in a batch, when it forks");
-    assert_eq!(&*rx.recv_deadline(soon()).unwrap(), b"after");
-    drop((tx, rx));
-    helper.expect("the peer closed the channel");
-    helper.finish();
-}
-
-#[test]
-fn attack_85_a_forked_child_that_holds_the_socket_hides_no_close() {
-    if !alone("attack_85_a_forked_child_that_holds_the_socket_hides_no_close") {
-        return;
-    }
-    let (mut helper, channel) = spawn("child").expect("a child");
-    let (reads, mut writes) = io::pipe().expect("a pipe");
-    let forked = Forked::start(|| {
-        // Holds copies of all descriptors until the parent lets go.
-        let mut reads = reads.try_clone().expect("a copy");
-        let _ = io::Read::read(&mut reads, &mut [0]);
-    });
-    drop(channel);
-    helper.expect("the peer closed the channel");
-    helper.finish();
-    io::Write::write_all(&mut writes, b"x").expect("writes");
-    assert!(forked.wait());
-}
-
-#[test]
-fn attack_85_a_worker_forked_before_the_first_session_has_its_own() {
-    if !alone("attack_85_a_worker_forked_before_the_first_session_has_its_own") {
-        return;
-    }
-    let work = || {
-        let (mut server, client) = memring::pair::<Bytes>().expect("a pair");
-        let (mut tx, mut rx) = client.split();
-        tx.send(b"ping").expect("sends");
-        assert_eq!(&*server.recv_deadline(soon()).unwrap(), b"ping");
-        // Its own watcher hears of the close.
-        drop(server);
-        let end = rx.recv_deadline(soon()).map(|_| ());
-        assert!(matches!(end, Err(RecvError::Ended(End::Closed))), "{end:?}");
-        eventually("the sends end", || tx.try_send(b"").is_err());
-    };
-    let early = Forked::start(work);
-    work();
-    let late = Forked::start(work);
-    assert!(early.wait() && late.wait());
 }
 
 #[test]

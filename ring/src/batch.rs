@@ -8,6 +8,7 @@ use crate::frame::{Entry, Kind};
 use crate::grant::Grant;
 use crate::position::frame_size;
 use crate::producer::{Core, Producer, SendError, TrySendError};
+use crate::step::{self, Step};
 use crate::sync::{Instant, mutant};
 use crate::wait::Look;
 
@@ -25,6 +26,7 @@ impl Core {
         if let Some(pack) = self.pack.take()
             && pack.filled > 0
         {
+            step::at(Step::Flush);
             self.publish(Kind::Pack, pack.filled as u32, 0);
         }
     }
@@ -33,6 +35,7 @@ impl Core {
     #[inline]
     pub(crate) fn grow_pack(&mut self, len: u64) {
         if let Some(pack) = &mut self.pack {
+            step::at(Step::Grow);
             pack.filled += Entry::size(len);
         }
         if mutant("push-publishes") {

@@ -20,6 +20,7 @@ use crate::heads::{Head, Heads, RX_ASLEEP};
 use crate::lane::{Side, Terms};
 use crate::life::{End, Life};
 use crate::position::{Capacity, HEADER, frame_size};
+use crate::step::{self, Step};
 use crate::sync::{self, Arc, Instant, Ordering, Region, mutant};
 use crate::wait::{Look, PARTS, Place, Sleeper, Stopped, Wait};
 
@@ -326,6 +327,7 @@ impl Core {
         }
         self.release_lent();
         let offset = self.capacity.offset(self.head);
+        step::at(Step::C1);
         // ORDERING: Acquire; pairs with P3 in `Core::publish` of the producer. The payload and the next
         // header are read after it. It is loaded once; from here on `word` is ours.
         let order = sync::order("relaxed-header", Ordering::Acquire);
@@ -344,6 +346,7 @@ impl Core {
     #[inline(always)]
     fn take(&mut self, word: u64, offset: usize) -> Result<Option<Item>, End> {
         let largest = self.capacity.largest_payload();
+        step::at(Step::C2);
         let header = match Header::decode(word, largest) {
             Ok(header) => header, // C2
             Err(fault) => return Err(self.fault(fault)),
@@ -368,6 +371,7 @@ impl Core {
             self.publish();
             self.data.copy_out(payload, self.buffer.extend(0, len));
         } else {
+            step::at(Step::C3);
             self.data.copy_out(payload, self.buffer.extend(0, len)); // C3
             self.release(frame); // C4
         }
@@ -385,6 +389,7 @@ impl Core {
             self.shared.release(self.head.wrapping_add(frame));
             self.shared.publish();
         }
+        step::at(Step::C3);
         let item = match (header.kind, self.parts) {
             (Kind::End, _) => {
                 self.parts = None; // an unfinished message is discarded
@@ -465,6 +470,7 @@ impl Core {
     /// The frame at the head has been read.
     #[inline]
     fn release(&mut self, frame: u64) {
+        step::at(Step::C4);
         self.head = self.head.wrapping_add(frame);
         self.shared.release(self.head);
         let behind = self.head.wrapping_sub(self.published);

@@ -5,6 +5,7 @@
 
 use crate::frame::{Entry, Kind};
 use crate::producer::Producer;
+use crate::step::{self, Step};
 
 /// More was written than the grant holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,7 @@ impl<'a> Grant<'a> {
     /// The frame at the tail, as large as there is room for.
     #[inline]
     pub(crate) fn frame(producer: &'a mut Producer) -> Self {
+        step::at(Step::Claim);
         let at = producer.core.payload();
         let limit = producer.core.free_payload() as usize;
         Self { producer, at, limit, written: 0, in_pack: false }
@@ -37,6 +39,7 @@ impl<'a> Grant<'a> {
     /// The next entry of the open pack.
     #[inline]
     pub(crate) fn entry(producer: &'a mut Producer, at: usize, limit: usize) -> Self {
+        step::at(Step::Claim);
         Self { producer, at, limit, written: 0, in_pack: true }
     }
 
@@ -53,6 +56,7 @@ impl<'a> Grant<'a> {
         if self.producer.core.is_forked() {
             return Err(GrantFull { limit: 0 }); // the parent's room, and no memory of this process
         }
+        step::at(Step::Write);
         self.producer.core.data.copy_in(self.at + self.written, bytes);
         self.written += bytes.len();
         Ok(())
@@ -78,6 +82,7 @@ impl<'a> Grant<'a> {
         if core.is_forked() {
             return;
         }
+        step::at(Step::Commit);
         if self.in_pack {
             let padding =
                 (Entry::size(u64::from(len)) as usize) - Entry::SIZE as usize - self.written;

@@ -19,6 +19,7 @@ use crate::asleep::{Asleep, How};
 use crate::counters;
 use crate::life::Life;
 use crate::position::GONE;
+use crate::step::{self, Step};
 use crate::sync::{self, Arc, AtomicU64, Mutex, Ordering, Region, mutant};
 
 /// Offset of the published release position in a control area.
@@ -65,6 +66,7 @@ impl Head {
     /// The consumer will not read before `position` again.
     #[inline]
     pub(crate) fn release(&self, position: u64) {
+        step::at(Step::H1);
         // ORDERING: Release; pairs with the Acquire in `publish`, which may run in another thread. It
         // keeps our reads of the bytes before the store that lets the producer overwrite them.
         let order = sync::order("relaxed-release", Ordering::Release);
@@ -94,6 +96,7 @@ impl Head {
 
     /// The consumer's last word: nothing will be read any more.
     pub(crate) fn leave(&self) {
+        step::at(Step::Leave);
         let mut publisher = sync::lock(&self.publisher);
         let released = self.released.load(Ordering::Acquire);
         if !publisher.gone {
@@ -109,16 +112,20 @@ impl Head {
 
     fn store(&self, publisher: &mut Publisher, released: u64, word: u64) {
         self.published.store(released, Ordering::Relaxed);
+        step::at(Step::H2);
         // ORDERING: Release; pairs with the Acquire of H5 in the peer's `Producer::room`.
         let order = sync::order("relaxed-head", Ordering::Release);
         self.mine.store64(HEAD, word, order); // H2
         if mutant("head-without-look") {
             return;
         }
+        step::at(Step::H3);
         self.life.fences().light(); // H3
+        step::at(Step::H4);
         // ORDERING: Relaxed; ordered by H3 and by the sleeper's heavy fence.
         let asleep = Asleep(self.theirs.load32(TX_ASLEEP, Ordering::Relaxed)); // H4
         if asleep.is_new(publisher.woken) && asleep.how() == Some(How::Futex) {
+            step::at(Step::H4Wake);
             let somebody = sync::wake(&self.mine, HEAD);
             if (somebody || mutant("head-epoch-settled-by-any-wake"))
                 && !mutant("head-epoch-never-settled")

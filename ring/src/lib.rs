@@ -43,6 +43,8 @@ mod parts;
 pub mod position;
 pub mod producer;
 mod spin;
+#[doc(hidden)]
+pub mod step;
 mod sync;
 pub mod wait;
 

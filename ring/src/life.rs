@@ -21,6 +21,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::fault::Fault;
 use crate::fence::Fences;
+use crate::step::{self, Step};
 use crate::sync::{
     self, Arc, AtomicBool, AtomicU32, Generation, Ordering, fence, full_fence, mutant, wake_private,
 };
@@ -104,6 +105,7 @@ impl Life {
     /// The peer will publish nothing more: its process or its socket ended. What it published before is
     /// still delivered.
     pub fn hang_up(&self) {
+        step::at(Step::L1);
         // ORDERING: Release; pairs with the Acquire in `is_open` and `end`: what the peer published before
         // it died is seen by whoever sees that it died. Never from OVER back to HUNG_UP.
         let _ = self.status.compare_exchange(OPEN, HUNG_UP, Ordering::Release, Ordering::Relaxed); // L1
@@ -123,6 +125,7 @@ impl Life {
     }
 
     fn finish(&self, end: End) {
+        step::at(Step::L1);
         let _ = self.over.set(end);
         // ORDERING: Release; pairs with the Acquire in `end`, which reads `over` after it.
         self.status.store(OVER, Ordering::Release); // L1
@@ -219,6 +222,7 @@ impl Life {
         if mutant("end-without-trip") {
             return;
         }
+        step::at(Step::L2);
         // ORDERING: Release; pairs with the Acquire of L3. Publishes L1.
         let order = sync::order("relaxed-ring", Ordering::Release);
         self.word.fetch_add(1, order); // L2

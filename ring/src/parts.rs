@@ -9,6 +9,7 @@ use std::io::IoSlice;
 use crate::frame::Kind;
 use crate::position::frame_size;
 use crate::producer::Core;
+use crate::step::{self, Step};
 use crate::sync::Region;
 
 /// One part of a large message: how many bytes of it, and how large its frame is.
@@ -39,6 +40,7 @@ impl Core {
         len: u64,
         tag: u64,
     ) -> u64 {
+        step::at(Step::Part);
         let mut at = self.payload();
         let mut payload = part.bytes;
         if part.kind == Kind::First {

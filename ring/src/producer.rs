@@ -27,6 +27,7 @@ use crate::lane::{Side, Terms};
 use crate::life::{End, Life};
 use crate::parts::{Gather, total};
 use crate::position::{Capacity, GONE, HEADER, check_head, frame_size};
+use crate::step::{self, Step};
 use crate::sync::{self, Arc, Instant, Ordering, Region, mutant};
 use crate::wait::{Look, Place, Sleeper, Stopped, Wait};
 
@@ -478,6 +479,7 @@ impl Core {
         if self.unfinished {
             self.unfinished = false;
             if !mutant("abort-forgotten") {
+                step::at(Step::Abort);
                 self.publish(Kind::Abort, 0, 0);
             }
         }
@@ -524,6 +526,7 @@ impl Core {
     }
 
     fn reload(&mut self, frame: u64) -> Result<Look<()>, End> {
+        step::at(Step::H5);
         // ORDERING: Acquire; pairs with H2 in `Head::store`. The consumer's reads of the bytes come
         // before our writes over them.
         let word = self.theirs.load64(HEAD, sync::order("relaxed-room", Ordering::Acquire));
@@ -553,6 +556,7 @@ impl Core {
         let frame = frame_size(u64::from(len));
         let at = self.capacity.offset(self.tail);
         let next = self.tail.wrapping_add(frame);
+        step::at(Step::P1);
         // P1. The padding up to the grain is written too: no old bytes travel.
         let padding = (frame - HEADER - u64::from(len)) as usize;
         if padding != 0 {
@@ -560,6 +564,7 @@ impl Core {
         }
         // ORDERING: Relaxed; P3 publishes it.
         self.data.store64(at + 8, tag, Ordering::Relaxed);
+        step::at(Step::P2);
         if kind != Kind::End
             && !mutant("next-header-not-zeroed")
             && !mutant("next-header-zeroed-late")
@@ -567,6 +572,7 @@ impl Core {
             // ORDERING: Relaxed; P3 publishes it. The consumer goes there only after this frame.
             self.data.store64(self.capacity.offset(next), 0, Ordering::Relaxed); // P2
         }
+        step::at(Step::P3);
         // ORDERING: Release; pairs with the Acquire of C1 in the consumer's `Core::look`. Publishes P1 and P2.
         let order = sync::order("relaxed-publish", Ordering::Release);
         self.data.store64(at, Header { kind, len }.word(), order); // P3
@@ -574,7 +580,9 @@ impl Core {
             self.data.store64(self.capacity.offset(next), 0, Ordering::Relaxed);
         }
         self.tail = next;
+        step::at(Step::P4);
         self.life.fences().light(); // P4
+        step::at(Step::P5);
         // ORDERING: Relaxed; ordered by P4 and by the sleeper's heavy fence.
         let asleep = Asleep(self.theirs.load32(RX_ASLEEP, Ordering::Relaxed)); // P5
         if asleep.is_new(self.woken) {
@@ -599,6 +607,7 @@ impl Core {
             None => return,
         }
         let at = if mutant("wake-wrong-word") { self.capacity.offset(self.tail) } else { at };
+        step::at(Step::P5Wake);
         let somebody = sync::wake(&self.data, at);
         if (somebody || mutant("epoch-settled-by-any-wake")) && !mutant("epoch-never-settled") {
             self.woken = asleep.0;
@@ -617,6 +626,7 @@ impl Drop for Producer {
         // Room for this one header is always kept; see `Capacity::fits`. It ends an unfinished message.
         core.close_pack();
         if !mutant("drop-without-end") {
+            step::at(Step::EndMark);
             core.publish(Kind::End, 0, 0);
         }
     }

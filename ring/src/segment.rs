@@ -32,6 +32,7 @@ pub use self::error::SegmentError;
 pub use self::geometry::{Geometry, GeometryError, MAX_CAPACITY, MAX_CONTROL};
 pub use self::release::{Drained, Releases, Watched};
 use crate::memory::{Access, Mapping};
+use crate::step::{self, Step};
 
 /// Shown in `/proc/PID/maps`. Never read by anyone of ours.
 const NAME: &str = "memring";
@@ -123,6 +124,7 @@ impl Segment {
         let mask = SealMask { exec: found.contains(SealFlags::EXEC) };
         check::check_seals(fd, mask.first())?;
         let identity = check::check_size(fd, geometry)?;
+        step::at(Step::SegmentMade);
         Ok(Self { memfd, geometry, mask, identity })
     }
 
@@ -154,8 +156,10 @@ impl Segment {
         // Before the seal: it forbids new writable mappings and leaves the ones there are.
         let mapping = Mapping::map(fd, self.geometry, Access::ReadWrite)?;
         mapping.prefault()?;
+        step::at(Step::SegmentMapped);
         seal(fd, SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
         check::check_seals(fd, self.mask.last())?;
+        step::at(Step::SegmentSealed);
         let send = match self.reopen(OFlags::RDONLY)? {
             Some(reopened) => reopened,
             None => self.memfd.into_file().into(),
@@ -187,6 +191,7 @@ impl Segment {
         check::check_size(fd, self.geometry)?;
         let mapping = Mapping::map(fd, self.geometry, Access::ReadOnly)?;
         mapping.prefault()?;
+        step::at(Step::SegmentRead);
         Ok(mapping)
     }
 

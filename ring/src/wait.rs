@@ -27,6 +27,7 @@ use crate::fence::Heavy;
 use crate::heads::Heads;
 use crate::life::Life;
 use crate::spin::Learnt;
+use crate::step::{self, Step};
 use crate::sync::{self, Instant, Ordering, Region, Sleep, mutant};
 
 /// How a blocking call waits.
@@ -136,6 +137,7 @@ impl Sleeper {
         let mut last = None;
         let mut slept = false;
         let outcome = loop {
+            step::at(Step::W1);
             // ORDERING: Acquire; pairs with the Release of L2 in `life`: what ended is read after it.
             let order = sync::order("relaxed-private-word", Ordering::Acquire);
             let private_seen = place.life.word().load(order); // W1
@@ -147,6 +149,7 @@ impl Sleeper {
             if over && mutant("end-without-look") {
                 break Err(Stopped::Ended);
             }
+            step::at(Step::W2);
             let offset = match look() {
                 Look::Ready(found) => break Ok(found), // W2
                 Look::Again if mutant("parts-end-at-the-end") && over => {
@@ -180,9 +183,12 @@ impl Sleeper {
                 continue;
             }
             self.epoch = if mutant("one-epoch") { 1 } else { self.epoch.wrapping_add(1) };
+            step::at(Step::W3);
             // ORDERING: Relaxed; W4 orders it before W5, and the waker's load follows its own fence.
             place.mine.store32(place.asleep, Asleep::futex(self.epoch), Ordering::Relaxed); // W3
+            step::at(Step::W4);
             let heavy = place.life.fences().heavy(); // W4
+            step::at(Step::W5);
             let (offset, seen) = if mutant("sleep-without-look") {
                 (offset, place.shared.load32(offset, Ordering::Relaxed))
             } else {
@@ -223,8 +229,10 @@ impl Sleeper {
             let until = [deadline, slice, back_off].into_iter().flatten().min();
             self.counters.sleep();
             let how = Sleep { shared, until };
+            step::at(Step::W6);
             let woken =
                 sync::sleep(place.shared, offset, seen, place.life.word(), private_seen, how); // W6
+            step::at(Step::W7);
             if !mutant("awake-unsaid") {
                 place.mine.store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
             }

@@ -6,7 +6,7 @@
 //!
 //! One close that never returns must not keep all later ones from happening, so a thread about
 //! to close calls another if more is waiting, up to four; those beyond the first end when
-//! they find nothing to do. When no thread can be started the descriptors wait for the next attempt, and beyond
+//! they find nothing to do. Before a sandbox one is started, and that is all there will be. When no thread can be started the descriptors wait for the next attempt, and beyond
 //! a thousand of them the oldest are closed in place: a bounded number of descriptors held,
 //! at the price of a close that may block. A forked child has a closer of its own; descriptors
 //! waiting in the parent's stay, in the child, open until it execs or ends.
@@ -76,12 +76,21 @@ pub fn close(fd: OwnedFd) {
 
 /// [`close`] for several, under one lock.
 pub fn close_all(fds: impl IntoIterator<Item = OwnedFd>) {
+    drop(closer().hand_in(fds));
+}
+
+/// Starts a thread now, and none later, for that may be forbidden.
+pub(crate) fn before_sandbox() {
+    closer().settle();
+}
+
+fn closer() -> &'static Closer {
     static CLOSER: PerProcess<Closer> = PerProcess::new();
-    drop(CLOSER.get_or_init(|| Closer::new(spawn)).hand_in(fds));
+    CLOSER.get_or_init(|| Closer::new(spawn))
 }
 
 fn spawn(closer: &'static Closer) -> bool {
-    os::spawn_quiet("memring-closer", move || closer.run()).is_ok()
+    os::spawn_running("memring-closer", move || closer.run()).is_ok()
 }
 
 #[derive(Debug)]
@@ -91,10 +100,11 @@ struct Closer {
     spawn: fn(&'static Closer) -> bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     waiting: VecDeque<OwnedFd>,
     threads: usize,
+    most_threads: usize,
     /// Threads with nothing to do, and those of them that have been called already.
     idle: usize,
     called: usize,
@@ -102,7 +112,31 @@ struct State {
 
 impl Closer {
     fn new(spawn: fn(&'static Self) -> bool) -> Self {
-        Self { state: Mutex::default(), handed_in: Condvar::new(), spawn }
+        let state = State {
+            waiting: VecDeque::new(),
+            threads: 0,
+            most_threads: MOST_THREADS,
+            idle: 0,
+            called: 0,
+        };
+        Self { state: Mutex::new(state), handed_in: Condvar::new(), spawn }
+    }
+
+    /// One thread from here on, or those there are.
+    fn settle(&'static self) {
+        let mut state = self.lock();
+        if state.threads == 0 {
+            self.start(&mut state);
+        }
+        state.most_threads = state.threads;
+    }
+
+    fn start(&'static self, state: &mut State) {
+        // Under the lock: the new thread waits for it, and no two callers count the same room.
+        state.threads += 1;
+        if !(self.spawn)(self) {
+            state.threads -= 1;
+        }
     }
 
     /// Queues `fds` and sees to it that a thread takes them. Returns those to be closed in place.
@@ -123,12 +157,8 @@ impl Closer {
         } else if state.idle > state.called {
             state.called += 1;
             self.handed_in.notify_one();
-        } else if state.threads < MOST_THREADS {
-            // Under the lock: the new thread waits for it, and no two callers count the same room.
-            state.threads += 1;
-            if !(self.spawn)(self) {
-                state.threads -= 1;
-            }
+        } else if state.threads < state.most_threads {
+            self.start(state);
         }
     }
 

@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use memring_ring::step::{self, Step};
+
 use crate::address::{Address, AddressError};
 use crate::connection::Connection;
 use crate::control::Signature;
@@ -58,6 +60,7 @@ pub fn connect(
 ) -> Result<Connection, ConnectError> {
     let deadline = after(timeout);
     let socket = ControlSocket::connect(address, Some(deadline), absent)?;
+    step::at(Step::Connected);
     let peer = Peer::of(&socket, Origin::Listening)
         .map_err(HandshakeError::system("asking the kernel who the server is"))?;
     policy

@@ -17,9 +17,15 @@ struct Drainer {
     more: Condvar,
 }
 
+static DRAINER: PerProcess<Option<Arc<Drainer>>> = PerProcess::new();
+
+/// Starts the thread now, for later it may be forbidden.
+pub(crate) fn before_sandbox() {
+    let _ = DRAINER.get_or_init(start);
+}
+
 /// Has the session's control socket read, soon.
 pub(crate) fn submit(session: Arc<Session>) {
-    static DRAINER: PerProcess<Option<Arc<Drainer>>> = PerProcess::new();
     match DRAINER.get_or_init(start) {
         Some(drainer) => {
             // A session is here at most once: its watch is one-shot and armed again by the drain.
@@ -34,7 +40,7 @@ pub(crate) fn submit(session: Arc<Session>) {
 fn start() -> Option<Arc<Drainer>> {
     let drainer = Arc::new(Drainer::default());
     let body = Arc::clone(&drainer);
-    os::spawn_quiet("memring-drainer", move || body.run()).ok()?;
+    os::spawn_running("memring-drainer", move || body.run()).ok()?;
     Some(drainer)
 }
 

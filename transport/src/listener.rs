@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use memring_ring::fork::{Generation, generation};
+use memring_ring::step::{self, Step};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
@@ -285,6 +286,7 @@ impl Listener {
 impl Shared {
     /// A connection has come: judges it, and gives its handshake a thread.
     fn receive(self: &Arc<Self>, socket: ControlSocket) {
+        step::at(Step::Accepted);
         let Ok(peer) = Peer::of(&socket, Origin::Connected) else {
             return self.failed();
         };

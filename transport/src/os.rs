@@ -26,6 +26,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
 // The numbers of asm-generic, which every little-endian Linux has for these; libc has only some.
@@ -290,22 +292,40 @@ pub(crate) fn spawn_quiet(
     thread
 }
 
+/// [`spawn_quiet`], returning once the thread runs `body`: what it takes to start one is behind it, and
+/// nothing that a sandbox forbids from here on.
+pub(crate) fn spawn_running(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let (begins, begun) = std::sync::mpsc::channel::<()>();
+    spawn_quiet(name, move || {
+        drop(begins);
+        body();
+    })?;
+    let _it_has = begun.recv();
+    Ok(())
+}
+
 /// Starts `command` with `fd` open in the child, and only there without CLOEXEC.
 pub(crate) fn spawn_with_fd(
     command: &mut std::process::Command,
     fd: &OwnedFd,
 ) -> io::Result<std::process::Child> {
     use std::os::unix::process::CommandExt;
-    let number = fd.as_raw_fd();
+    const NONE: RawFd = -1;
+    // The command keeps the closure for whatever it starts later, when the number is another descriptor's.
+    let number = Arc::new(AtomicI32::new(fd.as_raw_fd()));
+    let passed_on = Arc::clone(&number);
     // SAFETY: the closure runs in the child between fork and exec and makes one async-signal-safe call;
-    // it allocates nothing and touches no lock. `fd` outlives the spawn below, so `number` names it.
+    // it allocates nothing and takes no lock. `fd` outlives the spawn below, so the number names it.
     unsafe {
-        command.pre_exec(move || match libc::fcntl(number, libc::F_SETFD, 0) {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
+        // ORDERING: Relaxed, here and below; one thread has `command`, and the child is a copy of it.
+        command.pre_exec(move || match passed_on.load(Ordering::Relaxed) {
+            NONE => Ok(()),
+            number => check(libc::fcntl(number, libc::F_SETFD, 0)),
         });
     }
-    command.spawn()
+    let child = command.spawn();
+    number.store(NONE, Ordering::Relaxed);
+    child
 }
 
 /// Takes over a descriptor that the parent left open for us.

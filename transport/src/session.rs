@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use memring_ring::fork::Generation;
+use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
 
 use crate::control::MAX_PACKET;
@@ -25,7 +26,7 @@ use crate::quota::Ticket;
 use crate::socket::{ControlSocket, Incoming, Packet, SendProblem};
 use crate::tally::{self, Reason};
 use crate::watcher::Watch;
-use crate::{drainer, watcher};
+use crate::{closer, drainer, watcher};
 
 /// Packets read in one go.
 const PACKETS: usize = 64;
@@ -84,8 +85,10 @@ impl Session {
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
+        step::at(Step::Lanes);
         let watch = watcher::watch(&session)?;
         let _ = session.watch.set(watch);
+        step::at(Step::Watched);
         // What came before the watch began raises no edge; look once.
         session.drain();
         Ok(session)
@@ -119,11 +122,18 @@ impl Session {
         }
     }
 
-    /// Stops using system calls that a sandbox may forbid: from here on sleeps need no membarrier.
+    /// Stops using system calls that a sandbox may forbid: from here on sleeps need no membarrier, and no
+    /// thread is started, for those that may be needed run already.
     ///
-    /// Until the peer has answered, sleeps are cut into slices of at most 10 ms.
+    /// Until the peer has answered, sleeps are cut into slices of at most 10 ms. Say it on every session; a
+    /// filter that is to hold for the library's threads too has to be put on all threads.
     pub fn before_sandbox(&self) {
-        if self.generation.is_current() && self.life.fences().stop_calling() {
+        if !self.generation.is_current() {
+            return;
+        }
+        drainer::before_sandbox();
+        closer::before_sandbox();
+        if self.life.fences().stop_calling() {
             self.heavy_fence_failed();
         }
     }
@@ -252,6 +262,7 @@ impl Drop for Session {
             return; // the parent's; our copies of its descriptors close, and that is all
         }
         if let Some(watch) = self.watch.take() {
+            step::at(Step::Unwatch);
             watch.end(&self.socket, &self.peer);
         }
         self.socket.shutdown();

@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
+use memring_ring::step::{self, Step};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -214,9 +215,13 @@ impl ControlSocket {
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let part = [io::IoSlice::new(bytes)];
+        step::at(Step::Send);
         loop {
             let problem = match rustix::net::sendmsg(&self.fd, &part, &mut control, flags) {
-                Ok(_) => return Ok(()), // a packet is sent whole or not at all
+                Ok(_) => {
+                    step::at(Step::Sent);
+                    return Ok(()); // a packet is sent whole or not at all
+                }
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => SendProblem::WouldBlock,
                 Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED) => {
@@ -284,6 +289,7 @@ impl ControlSocket {
             if raw.len == 0 {
                 return Ok(Incoming::Ended); // whatever came with it goes to the closer
             }
+            step::at(Step::Received);
             return Ok(Incoming::Packet(Packet {
                 len: raw.len,
                 fds,
@@ -341,6 +347,7 @@ impl ControlSocket {
     /// What was sent can still be read at the other end, and what was received here. A second call
     /// does nothing.
     pub fn shutdown(&self) {
+        step::at(Step::ShutDown);
         // ENOTCONN: it ended already. There is no other failure for a connected Unix socket.
         rustix::net::shutdown(&self.fd, Shutdown::Both).ok();
     }

@@ -40,8 +40,10 @@ pub fn spawn(
         ControlSocket::pair().map_err(HandshakeError::system("making a socketpair"))?;
     let theirs = OwnedFd::from(theirs);
     command.env(VARIABLE, theirs.as_raw_fd().to_string());
-    let mut child = os::spawn_with_fd(command, &theirs)
-        .map_err(HandshakeError::system("starting the child"))?;
+    let child = os::spawn_with_fd(command, &theirs);
+    // Whatever the caller starts with it on its own has no connection, and shall not look for one.
+    command.env_remove(VARIABLE);
+    let mut child = child.map_err(HandshakeError::system("starting the child"))?;
     drop(theirs);
     match greet(ours, &child, settings, signature) {
         Ok(connection) => Ok((child, connection)),

@@ -65,7 +65,7 @@ fn start() -> Result<Arc<Watcher>, Errno> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let watcher = Arc::new(Watcher { epoll, slots: Mutex::default() });
     let body = Arc::clone(&watcher);
-    os::spawn_quiet("memring-watcher", move || body.run())
+    os::spawn_running("memring-watcher", move || body.run())
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
     Ok(watcher)
 }

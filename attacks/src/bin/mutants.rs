@@ -68,7 +68,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let copy = copy(root, &target.join("mutants"), &edits)?;
-    let program = build(&copy, &target)?;
+    let program = build(&copy)?;
     // Without a switch the copy is the original.
     let noticed = Mutex::new(Vec::new());
     let next = AtomicUsize::new(0);
@@ -168,13 +168,15 @@ fn copy(root: &Path, copy: &Path, mutants: &[Mutant]) -> Result<PathBuf, Box<dyn
     Ok(copy.to_owned())
 }
 
-/// Builds the tests of the copy, beside what is built already of other people's crates; where they are.
-fn build(copy: &Path, target: &Path) -> Result<PathBuf, Box<dyn Error>> {
+/// Builds the tests of the copy; where they are. In a target folder of its own: cargo takes the crates of a
+/// copy for those of the original.
+fn build(copy: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let arguments = ["test", "--no-run", "--locked", "-p", "memring-attacks", "--test", "attacks"];
     let output = Command::new("cargo")
         .args(arguments)
         .env("CARGO_TERM_COLOR", "never")
-        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TARGET_DIR", copy.join("target"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env_remove("RUSTFLAGS")
         .current_dir(copy)
         .output()?;

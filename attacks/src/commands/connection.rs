@@ -1,6 +1,7 @@
 //! Connections: to make, take, flood and end them.
 
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
 
 use super::{Attacker, Command, command};
 use crate::answer::{Answer, Failure, Fields, symbol};
@@ -25,11 +26,12 @@ fn connect(attacker: &mut Attacker, line: &Line) -> Answer {
     let by = line.deadline()?;
     loop {
         match socket::connect(line.word(0)?) {
-            Err(Failure::Errno(libc::EAGAIN)) if !by.passed() => {
-                std::thread::sleep(std::time::Duration::from_millis(2))
-            }
-            Err(other) => return Err(other),
             Ok(socket) => return Ok(Fields::new().with("conn", attacker.add(socket))),
+            Err(Failure::Errno(libc::EAGAIN)) if by.passed() => {
+                return Err(Failure::word("timeout"));
+            }
+            Err(Failure::Errno(libc::EAGAIN)) => std::thread::sleep(Duration::from_millis(2)),
+            Err(other) => return Err(other),
         }
     }
 }
@@ -45,7 +47,8 @@ fn use_connection(attacker: &mut Attacker, line: &Line) -> Answer {
     }
 }
 
-/// Drops the connection with its mappings and the descriptors that came; with `keep`, its socket only.
+/// Drops the connection with its mappings and the descriptors that came; with `keep`, its socket
+/// only.
 fn close(attacker: &mut Attacker, line: &Line) -> Answer {
     let number = match line.words().iter().find(|word| *word != "keep") {
         Some(number) => line::number(number)? as usize,
@@ -75,32 +78,19 @@ fn accept(attacker: &mut Attacker, line: &Line) -> Answer {
     Ok(Fields::new().with("conn", attacker.add(socket)))
 }
 
-#[allow(unsafe_code)]
 fn adopt(attacker: &mut Attacker, line: &Line) -> Answer {
-    let fd = RawFd::try_from(line.number_at(0)?).map_err(Failure::usage)?;
-    // SAFETY: only asks whether it is open.
-    let open = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    if open < 0 {
-        return Err(Failure::last());
-    }
-    if open & libc::FD_CLOEXEC != 0 || fd < 3 {
-        return Err(Failure::usage("that was not inherited"));
-    }
-    // SAFETY: open, inherited, and marked as ours from here on: it cannot be adopted again.
-    let socket = unsafe {
-        libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
-        OwnedFd::from_raw_fd(fd)
-    };
+    let socket = socket::adopt(RawFd::try_from(line.number_at(0)?).map_err(Failure::usage)?)?;
     Ok(Fields::new().with("conn", attacker.add(socket)))
 }
 
-/// Opens many connections and keeps them, each saying `say`; stops at the first that fails.
+/// Opens many connections and keeps them, each saying `say`; stops at the first that fails. Waits for
+/// places in the backlog only if told how long.
 fn flood(attacker: &mut Attacker, line: &Line) -> Answer {
     let (path, by) = (line.word(0)?, line.deadline()?);
+    let waits = line.get("timeout").is_some();
     let say = line.get("say").map(line::bytes).transpose()?;
-    let mut opened = 0;
-    let mut stopped = "none".to_owned();
-    for _ in 0..line.number_or("count", 1)? {
+    let (mut opened, mut stopped) = (0, "none".to_owned());
+    while opened < line.number_or("count", 1)? {
         match socket::connect(path) {
             Ok(socket) => {
                 if let Some(say) = &say {
@@ -109,6 +99,9 @@ fn flood(attacker: &mut Attacker, line: &Line) -> Answer {
                 }
                 attacker.crowd.push(socket);
                 opened += 1;
+            }
+            Err(Failure::Errno(libc::EAGAIN)) if waits && !by.passed() => {
+                std::thread::sleep(Duration::from_millis(2));
             }
             Err(Failure::Errno(errno)) => {
                 stopped = symbol(errno);
@@ -129,7 +122,6 @@ fn disperse(attacker: &mut Attacker, _: &Line) -> Answer {
 
 /// Hands the control socket to whoever listens at a stream socket.
 fn pass_on(attacker: &mut Attacker, line: &Line) -> Answer {
-    use std::os::fd::AsRawFd;
     let other = socket::connect_stream(line.word(0)?)?;
     let mut with = Ancillary::default();
     with.rights(&[attacker.connection()?.socket().as_raw_fd()]);

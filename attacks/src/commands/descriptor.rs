@@ -121,7 +121,8 @@ fn mapr(attacker: &mut Attacker, line: &Line) -> Answer {
     map(attacker, line, false)
 }
 
-/// Maps a file and keeps the mapping. As a server that has none yet, a writable one of `s` is its S.
+/// Maps a file and keeps the mapping. As a server that has none yet, a writable one of `s` is its
+/// S.
 fn map(attacker: &mut Attacker, line: &Line, writable: bool) -> Answer {
     let file = attacker.descriptor(line.word(0)?)?;
     let size = match line.number("size")? {

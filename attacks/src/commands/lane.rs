@@ -12,7 +12,7 @@ use crate::socket;
 const PLACE: &str = "mine|theirs control|data OFFSET [VALUE|HEX|LENGTH]";
 
 pub const COMMANDS: &[Command] = &[
-    command("send", "HEX|size=N seed=N tag=N timeout=MS", send),
+    command("send", "[HEX] size=N seed=N tag=N timeout=MS", send),
     command("pack", "HEX ... tag=N timeout=MS", pack),
     command("recvmsg", "timeout=MS", recvmsg),
     command("echo", "count=N timeout=MS", echo),
@@ -36,7 +36,8 @@ pub const COMMANDS: &[Command] = &[
     command("wake", "rx|tx", wake),
 ];
 
-fn lanes(attacker: &mut Attacker) -> Result<&mut Lanes, Failure> {
+/// The lanes of the current connection.
+pub fn lanes(attacker: &mut Attacker) -> Result<&mut Lanes, Failure> {
     attacker.connection()?.channel().map(|(lanes, _)| lanes)
 }
 
@@ -61,7 +62,7 @@ fn describe(message: &Message) -> Fields {
 
 fn send(attacker: &mut Attacker, line: &Line) -> Answer {
     let bytes = match line.number("size")? {
-        Some(size) => pattern(size.min(1 << 30), line.number_or("seed", 0)?),
+        Some(size) => pattern(size.min(1 << 28), line.number_or("seed", 0)?),
         None => line::bytes(line.word(0)?)?,
     };
     let message = Message { tag: line.number_or("tag", 0)?, bytes };
@@ -276,6 +277,6 @@ fn asleep(attacker: &mut Attacker, line: &Line) -> Answer {
 /// Wakes whoever sleeps on our tail (`rx`) or on our head, for nothing.
 fn wake(attacker: &mut Attacker, line: &Line) -> Answer {
     let rx = is_rx(line)?;
-    let word = lanes(attacker)?.sleeping_place(rx)?;
-    Ok(Fields::new().with("woken", crate::sys::futex_wake(word)))
+    let bed = lanes(attacker)?.bed(rx);
+    Ok(Fields::new().with("woken", crate::sys::futex_wake(bed.word()?)))
 }

@@ -133,10 +133,7 @@ fn told(line: &Line, layouts: &[&Layout], about: &[&str]) -> Result<Values, Fail
 }
 
 fn recv(attacker: &mut Attacker, line: &Line) -> Answer {
-    let arrival = attacker
-        .connection()?
-        .recv(line.deadline()?)?
-        .ok_or(Failure::Word("end", Fields::new()))?;
+    let arrival = attacker.connection()?.recv(line.deadline()?)?.ok_or(Failure::word("end"))?;
     let fields = match &arrival.message {
         Ok(message) => message.fields(),
         Err(why) => {
@@ -186,8 +183,8 @@ fn segments(attacker: &mut Attacker, line: &Line) -> Answer {
     Ok(fields)
 }
 
-/// Sets up the lanes without a word: as the connecting side over what Granted brought, as the accepting side
-/// over our own S and `c`.
+/// Sets up the lanes without a word: as the connecting side over what Granted brought, as the
+/// accepting side over our own S and `c`.
 fn attach(attacker: &mut Attacker, line: &Line) -> Answer {
     if attacker.connection()?.received("granted").is_some() {
         handshake::take_granted(attacker.connection()?)?;

@@ -1,6 +1,7 @@
 //! The commands: a table of names, usages and functions, and the state that they share.
 //!
-//! What an attack does lies in the nouns; a command only reads its line, calls them and says what came of it.
+//! What an attack does lies in the nouns; a command only reads its line, calls them and says what
+//! came of it.
 
 mod connection;
 mod descriptor;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Failure, Fields, text};
 use crate::connection::{Connection, Remains};
 use crate::handshake::Segments;
 use crate::line::Line;
@@ -24,7 +25,8 @@ use crate::wire;
 /// One command.
 pub struct Command {
     name: &'static str,
-    /// The words and keys it takes. A key that does not stand here is refused, unless it takes fields.
+    /// The words and keys it takes. A key that does not stand here is refused, unless it takes
+    /// fields.
     usage: &'static str,
     run: fn(&mut Attacker, &Line) -> Answer,
 }
@@ -71,13 +73,15 @@ impl Attacker {
     pub fn obey(&mut self, line: &str) -> Option<Answer> {
         let line = Line::parse(line)?;
         if line.name == "help" {
-            return Some(Ok(help()));
+            return Some(help(&line));
         }
         let Some(command) = all().find(|command| command.name == line.name) else {
             return Some(Err(Failure::usage("no such command, see help")));
         };
         let known = |key: &str| {
-            command.usage.contains(&format!("{key}=")) || command.usage.contains("field=")
+            let mut keys = command.usage.split_whitespace().filter_map(|word| word.split_once('='));
+            key == "timeout"
+                || keys.any(|(name, _)| [key, "field"].contains(&name.trim_start_matches('[')))
         };
         if let Some((key, _)) = line.named().iter().find(|(key, _)| !known(key)) {
             return Some(Err(Failure::usage(format!(
@@ -128,12 +132,17 @@ impl Attacker {
     }
 }
 
-/// One line: every command with its usage, and the fields of every message.
-fn help() -> crate::answer::Fields {
-    let commands = all().fold(crate::answer::Fields::new(), |fields, command| {
-        fields.with(command.name, crate::answer::text(command.usage))
-    });
-    wire::LAYOUTS.iter().fold(commands, |fields, layout| {
-        fields.with(format!("fields.{}", layout.name), crate::answer::text(&layout.names()))
+/// One line: the names of all commands; of one command, its usage and the fields of its message.
+fn help(line: &Line) -> Answer {
+    let Some(name) = line.words().first() else {
+        let names: Vec<&str> = all().map(|command| command.name).collect();
+        return Ok(Fields::new().with("commands", names.join(",")));
+    };
+    let command = all().find(|command| command.name == name);
+    let command = command.ok_or_else(|| Failure::usage("no such command"))?;
+    let fields = Fields::new().with("usage", text(command.usage));
+    Ok(match wire::layout(name) {
+        Some(layout) => fields.with("fields", layout.names()),
+        None => fields,
     })
 }

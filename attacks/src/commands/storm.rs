@@ -1,16 +1,14 @@
 //! Storms over the current channel. They go on when another connection is used, until `stop`.
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::lane::is_rx;
+use super::lane::{is_rx, lanes};
 use super::{Attacker, Command, command};
 use crate::answer::{Answer, Failure, Fields};
-use crate::lane::{HEAD, Lanes};
+use crate::lane::HEAD;
 use crate::line::Line;
-use crate::segment::Segment;
 use crate::storm::{Numbers, Storm};
 use crate::{process, sys};
 
@@ -29,35 +27,6 @@ pub const COMMANDS: &[Command] = &[
 /// An unused place in the control area, where nobody wakes.
 const NOWHERE: usize = 448;
 
-/// What a storm needs of the channel.
-struct Field {
-    mine: Segment,
-    theirs: Segment,
-    tail: Arc<AtomicU64>,
-    head: u64,
-}
-
-impl Field {
-    fn of(attacker: &mut Attacker) -> Result<Self, Failure> {
-        let (lanes, _): (&mut Lanes, _) = attacker.connection()?.channel()?;
-        Ok(Self {
-            mine: lanes.mine.clone(),
-            theirs: lanes.theirs.clone(),
-            tail: Arc::clone(&lanes.tail),
-            head: lanes.head,
-        })
-    }
-
-    /// The word in our segment that the other side's consumer or producer sleeps on.
-    fn bed(&self, rx: bool) -> Result<&std::sync::atomic::AtomicU32, Failure> {
-        if rx {
-            self.mine.word32(self.tail.load(Ordering::Relaxed))
-        } else {
-            self.mine.map.word32(HEAD)
-        }
-    }
-}
-
 fn start(
     attacker: &mut Attacker,
     name: &'static str,
@@ -70,9 +39,8 @@ fn start(
 /// A u64 of ours, now one value, now the other. Theirs cannot be written.
 fn toggle(attacker: &mut Attacker, line: &Line) -> Answer {
     let words = line.words();
-    let field = Field::of(attacker)?;
     let segment = match line.word(0)? {
-        "mine" => field.mine,
+        "mine" => lanes(attacker)?.mine.clone(),
         "theirs" => return Err(Failure::Errno(libc::EACCES)),
         _ => return Err(Failure::usage("mine or theirs")),
     };
@@ -94,18 +62,18 @@ fn toggle(attacker: &mut Attacker, line: &Line) -> Answer {
     })
 }
 
-/// Wakes whoever sleeps there, again and again; a round is a waiter woken or a call.
+/// Wakes whoever sleeps there, again and again; a round is a call.
 fn wakestorm(attacker: &mut Attacker, line: &Line) -> Answer {
-    let (rx, field) = (is_rx(line)?, Field::of(attacker)?);
-    start(attacker, "wakestorm", move || u64::from(field.bed(rx).map(sys::futex_wake).is_ok()))
+    let bed = lanes(attacker)?.bed(is_rx(line)?);
+    start(attacker, "wakestorm", move || u64::from(bed.word().map(sys::futex_wake).is_ok()))
 }
 
 /// Moves whoever sleeps there to a word that nobody wakes; a round is a waiter moved.
 fn requeue(attacker: &mut Attacker, line: &Line) -> Answer {
-    let (rx, field) = (is_rx(line)?, Field::of(attacker)?);
+    let bed = lanes(attacker)?.bed(is_rx(line)?);
     start(attacker, "requeue", move || {
-        let places = field.bed(rx).and_then(|bed| Ok((bed, field.mine.map.word32(NOWHERE)?)));
-        places.map_or(0, |(bed, nowhere)| sys::futex_requeue(bed, nowhere))
+        let places = bed.word().and_then(|word| Ok((word, bed.segment.map.word32(NOWHERE)?)));
+        places.map_or(0, |(word, nowhere)| sys::futex_requeue(word, nowhere))
     })
 }
 
@@ -115,10 +83,10 @@ fn decoy(attacker: &mut Attacker, line: &Line) -> Answer {
     let rx = is_rx(line)?;
     let time = Duration::from_millis(line.number_or("time", 20)?);
     for _ in 0..4 {
-        let field = Field::of(attacker)?;
+        let lanes = lanes(attacker)?;
+        let (segment, head) = (lanes.theirs.clone(), lanes.head);
         start(attacker, "decoy", move || {
-            let word =
-                if rx { field.theirs.word32(field.head) } else { field.theirs.map.word32(HEAD) };
+            let word = if rx { segment.word32(head) } else { segment.map.word32(HEAD) };
             if let Ok(word) = word {
                 sys::futex_wait(word, word.load(Ordering::Relaxed), time);
             }
@@ -135,7 +103,7 @@ fn membarrier_storm(attacker: &mut Attacker, _: &Line) -> Answer {
 
 /// Random bytes over our whole segment, or one area of it; a round is a word.
 fn scribble(attacker: &mut Attacker, line: &Line) -> Answer {
-    let segment = Field::of(attacker)?.mine;
+    let segment = lanes(attacker)?.mine.clone();
     let (from, words) = match line.words().first().map(String::as_str) {
         None => (0, segment.map.length() / 8),
         Some("control") => (0, segment.control / 8),
@@ -156,7 +124,7 @@ fn scribble(attacker: &mut Attacker, line: &Line) -> Answer {
 /// process's memory: for root, in place of whoever found a way through a seal. A round is a word.
 fn deface(attacker: &mut Attacker, line: &Line) -> Answer {
     let pid = line.number_at(0)?;
-    let segment = Field::of(attacker)?.theirs;
+    let segment = lanes(attacker)?.theirs.clone();
     let base = process::mapped_at(pid, attacker.descriptor(line.word(1)?)?)?;
     let (from, length) = match line.words().get(2).map(String::as_str) {
         None => (0, segment.map.length()),

@@ -20,6 +20,8 @@ mod attacker;
 mod bystander;
 mod deaths;
 mod lane;
+mod life;
+mod payloads;
 mod scene;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use memring::{
-    Bytes, End, Listener, ListenerBuilder, Policy, Reason, RecvError, Resource, SendError,
-    ServerEnd, Tally, Wait, tally,
+    Bytes, End, Incoming, Listener, ListenerBuilder, Policy, Reason, RecvError, Resource,
+    SendError, ServerEnd, Tally, Wait, tally,
 };
 
 use crate::attacker::{Attacker, is_stranger, uid};
@@ -63,6 +63,17 @@ impl Scene {
         name: &'static str,
         settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
         service: Service,
+    ) -> Option<Self> {
+        Self::serving(name, settings, move |incoming| incoming.open::<Bytes>().ok().map(service))
+    }
+
+    /// The same with a server that does with attackers as it likes, from their asking to their end.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn serving(
+        name: &'static str,
+        settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
+        service: impl Fn(Incoming) -> Option<End> + Send + Sync + 'static,
     ) -> Option<Self> {
         if !alone(name) {
             return None;
@@ -248,21 +259,22 @@ impl Scene {
 pub const PROTOCOL: &str = "protocol=bytes";
 
 impl Server {
-    fn start(listener: Listener, service: Service) -> Self {
+    fn start(
+        listener: Listener,
+        service: impl Fn(Incoming) -> Option<End> + Send + Sync + 'static,
+    ) -> Self {
         let listener = Arc::new(listener);
+        let service = Arc::new(service);
         let ends = Arc::new(Mutex::new(Vec::new()));
         let (accepting, told) = (Arc::clone(&listener), Arc::clone(&ends));
         let accepting = move || {
             for incoming in accepting.incoming() {
                 let incoming = incoming.expect("accepts");
-                let is_bystander = incoming.name() == bystander::NAME;
-                let Ok(channel) = incoming.open::<Bytes>() else { continue };
-                let told = Arc::clone(&told);
+                let (told, service) = (Arc::clone(&told), Arc::clone(&service));
                 named("test-service", move || {
-                    if is_bystander {
-                        echo(channel);
-                    } else {
-                        let end = service(channel);
+                    if incoming.name() == bystander::NAME {
+                        echo(incoming.open::<Bytes>().expect("the bystander speaks bytes"));
+                    } else if let Some(end) = service(incoming) {
                         told.lock().unwrap().push(end);
                     }
                 });

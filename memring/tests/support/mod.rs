@@ -6,6 +6,8 @@
 
 #![allow(dead_code, unsafe_code)] // Each file uses some of it; signals and fork are system calls.
 
+pub mod children;
+pub mod container;
 pub mod strangers;
 
 use std::collections::HashMap;
@@ -107,6 +109,30 @@ fn role_of(program: &Path, role: &str, arguments: &[(&str, &dyn Display)]) -> Co
     command
 }
 
+/// The command that starts `role` as another user, from a copy of this binary that it may read.
+pub fn role_command_as(
+    uid: u32,
+    directory: &Scratch,
+    role: &str,
+    arguments: &[(&str, &dyn Display)],
+) -> Command {
+    use std::os::unix::fs::PermissionsExt;
+    let copy = directory.path().join("program");
+    // Not written by this process: a child that another test forks meanwhile would hold it open for
+    // writing, and nobody could run it.
+    let copied = Command::new("cp")
+        .arg(std::env::current_exe().expect("this binary's path"))
+        .arg(&copy)
+        .status();
+    assert!(copied.is_ok_and(|status| status.success()), "a copy of this binary");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&copy, open.clone()).expect("others may run it");
+    std::fs::set_permissions(directory.path(), open).expect("others may get there");
+    let mut command = role_of(&copy, role, arguments);
+    command.current_dir("/").gid(uid).uid(uid);
+    command
+}
+
 impl Helper {
     /// Starts `role` with these arguments.
     #[track_caller]
@@ -121,32 +147,18 @@ impl Helper {
         role: &str,
         arguments: &[(&str, &dyn Display)],
     ) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let copy = directory.path().join("program");
-        // Not written by this process: a child that another test forks meanwhile would hold it open for
-        // writing, and nobody could run it.
-        let copied = Command::new("cp")
-            .arg(std::env::current_exe().expect("this binary's path"))
-            .arg(&copy)
-            .status();
-        assert!(copied.is_ok_and(|status| status.success()), "a copy of this binary");
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&copy, open.clone()).expect("others may run it");
-        std::fs::set_permissions(directory.path(), open).expect("others may get there");
-        let mut command = role_of(&copy, role, arguments);
-        command.current_dir("/").gid(uid).uid(uid);
-        Self::run(&mut command)
+        Self::run(&mut role_command_as(uid, directory, role, arguments))
     }
 
     /// Starts what `command` says, and listens to it.
     #[track_caller]
     pub fn run(command: &mut Command) -> Self {
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the helper starts");
-        Self::of(child)
+        Self::try_run(command).expect("the helper starts")
+    }
+
+    /// [`run`](Self::run), where this machine may not be able to.
+    pub fn try_run(command: &mut Command) -> std::io::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map(Self::of)
     }
 
     /// Listens to a child that was started with piped standard input and output.
@@ -189,6 +201,11 @@ impl Helper {
     /// The last line it has said so far, if any.
     pub fn latest(&self) -> Option<String> {
         self.lines.try_iter().last()
+    }
+
+    /// The lines that it says from here on, until its output ends.
+    pub fn rest(&self) -> impl Iterator<Item = String> + '_ {
+        self.lines.iter()
     }
 
     /// Says a line to it.

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::{Geometry, Identity, SealMask, SegmentError};
 use crate::memory::{Access, Mapping};
+use crate::step::{self, Step};
 
 /// `f_type` of tmpfs, from which memfds come unless they were asked to be hugetlb.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -163,6 +164,7 @@ impl Checked {
         assert_eq!(self.stage, Stage::Sealed, "only a sealed segment is read");
         let mapping = Mapping::map(self.fd.as_fd(), self.geometry, Access::ReadOnly)?;
         mapping.prefault()?;
+        step::at(Step::SegmentRead);
         Ok(mapping)
     }
 
@@ -188,11 +190,13 @@ impl Checked {
                 return Err(error.into());
             }
         };
+        step::at(Step::SegmentMapped);
         let sealed = super::seal(fd, SealFlags::FUTURE_WRITE | SealFlags::SEAL);
         // The peer's own fd could seal as well until now, so what counts is the result. Read first:
         // a seal too many is also why `seal` would have been refused.
         check_seals(fd, self.mask.last())?;
         sealed?;
+        step::at(Step::SegmentSealed);
         // Until the seal it could punch holes too; from here on it cannot.
         check_size(fd, self.geometry)?;
         mapping.prefault()?;
