@@ -184,12 +184,15 @@ fn attack_68_a_peer_that_dies_is_dead_though_its_child_keeps_the_socket() {
         return scene.finish();
     }
     let child = attacker.run("fork-hold").number("pid");
-    attacker.run("send 0a");
-    attacker.kill();
     let receiver = thread::spawn(move || {
         let message = victim.recv().expect("what it had sent").to_vec();
         (message, victim.recv().map(|message| message.to_vec()))
     });
+    attacker.run("send 0a");
+    // Asleep for the second: the end of the socket, which does not come, cannot be what wakes it.
+    eventually("the message is taken", || attacker.run("where").number("their_head") == 32);
+    eventually("it sleeps", || attacker.run("where").number("rx_asleep") != 0);
+    attacker.kill();
     let (message, end) = in_time(receiver);
     assert_eq!(message, [0x0a]);
     assert!(matches!(end, Err(RecvError::Ended(End::PeerDied(_)))), "{end:?}");
