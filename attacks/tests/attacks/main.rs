@@ -18,6 +18,7 @@ macro_rules! name {
 
 mod attacker;
 mod bystander;
+mod changes;
 mod deaths;
 mod lane;
 mod life;

@@ -300,6 +300,7 @@ fn attack_64_a_peer_that_never_reads_costs_a_deadline_and_a_lane() {
     for _ in 0..3 {
         assert_eq!(attacker.run("recvmsg").get("len"), LARGEST.to_string());
     }
+    assert_eq!(attacker.fails("recvmsg timeout=1"), "timeout");
     victim.send_deadline(b"after", soon()).expect("room");
     assert_eq!(attacker.run("recvmsg").get("hex"), "6166746572");
     drop((attacker, victim));
