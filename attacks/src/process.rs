@@ -77,6 +77,20 @@ pub fn is_program(path: &str) -> Result<(), Failure> {
     check(unsafe { libc::access(path.as_ptr(), libc::X_OK) }.into()).map(|_| ())
 }
 
+/// Where a process has mapped a file for writing, for the first time.
+pub fn mapped_at(pid: u64, file: &impl AsRawFd) -> Result<u64, Failure> {
+    let kept = std::fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let inode = std::os::unix::fs::MetadataExt::ino(&kept).to_string();
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    // "start-end permissions offset device inode path"
+    let place = maps.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [range, "rw-s", _, _, number, ..] = words[..] else { return None };
+        (number == inode).then(|| u64::from_str_radix(range.split('-').next()?, 16).ok())?
+    });
+    place.ok_or_else(|| Failure::usage("it has not mapped that"))
+}
+
 /// The number of a signal, with or without `SIG`.
 pub fn signal(name: &str) -> Result<libc::c_int, Failure> {
     Ok(match name.strip_prefix("SIG").unwrap_or(name) {

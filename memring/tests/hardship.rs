@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use memring::{
     Bytes, ClientEnd, Connector, End, Fence, Lanes, Listener, RecvError, Wait, choose_fence,
 };
-use support::{Held, Helper, Scratch, Stage, alone, eventually, eventually_all_asleep, play, soon};
+use support::{
+    Held, Helper, Scratch, Stage, alone, eventually, eventually_all_asleep, forbid, play, soon,
+};
 
 #[test]
 fn role() {
@@ -72,26 +74,6 @@ fn choose(name: &str) {
 #[allow(unsafe_code)]
 fn forbid_membarrier() {
     forbid(libc::SYS_membarrier, libc::EPERM);
-}
-
-/// Lets the kernel answer `errno` to a system call of this thread, and of those it starts, from now on.
-#[allow(unsafe_code)]
-fn forbid(call: libc::c_long, errno: i32) {
-    let step =
-        |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut program = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 0, 1),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: the filter describes live instructions, which the kernel checks and copies.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter), 0);
-    }
 }
 
 /// Answers of a helper whose fence, sandbox and way of waiting are these, with a sleep before each.

@@ -7,7 +7,7 @@
 //!
 //! It changes nothing but its copy, in the target folder. See `ci/mutants.sh`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
@@ -165,7 +165,23 @@ fn copy(root: &Path, copy: &Path, mutants: &[Mutant]) -> Result<PathBuf, Box<dyn
         std::fs::create_dir_all(to.parent().ok_or("no folder")?)?;
         std::fs::write(&to, wanted)?;
     }
+    let tracked: HashSet<PathBuf> = listed.split('\0').map(|path| copy.join(path)).collect();
+    prune(copy, &copy.join("target"), &tracked)?;
     Ok(copy.to_owned())
+}
+
+/// Removes what is not tracked any more from a folder, but for `spared`: a module that has moved must not be
+/// there twice.
+fn prune(folder: &Path, spared: &Path, tracked: &HashSet<PathBuf>) -> Result<(), Box<dyn Error>> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() && path != spared {
+            prune(&path, spared, tracked)?;
+        } else if !path.is_dir() && !tracked.contains(&path) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Builds the tests of the copy; where they are. In a target folder of its own: cargo takes the crates of a

@@ -1,5 +1,6 @@
 //! Storms over the current channel. They go on when another connection is used, until `stop`.
 
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,15 +10,16 @@ use crate::answer::{Answer, Failure, Fields};
 use crate::lane::HEAD;
 use crate::line::Line;
 use crate::storm::{Numbers, Storm};
-use crate::sys;
+use crate::{process, sys};
 
 pub const COMMANDS: &[Command] = &[
     command("toggle", "mine [control|data] OFFSET A B", toggle),
     command("wakestorm", "rx|tx", wakestorm),
     command("requeue", "rx|tx", requeue),
-    command("decoy", "rx|tx", decoy),
+    command("decoy", "rx|tx time=MS", decoy),
     command("membarrier-storm", "", membarrier_storm),
     command("scribble", "[control|data] seed=N", scribble),
+    command("deface", "PID FD [control|data] seed=N", deface),
     command("rounds", "", rounds),
     command("stop", "", stop),
 ];
@@ -75,16 +77,18 @@ fn requeue(attacker: &mut Attacker, line: &Line) -> Answer {
     })
 }
 
-/// Four threads that sleep on the word which the other side wakes; a round is a sleep that ended.
+/// Four threads that sleep on the word which the other side wakes, so long at a time; a round is a sleep that
+/// ended.
 fn decoy(attacker: &mut Attacker, line: &Line) -> Answer {
     let rx = is_rx(line)?;
+    let time = Duration::from_millis(line.number_or("time", 20)?);
     for _ in 0..4 {
         let lanes = lanes(attacker)?;
         let (segment, head) = (lanes.theirs.clone(), lanes.head);
         start(attacker, "decoy", move || {
             let word = if rx { segment.word32(head) } else { segment.map.word32(HEAD) };
             if let Ok(word) = word {
-                sys::futex_wait(word, word.load(Ordering::Relaxed), Duration::from_millis(20));
+                sys::futex_wait(word, word.load(Ordering::Relaxed), time);
             }
             1
         })?;
@@ -113,6 +117,27 @@ fn scribble(attacker: &mut Attacker, line: &Line) -> Answer {
             word.store(numbers.next(), Ordering::Release);
             1
         })
+    })
+}
+
+/// Random bytes over a segment that only another process may write, or over one area of it, through that
+/// process's memory: for root, in place of whoever found a way through a seal. A round is a word.
+fn deface(attacker: &mut Attacker, line: &Line) -> Answer {
+    let pid = line.number_at(0)?;
+    let segment = lanes(attacker)?.theirs.clone();
+    let base = process::mapped_at(pid, attacker.descriptor(line.word(1)?)?)?;
+    let (from, length) = match line.words().get(2).map(String::as_str) {
+        None => (0, segment.map.length()),
+        Some("control") => (0, segment.control),
+        Some("data") => (segment.control, segment.map.length() - segment.control),
+        Some(_) => return Err(Failure::usage("control or data")),
+    };
+    let memory = std::fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/mem"))?;
+    let mut numbers = Numbers::new(line.number_or("seed", 0x9e37_79b9)?);
+    start(attacker, "deface", move || {
+        let at = from + 8 * (numbers.next() as usize % (length / 8).max(1));
+        let written = memory.write_at(&numbers.next().to_le_bytes(), base + at as u64);
+        u64::from(written.is_ok_and(|count| count == 8))
     })
 }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use rustix::process::{Pid, Signal};
+
 use crate::support::PATIENCE;
 
 /// Who the attacker is where this process may start it as somebody else. No account has this number.
@@ -140,6 +142,11 @@ impl Attacker {
             }
             last = Some(Answer::read(&said).unwrap_or_else(|| panic!("the end was due: {said}")));
         }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it is ours");
     }
 
     /// `kill -9`, and its end awaited.

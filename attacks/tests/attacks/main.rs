@@ -18,7 +18,9 @@ macro_rules! name {
 
 mod attacker;
 mod bystander;
+mod changes;
 mod closing;
+mod deaths;
 mod descriptors;
 mod fuse;
 mod handshake;
@@ -31,12 +33,14 @@ mod payloads;
 mod scene;
 mod segments;
 mod server;
+mod session;
 mod sharing;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
 mod terms;
 mod tries;
 mod victim;
+mod wakes;
 
 #[test]
 fn role() {

@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle};
 
 use memring::{
     Bytes, End, Incoming, Listener, ListenerBuilder, Policy, Reason, RecvError, Resource,
-    SendError, ServerEnd, Tally, tally,
+    SendError, ServerEnd, Tally, Wait, tally,
 };
 
 use crate::attacker::{Attacker, is_stranger, uid};
@@ -106,6 +106,26 @@ impl Scene {
         Some(scene)
     }
 
+    /// A server that leaves the sessions of attackers to the test: see [`Scene::session`]. Its calls sleep.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn in_hand(name: &'static str) -> Option<Self> {
+        Self::with(name, |builder| builder.wait(Wait::Park), hand_over)
+    }
+
+    /// Another session of this attacker's, who asks for it like this, with a server that is in hand.
+    #[track_caller]
+    pub fn session(&self, attacker: &mut Attacker, asking: &str) -> ServerEnd<Bytes> {
+        attacker.run(format!("connect {}", self.path()));
+        attacker.run(format!("client until=ready {PROTOCOL} {asking}"));
+        let mut session = None;
+        eventually("the session is handed over", || {
+            session = HANDED_OVER.lock().unwrap().pop();
+            session.is_some()
+        });
+        session.expect("it is there")
+    }
+
     /// The server.
     pub fn listener(&self) -> &Listener {
         &self.server.listener
@@ -161,6 +181,11 @@ impl Scene {
         assert_eq!(&*channel.recv_deadline(soon()).expect("an answer"), b"us too?");
         drop(channel);
         assert!(matches!(self.ended(), End::Closed), "closed in order");
+    }
+
+    /// An attacker of our own uid: root, where we are.
+    pub fn accomplice(&self) -> Attacker {
+        self.attacker_as(rustix::process::geteuid().as_raw())
     }
 
     /// An attacker that has connected and come as far as `step` of a clean handshake (`connect`, `hello`,
@@ -306,6 +331,15 @@ impl Drop for Server {
             accepting.join().ok();
         }
     }
+}
+
+/// Sessions on their way to the test.
+static HANDED_OVER: Mutex<Vec<ServerEnd<Bytes>>> = Mutex::new(Vec::new());
+
+/// Leaves the session to the test.
+pub fn hand_over(channel: ServerEnd<Bytes>) -> End {
+    HANDED_OVER.lock().unwrap().push(channel);
+    End::Local
 }
 
 /// Sends back what comes.
