@@ -17,7 +17,8 @@ done
 passed=0
 for ((run = 1; run <= times; run++)); do
   began=$SECONDS
-  if ! cargo test "${tests[@]}" -- --show-output >"$log" 2>&1; then
+  # More at a time than there are processors: most of them wait.
+  if ! cargo test "${tests[@]}" -- --show-output --test-threads=6 >"$log" 2>&1; then
     cat "$log"
     echo "run $run of $times failed after $passed passed tests"
     exit 1
