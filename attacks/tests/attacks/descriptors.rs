@@ -1,9 +1,10 @@
 //! Section C of the list: descriptors that come too many, too few, or where none are due.
 
 use memring::cause::HandshakeFault;
-use memring::{End, HandshakeError, Reason, RecvError, Resource};
+use memring::{End, HandshakeError, Listener, Reason, RecvError, Resource};
 use rustix::process::{Resource as Limited, Rlimit, getrlimit, setrlimit};
 
+use crate::attacker::Attacker;
 use crate::kernel::{Third, has_passrights, refuse, without_passrights};
 use crate::scene::{PROTOCOL, Scene, echo};
 use crate::server::{HostileServer, exchange};
@@ -271,11 +272,20 @@ fn attack_32_a_flood_of_descriptors_does_not_get_in_where_the_kernel_can_keep_it
     }
     let mut attacker = scene.attacker();
     attacker.run("make p pipe");
+    let flood = |attacker: &mut Attacker| {
+        let flood = attacker.run(format!("burst 100 {FENCE} fds={}", times("p", 253)));
+        assert_eq!((flood.number("sent"), flood.get("stopped")), (0, "EPERM"));
+    };
+    // Before it is accepted, by a server that does not come to it.
+    let path = scene.attackers_directory().join("busy");
+    let busy = Listener::builder().allow_shared_directory().mode(0o666).bind(&path).expect("binds");
+    attacker.run(format!("connect {}", path.display()));
+    flood(&mut attacker);
+    drop(busy);
     attacker.run(format!("connect {}", scene.path()));
     for step in ["connect", "hello", "granted", "ready"] {
         attacker.run(format!("client until={step} {PROTOCOL}"));
-        let flood = attacker.run(format!("burst 100 {} fds={}", FENCE, times("p", 253)));
-        assert_eq!((flood.number("sent"), flood.get("stopped")), (0, "EPERM"));
+        flood(&mut attacker);
     }
     attacker.run("send 00ff");
     assert_eq!(attacker.run("recvmsg").get("hex"), "00ff");
@@ -300,7 +310,7 @@ fn attack_32_a_flood_of_descriptors_is_read_and_closed_elsewhere() {
     let mut attacker = scene.attacker();
     attacker.run("nofile 1024");
     attacker.run("make p pipe");
-    let flood = format!("burst 100 {} fds={}", FENCE, times("p", 253));
+    let flood = format!("burst 100 {FENCE} fds={}", times("p", 253));
     let mut sent = 0;
     for _ in 0..6 {
         attacker.run(format!("connect {}", scene.path()));
