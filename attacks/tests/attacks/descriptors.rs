@@ -9,7 +9,7 @@ use crate::kernel::{Third, has_passrights, refuse, without_passrights};
 use crate::scene::{PROTOCOL, Scene, echo};
 use crate::server::{HostileServer, exchange};
 use crate::support::strangers::chain;
-use crate::support::{eventually, soon};
+use crate::support::{eventually, eventually_asleep, soon};
 
 /// So many times the same descriptor, as `fds=` takes them.
 fn times(name: &str, count: usize) -> String {
@@ -99,6 +99,17 @@ fn attack_29_a_descriptor_beyond_those_looked_for_is_found_and_closed() {
     scene.finish();
 }
 
+/// The number of the thread of this name.
+fn thread_named(name: &str) -> i32 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc/self/task");
+    let mut paths = tasks.map(|task| task.expect("a thread").path());
+    let path = paths.find(|path| {
+        std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+    });
+    let number = path.as_ref().and_then(|path| path.file_name()?.to_str()?.parse().ok());
+    number.expect("a thread of that name")
+}
+
 /// This process may open nothing beyond descriptor `most`, while this lives.
 struct Shortage(Rlimit);
 
@@ -157,6 +168,8 @@ fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed
     let handshakes = |scene: &Scene| scene.listener().quotas().held(Resource::Handshakes, None);
     attacker.run(format!("connect {}", scene.path()));
     eventually("the server waits for Hello", || handshakes(&scene) == 1);
+    // And its listener for others: one that finds no room for a connection counts that too.
+    eventually_asleep(thread_named("test-accept"));
     let shortage = Shortage::of(3);
     attacker.run("hello fds=p,p");
     scene.counted(Reason::DescriptorsLost);

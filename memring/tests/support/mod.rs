@@ -53,11 +53,17 @@ impl Scratch {
         use std::os::unix::fs::DirBuilderExt;
         use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Relaxed);
-        let name = format!("memring-facade-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new().mode(0o700).create(&path).expect("a scratch directory");
-        Self(path)
+        loop {
+            let number = NEXT.fetch_add(1, Relaxed);
+            let name = format!("memring-facade-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Self(path),
+                // Of a test that was killed, in a process of the same number.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("a scratch directory: {error}"),
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {
