@@ -371,8 +371,8 @@ fn attack_84_a_peer_that_can_write_our_segment_changes_bytes_and_nothing_of_ours
         assert!(batch > 0, "there is room for round {number}");
         (tail, sent) = (tail + 48 * batch, sent + batch);
         attacker.run(format!("head {tail}"));
-        // What we receive does not lie there.
-        attacker.run(format!("send {}", hex(number)));
+        // What we receive does not lie there. (By hand: it would believe the head that it has made up.)
+        attacker.run(format!("frame kind=1 payload={}", hex(number)));
         assert_eq!(*victim.recv_deadline(soon()).expect("a message"), number.to_le_bytes());
         received += 1;
     }
