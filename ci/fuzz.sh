@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Fuzzes each target for some seconds (the first argument, 20 unless told), under the address sanitizer,
-# from the seeds in git and whatever fuzz/corpus has kept; then all of it runs once more without a fuzzer.
+# Fuzzes each target for some seconds (the first argument, 30 unless told), two at a time, under the address
+# sanitizer, from the seeds in git and whatever fuzz/corpus has kept; then all of it runs once more without
+# luck, and the seeds without a fuzzer.
 source "$(dirname "$0")/common.sh"
 
-seconds=${1:-20}
-targets=(control handshake lane archive)
+seconds=${1:-30}
+# Side by side: each keeps one processor busy.
+pairs=("control handshake" "lane segment" "archive loads")
 # cargo-fuzz asks for a sanitizer, which stable compilers have but hide.
 export RUSTC_BOOTSTRAP=1
 
@@ -12,29 +14,60 @@ install() {
   cargo fuzz --version 2>/dev/null || cargo install --locked cargo-fuzz
 }
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# A ring whose loads are scripted, in a target folder of its own: the flag would rebuild everything else.
+scripted() {
+  RUSTFLAGS="--cfg memring_scripted ${RUSTFLAGS:-}" "$@"
+}
+
+build() {
+  cargo fuzz build
+  scripted cargo fuzz build --features scripted --target-dir fuzz/target/scripted loads
+}
+
+run() {
+  if [ "$1" = loads ]; then
+    scripted cargo fuzz run --features scripted --target-dir fuzz/target/scripted "$@"
+  else
+    cargo fuzz run "$@"
+  fi
+}
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
 
 fuzz() {
   local target=$1 status=0
   shift
   mkdir -p "fuzz/corpus/$target"
   # New finds go to the first folder; the seeds are only read.
-  cargo fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
-    -max_len=8300 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 "$@" >"$log" 2>&1 || status=$?
+  run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+    -max_len=8300 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 "$@" >"$logs/$target" 2>&1 || status=$?
   if [ "$status" -ne 0 ]; then
-    cat "$log"
+    cat "$logs/$target"
     return "$status"
   fi
-  grep -E '^(stat::|Done)|INITED' "$log"
+  echo "-- $target"
+  grep -aE '^(stat::|Done)|INITED' "$logs/$target"
+}
+
+# Two targets at once; fails if either does.
+both() {
+  local one=$1 other=$2 status=0
+  shift 2
+  fuzz "$one" "$@" &
+  fuzz "$other" "$@" || status=$?
+  wait $! || status=$?
+  return "$status"
 }
 
 step install install
-step build cargo fuzz build
-for target in "${targets[@]}"; do
-  step "fuzz $target for $seconds s" fuzz "$target" -max_total_time="$seconds"
+step build build
+for pair in "${pairs[@]}"; do
+  step "fuzz $pair for $seconds s" both $pair -max_total_time="$seconds"
   # As it stands now, each input once: what fails here fails without luck.
-  step "replay $target" fuzz "$target" -runs=0
+  step "replay $pair" both $pair -runs=0
 done
 unset RUSTC_BOOTSTRAP
 step "seeds without a fuzzer" cargo test --quiet -p memring-fuzz-bodies
+step "seeds of the scripted ring" scripted env CARGO_TARGET_DIR=target/scripted \
+  cargo test --quiet -p memring-fuzz-bodies

@@ -22,6 +22,8 @@ step "format of fuzz" cargo fmt --manifest-path fuzz/Cargo.toml --check
 step clippy cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 step "clippy of the models" env RUSTFLAGS="--cfg memring_loom" CARGO_TARGET_DIR=target/loom \
   cargo clippy -p memring-ring -p memring-loom-tests --lib --bins --locked -- -D warnings
+step "clippy of the scripted ring" env RUSTFLAGS="--cfg memring_scripted" CARGO_TARGET_DIR=target/scripted \
+  cargo clippy -p memring-ring -p memring-fuzz-bodies --lib --locked -- -D warnings
 step docs env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --exclude memring-cli --no-deps --all-features --locked
 step "crate count" crates
 step "tests that pages name" ci/names.sh

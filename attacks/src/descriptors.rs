@@ -21,7 +21,7 @@ use crate::sys::{check, descriptor, duplicate, fcntl};
 
 /// The kinds, as `help` shows them.
 pub const KINDS: &str = "memfd hugetlb secret file tmpfs pipe socket tcp linger eventfd epoll pidfd \
-                         userfaultfd devzero devnull opath dir readonly readwrite dup inflight";
+                         userfaultfd devzero devnull opath dir open readonly readwrite dup inflight";
 
 /// A descriptor, and the other end that keeps it what it is.
 pub type Made = (OwnedFd, Option<OwnedFd>);
@@ -43,17 +43,16 @@ pub fn make(
         "tmpfs" => alone(Shape::told(line)?.give(unnamed("/dev/shm")?)?),
         "pipe" => pipe(),
         "socket" => socket::pair(libc::SOCK_SEQPACKET).map(|(a, b)| (a, Some(b))),
-        "linger" => linger(),
+        "linger" => linger(line.number_or("seconds", 5)?),
         "tcp" | "eventfd" | "epoll" | "pidfd" | "userfaultfd" => {
             // SAFETY: each makes a descriptor.
             alone(unsafe { descriptor(by_number(kind)) }?)
         }
         "devzero" => alone(open("/dev/zero", 0)?),
         "devnull" => alone(open("/dev/null", 0)?),
-        "opath" => {
-            alone(OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/")?.into())
-        }
+        "opath" => alone(path_only(line.get("of").map(|_| of()).transpose()?)?),
         "dir" => alone(File::open("/")?.into()),
+        "open" => alone(File::open(line.get("at").unwrap_or("/"))?.into()),
         "readonly" => alone(reopen(of()?, false)?),
         "readwrite" => alone(reopen(of()?, true)?),
         "dup" => alone(duplicate(of()?)?),
@@ -61,6 +60,9 @@ pub fn make(
         _ => Err(Failure::usage(format!("kinds are {KINDS}"))),
     }
 }
+
+/// From `linux/userfaultfd.h`; the libc crate lacks it.
+const UFFD_USER_MODE_ONLY: libc::c_int = 1;
 
 /// The kinds that one call with numbers makes.
 fn by_number(kind: &str) -> i64 {
@@ -72,7 +74,8 @@ fn by_number(kind: &str) -> i64 {
             "epoll" => libc::epoll_create1(libc::EPOLL_CLOEXEC).into(),
             "pidfd" => libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0),
             "secret" => libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC),
-            _ => libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC),
+            // For faults in user mode only, which anybody may have.
+            _ => libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY),
         }
     }
 }
@@ -176,20 +179,27 @@ pub fn reopen(file: &OwnedFd, writable: bool) -> Result<OwnedFd, Failure> {
     Ok(OpenOptions::new().read(true).write(writable).open(Path::new(&path))?.into())
 }
 
+/// Names a file, `/` unless told, and can do nothing else.
+fn path_only(of: Option<&OwnedFd>) -> Result<OwnedFd, Failure> {
+    let path = of.map_or("/".to_owned(), |file| format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok(OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?.into())
+}
+
 fn pipe() -> Result<Made, Failure> {
     let (reader, writer) = std::io::pipe()?;
     Ok((reader.into(), Some(writer.into())))
 }
 
-/// A TCP socket whose last close waits 5 s: the other end never reads what was sent.
-fn linger() -> Result<Made, Failure> {
+/// A TCP socket whose last close waits so many seconds: the other end never reads what was sent.
+fn linger(seconds: u64) -> Result<Made, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut sender = TcpStream::connect(listener.local_addr()?)?;
     let (receiver, _) = listener.accept()?;
     sender.set_nonblocking(true)?;
     while sender.write(&[0; 1 << 16]).is_ok() {}
     sender.set_nonblocking(false)?;
-    let linger = libc::linger { l_onoff: 1, l_linger: 5 };
+    let seconds = libc::c_int::try_from(seconds).map_err(Failure::usage)?;
+    let linger = libc::linger { l_onoff: 1, l_linger: seconds };
     let size = size_of_val(&linger) as libc::socklen_t;
     // SAFETY: the option lives through the call and has the size told.
     let set = unsafe {

@@ -64,9 +64,14 @@ fn the_child_does_its_work() {
 
 #[test]
 fn the_pair_that_spins_measures_itself() {
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
+        println!("skipped: spinning takes two processors");
+        return;
+    }
     let Some(program) = program("latency") else { return };
-    let said = said(Command::new(program).arg("1000"));
-    assert!(said.contains("p99.9") && said.contains("11000 messages"), "{said}");
+    // Few: where others keep the processors busy, a spin lasts until the scheduler comes round.
+    let said = said(Command::new(program).arg("100"));
+    assert!(said.contains("p99.9") && said.contains("200 messages"), "{said}");
 }
 
 #[test]

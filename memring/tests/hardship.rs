@@ -259,48 +259,6 @@ fn attack_80_a_kernel_without_waiting_on_two_words_wakes_all_the_same() {
     assert!(matches!(end, Err(RecvError::Ended(End::Closed))), "{end:?}");
 }
 
-#[test]
-fn attack_80_a_sandbox_without_these_calls_is_an_error_or_a_fallback_and_never_a_panic() {
-    if !alone("attack_80_a_sandbox_without_these_calls_is_an_error_or_a_fallback_and_never_a_panic")
-    {
-        return;
-    }
-    let held = Held::settled();
-    for (call, errno) in [
-        (libc::SYS_membarrier, libc::ENOSYS),
-        (libc::SYS_membarrier, libc::EPERM),
-        (libc::SYS_futex_waitv, libc::EPERM),
-        (libc::SYS_memfd_create, libc::EPERM),
-        (libc::SYS_memfd_create, libc::ENOMEM),
-        (libc::SYS_fallocate, libc::ENOSPC),
-        (libc::SYS_socketpair, libc::EMFILE),
-        (libc::SYS_epoll_create1, libc::EMFILE),
-        (libc::SYS_fcntl, libc::EPERM),
-        (libc::SYS_getsockopt, libc::EPERM),
-        (libc::SYS_setsockopt, libc::EPERM),
-        (libc::SYS_recvmsg, libc::ENOMEM),
-        (libc::SYS_sendmsg, libc::ENOMEM),
-        (libc::SYS_poll, libc::ENOMEM),
-        (libc::SYS_ppoll, libc::ENOMEM),
-    ] {
-        let child = support::Forked::start(|| {
-            forbid(call, errno);
-            match memring::pair::<Bytes>() {
-                Ok((mut server, mut client)) => {
-                    server.send(b"all the same").expect("sends");
-                    assert_eq!(&*client.recv_deadline(soon()).unwrap(), b"all the same");
-                }
-                Err(error) => {
-                    let error = io::Error::from(error);
-                    assert!(!error.to_string().is_empty());
-                }
-            }
-        });
-        assert!(child.wait(), "call {call}, errno {errno}");
-    }
-    held.eventually_again();
-}
-
 /// Sets a limit of this process, soft and hard.
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {
     let limits = libc::rlimit { rlim_cur: most, rlim_max: most };

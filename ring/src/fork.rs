@@ -12,6 +12,7 @@
 //! Atomics here are the plain ones: this file is no part of the models, which have no processes.
 #![allow(unsafe_code)]
 
+use std::convert::Infallible;
 use std::fmt;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -36,7 +37,7 @@ impl Generation {
         if page.is_null() {
             return FALLBACK.is_current(self.number);
         }
-        // SAFETY: `publish_page` stored a live page that is never unmapped.
+        // SAFETY: a live page that is never unmapped, see `decide`, or the static word before it.
         // ORDERING: Relaxed; the word says which process this is and guards no other memory.
         unsafe { (*page).load(Ordering::Relaxed) == self.number }
     }
@@ -54,16 +55,13 @@ impl Generation {
 pub fn generation() -> Generation {
     // ORDERING: Relaxed; as in `is_current`. The page's only content is an atomic.
     let mut page = PAGE.load(Ordering::Relaxed);
-    if page.is_null() {
-        if let Some(number) = FALLBACK.number_if_current() {
-            return Generation { number };
-        }
-        page = publish_page();
+    if ptr::eq(page, &raw const UNDECIDED) {
+        page = decide();
     }
     if page.is_null() {
         return Generation { number: FALLBACK.number() };
     }
-    // SAFETY: `publish_page` stored a live page that is never unmapped.
+    // SAFETY: `decide` stored a live page that is never unmapped.
     let word = unsafe { &*page };
     // ORDERING: Relaxed throughout; threads of a fresh process only have to agree on one number, and
     // the compare-exchange on one word gives them that.
@@ -135,8 +133,23 @@ impl<T> PerProcess<T> {
     ///
     /// `f` must not ask for the same cell: it would wait for itself.
     pub fn get_or_init(&self, f: fn() -> T) -> &'static T {
+        let made: Result<_, Infallible> = self.get_or_try_init(|| Ok(f()));
+        match made {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The value of this process, made by `f` if there is none yet. If `f` fails, the next caller tries again.
+    ///
+    /// `f` must not ask for the same cell: it would wait for itself.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`.
+    pub fn get_or_try_init<E>(&self, f: impl FnOnce() -> Result<T, E>) -> Result<&'static T, E> {
         match self.get() {
-            Some(value) => value,
+            Some(value) => Ok(value),
             None => self.init(f),
         }
     }
@@ -152,16 +165,16 @@ impl<T> PerProcess<T> {
     }
 
     #[cold]
-    fn init(&self, f: fn() -> T) -> &'static T {
+    fn init<E>(&self, f: impl FnOnce() -> Result<T, E>) -> Result<&'static T, E> {
         let _held = self.making.lock();
         if let Some(value) = self.get() {
-            return value;
+            return Ok(value);
         }
         let made: &'static Made<T> =
-            Box::leak(Box::new(Made { generation: generation(), value: f() }));
+            Box::leak(Box::new(Made { generation: generation(), value: f()? }));
         // ORDERING: Release; pairs with the Acquire in `get`.
         self.made.store(ptr::from_ref(made).cast_mut(), Ordering::Release);
-        &made.value
+        Ok(&made.value)
     }
 }
 
@@ -177,8 +190,10 @@ impl<T: fmt::Debug> fmt::Debug for PerProcess<T> {
     }
 }
 
-/// The page the kernel wipes in a child; null until the first call, and for ever without the advice.
-static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+/// The page the kernel wipes in a child, null if it will not; [`UNDECIDED`] until the first call.
+static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const UNDECIDED).cast_mut());
+/// Zero, and so nobody's generation.
+static UNDECIDED: AtomicU32 = AtomicU32::new(0);
 /// Stands in for the page.
 static FALLBACK: PidWord = PidWord::new();
 /// The largest number given. Ordinary memory, so that a child counts on from its parent.
@@ -196,9 +211,27 @@ fn next_number() -> u32 {
     NUMBERS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Maps the page that a fork wipes; null if the kernel will not.
+/// Page or process id: once for all threads, and for their forks. The kernel may refuse one thread and not
+/// the next, and objects of one process must not carry numbers of both kinds.
 #[cold]
-fn publish_page() -> *mut AtomicU32 {
+fn decide() -> *mut AtomicU32 {
+    let page = map_page();
+    let undecided = (&raw const UNDECIDED).cast_mut();
+    // ORDERING: AcqRel on the pointer for good measure; the page holds one atomic word and is zero.
+    match PAGE.compare_exchange(undecided, page, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => page,
+        Err(theirs) => {
+            if !page.is_null() {
+                // SAFETY: mapped above and shown to nobody.
+                let _ = unsafe { rustix::mm::munmap(page.cast(), rustix::param::page_size()) };
+            }
+            theirs
+        }
+    }
+}
+
+/// Maps the page that a fork wipes; null if the kernel will not.
+fn map_page() -> *mut AtomicU32 {
     let len = rustix::param::page_size();
     // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing of ours.
     let mapped = unsafe {
@@ -218,16 +251,7 @@ fn publish_page() -> *mut AtomicU32 {
         let _ = unsafe { rustix::mm::munmap(page, len) };
         return ptr::null_mut();
     }
-    let word = page.cast::<AtomicU32>();
-    // ORDERING: AcqRel on the pointer for good measure; the page holds one atomic word and is zero.
-    match PAGE.compare_exchange(ptr::null_mut(), word, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => word,
-        Err(theirs) => {
-            // SAFETY: mapped above; another thread's page was published instead of this one.
-            let _ = unsafe { rustix::mm::munmap(page, len) };
-            theirs
-        }
-    }
+    page.cast()
 }
 
 /// Process id and generation number in one word, for kernels that wipe nothing.

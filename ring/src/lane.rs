@@ -5,6 +5,8 @@ use crate::heads::Heads;
 use crate::life::Life;
 use crate::position::Capacity;
 use crate::producer::Producer;
+#[cfg(not(memring_loom))]
+use crate::sync;
 use crate::sync::{Arc, Region};
 use crate::wait::Wait;
 
@@ -83,10 +85,10 @@ pub fn channel(
         Capacity::new(mapping.capacity()).expect("a mapped lane has a lane's capacity")
     };
     let side = Side {
-        mine: mine.control(),
-        theirs: theirs.control(),
-        data_out: mine.data(),
-        data_in: theirs.data(),
+        mine: sync::region(mine.control()),
+        theirs: sync::region(theirs.control()),
+        data_out: sync::region(mine.data()),
+        data_in: sync::region(theirs.data()),
         capacity_out: capacity(mine),
         capacity_in: capacity(theirs),
         life: Arc::clone(life),

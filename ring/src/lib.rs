@@ -59,6 +59,8 @@ pub mod segment;
 
 #[cfg(memring_loom)]
 pub use sync::model;
+#[cfg(memring_scripted)]
+pub use sync::scripted;
 
 pub use counters::Stats;
 pub use fault::Fault;

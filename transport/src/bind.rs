@@ -335,10 +335,7 @@ impl Bound {
                 Ok(fd) => {
                     // ORDERING: Relaxed; see below.
                     self.failures.store(0, Ordering::Relaxed);
-                    let socket = ControlSocket::accepted(fd)?;
-                    // Inherited where it exists, as the tests show; said again at no risk.
-                    let _ = socket.pass_rights(self.fds)?;
-                    return Ok(Accepted::Connection(socket));
+                    return Ok(Accepted::Connection(ControlSocket::accepted(fd, self.fds)?));
                 }
                 // One that gave up before it was accepted is gone from the queue. (One that a
                 // security module refuses is not: EPERM is an error, or this would spin.)

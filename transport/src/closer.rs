@@ -2,13 +2,15 @@
 //!
 //! A descriptor that a peer sent can be anything: closing one on a FUSE file system waits for
 //! whoever serves it, closing a socket that lingers waits for the network. So nothing a peer sent is
-//! closed where somebody waits. It is handed in here, and a thread started on first need closes it.
+//! closed where somebody waits. It is handed in here, and a thread started on first need closes it. So is a
+//! control socket in whose queue such a descriptor may lie unread, for it is closed with the socket.
 //!
 //! One close that never returns must not keep all later ones from happening, so a thread about
 //! to close calls another if more is waiting, up to four; those beyond the first end when
-//! they find nothing to do. Before a sandbox one is started, and that is all there will be. When no thread can be started the descriptors wait for the next attempt, and beyond
-//! a thousand of them the oldest are closed in place: a bounded number of descriptors held,
-//! at the price of a close that may block. A forked child has a closer of its own; descriptors
+//! they find nothing to do. Before a sandbox one is started, and that is all there will be. When no
+//! thread can be started the descriptors wait for the next attempt, and beyond a thousand of them the
+//! oldest are closed in place: a bounded number of descriptors held, at the price of a close that may
+//! block. A forked child has a closer of its own; descriptors
 //! waiting in the parent's stay, in the child, open until it execs or ends.
 //!
 //! It does not look at what it closes, and promises no order.
@@ -45,7 +47,12 @@ impl ForeignFd {
     /// The descriptor, to be closed like any other from here on.
     #[must_use = "dropping it closes the descriptor in place"]
     pub fn into_owned(mut self) -> OwnedFd {
-        self.0.take().expect("only into_owned and drop take it, and both consume it")
+        self.take().expect("only into_owned and drop take it, and both consume it")
+    }
+
+    /// The descriptor, from a place that cannot be consumed. There is none afterwards.
+    pub(crate) fn take(&mut self) -> Option<OwnedFd> {
+        self.0.take()
     }
 }
 
@@ -194,6 +201,7 @@ mod tests {
     use crate::testing::eventually;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     fn watched() -> (OwnedFd, UnixStream) {
@@ -223,7 +231,8 @@ mod tests {
 
     #[test]
     fn without_a_thread_descriptors_wait_up_to_a_bound() {
-        let closer: &'static Closer = Box::leak(Box::new(Closer::new(|_| false)));
+        static CLOSER: OnceLock<Closer> = OnceLock::new();
+        let closer = CLOSER.get_or_init(|| Closer::new(|_| false));
         let (first, mut first_seen) = watched();
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         assert!(closer.hand_in([first]).is_empty());

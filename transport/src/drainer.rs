@@ -4,6 +4,7 @@
 //! watcher nor an accepting thread ever reads. The drainer starts on first need and sleeps otherwise.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use memring_ring::fork::PerProcess;
@@ -17,31 +18,31 @@ struct Drainer {
     more: Condvar,
 }
 
-static DRAINER: PerProcess<Option<Arc<Drainer>>> = PerProcess::new();
+static DRAINER: PerProcess<Arc<Drainer>> = PerProcess::new();
 
 /// Starts the thread now, for later it may be forbidden.
 pub(crate) fn before_sandbox() {
-    let _ = DRAINER.get_or_init(start);
+    let _ = DRAINER.get_or_try_init(start);
 }
 
 /// Has the session's control socket read, soon.
 pub(crate) fn submit(session: Arc<Session>) {
-    match DRAINER.get_or_init(start) {
-        Some(drainer) => {
+    match DRAINER.get_or_try_init(start) {
+        Ok(drainer) => {
             // A session is here at most once: its watch is one-shot and armed again by the drain.
             drainer.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(session);
             drainer.more.notify_one();
         }
-        // No thread can be had. Better to read here, where it may block, than never.
-        None => session.drain(),
+        // No thread can be had now. Better to read here, where it may block, than never.
+        Err(_) => session.drain(),
     }
 }
 
-fn start() -> Option<Arc<Drainer>> {
+fn start() -> io::Result<Arc<Drainer>> {
     let drainer = Arc::new(Drainer::default());
     let body = Arc::clone(&drainer);
-    os::spawn_running("memring-drainer", move || body.run()).ok()?;
-    Some(drainer)
+    os::spawn_running("memring-drainer", move || body.run())?;
+    Ok(drainer)
 }
 
 impl Drainer {

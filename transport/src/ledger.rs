@@ -115,10 +115,7 @@ mod tests {
     }
 
     fn quotas() -> Quotas {
-        let mut limits = Limits::default();
-        limits.bytes_per_uid = u64::MAX;
-        limits.bytes = u64::MAX;
-        Quotas::new(limits)
+        Quotas::new(Limits { bytes_per_uid: u64::MAX, bytes: u64::MAX, ..Limits::default() })
     }
 
     fn charge(quotas: &Quotas) -> Ticket {

@@ -121,13 +121,21 @@ impl Peer {
     /// Welcome (`SCM_PIDFD`), or the one we spawned. Its death is what will be reported.
     ///
     /// Uid, gid, groups and label stay those of the connection. The pid becomes the one that
-    /// `/proc/self/fdinfo` tells for `pidfd`, or unknown.
+    /// `/proc/self/fdinfo` tells for `pidfd`, or unknown. A sender with `CAP_SYS_ADMIN` over its pid
+    /// namespace chooses which of the processes there an `SCM_PIDFD` is of.
     #[must_use]
     pub fn with_pidfd(&self, pidfd: OwnedFd) -> Self {
         let mut facts = Facts::clone(&self.facts);
         facts.pid = pid_behind(pidfd.as_fd());
         facts.pidfd = Some(Arc::new(pidfd));
         facts.detection = DeathDetection::Pidfd;
+        Self { facts: Arc::new(facts) }
+    }
+
+    /// The same peer, by the number of the child that we spawned. The socketpair names us, who made it.
+    pub(crate) fn with_child(&self, pid: u32) -> Self {
+        let mut facts = Facts::clone(&self.facts);
+        facts.pid = Some(pid);
         Self { facts: Arc::new(facts) }
     }
 
@@ -362,7 +370,7 @@ mod tests {
         rustix::net::listen(&listening, 1).unwrap();
         let client = ControlSocket::connect(&address, None, WhenAbsent::Fail).unwrap();
         let server = rustix::net::accept(&listening).unwrap();
-        (client, ControlSocket::accepted(server).unwrap())
+        (client, ControlSocket::accepted(server, true).unwrap())
     }
 
     #[test]
@@ -393,21 +401,25 @@ mod tests {
         assert!(who.watched_pidfd().is_some());
     }
 
-    fn spawned(program: &str) -> (std::process::Child, Peer) {
-        let child = std::process::Command::new(program)
+    /// A child, if there can be a pidfd of it.
+    fn spawned(program: &str) -> Option<(std::process::Child, Peer)> {
+        let mut child = std::process::Command::new(program)
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let pid = rustix::process::Pid::from_child(&child);
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let Some(pidfd) = crate::testing::pidfd(rustix::process::Pid::from_child(&child)) else {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return None;
+        };
         let (ours, _theirs) = ControlSocket::pair().unwrap();
-        (child, Peer::of(&ours, Origin::Spawned).unwrap().with_pidfd(pidfd))
+        Some((child, Peer::of(&ours, Origin::Spawned).unwrap().with_pidfd(pidfd)))
     }
 
     #[test]
     fn attack_13_a_process_is_its_pidfd_and_not_its_number() {
-        let (mut child, peer) = spawned("cat");
+        let Some((mut child, peer)) = spawned("cat") else { return };
         assert_eq!(peer.pid(), Some(child.id()));
         assert_eq!(peer.is_running(), Some(true));
         assert!(peer.to_string().ends_with("(spawned)"));
@@ -419,7 +431,7 @@ mod tests {
 
     #[test]
     fn attack_11_the_program_is_looked_up_while_the_process_runs() {
-        let (mut child, peer) = spawned("cat");
+        let Some((mut child, peer)) = spawned("cat") else { return };
         // Between fork and exec the child is still us; `cat` has begun when it echoes.
         crate::testing::eventually("cat runs", || {
             peer.exe_path().unwrap() != std::env::current_exe().unwrap()

@@ -8,11 +8,15 @@
 //! It knows no messages and reports no identity (see `peer`), it never uses `MSG_PEEK` (which would
 //! install descriptors a second time), and it does not serialise readers: who calls
 //! [`receive`](ControlSocket::receive) is the session's business.
+//!
+//! Closing a socket closes what lies unread in its queue, and a descriptor there may be one whose close
+//! blocks. So a socket is closed in place only if none can be there, and by the closer otherwise.
 
 mod connecting;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use memring_ring::step::{self, Step};
@@ -34,7 +38,11 @@ pub const MOST_FDS: usize = os::MAX_PACKET_FDS;
 /// A connected `AF_UNIX` `SOCK_SEQPACKET` socket, nonblocking and CLOEXEC.
 #[derive(Debug)]
 pub struct ControlSocket {
-    fd: OwnedFd,
+    fd: ForeignFd,
+    /// The kernel lets no descriptors in.
+    refuses_fds: AtomicBool,
+    /// And none is in its queue.
+    holds_no_fds: AtomicBool,
 }
 
 /// Why a descriptor cannot be a control socket.
@@ -181,14 +189,29 @@ impl ControlSocket {
     }
 
     /// A socket that `accept` returned.
-    pub(crate) fn accepted(fd: OwnedFd) -> io::Result<Self> {
-        Self::prepared(fd)
+    ///
+    /// `pass_rights`: what the listener was told before it listened. It is inherited where the kernel knows the
+    /// option, and said again at no risk.
+    pub(crate) fn accepted(fd: OwnedFd, pass_rights: bool) -> io::Result<Self> {
+        let socket = Self::prepared(fd)?;
+        if socket.pass_rights(pass_rights)? == Support::Present && !pass_rights {
+            // ORDERING: Relaxed; as in `drop`.
+            socket.holds_no_fds.store(true, Ordering::Relaxed);
+        }
+        Ok(socket)
     }
 
     fn prepared(fd: OwnedFd) -> io::Result<Self> {
-        let socket = Self { fd };
-        let _without_it_we_watch_for_hang_up = socket.pass_pidfd(true)?;
-        Ok(socket)
+        let _without_it_we_watch_for_hang_up = os::set_pass_pidfd(fd.as_fd(), true)?;
+        Ok(Self::of(fd))
+    }
+
+    fn of(fd: OwnedFd) -> Self {
+        Self {
+            fd: ForeignFd::new(fd),
+            refuses_fds: AtomicBool::new(false),
+            holds_no_fds: AtomicBool::new(false),
+        }
     }
 
     /// Sends one packet, now or not at all, and never blocks or raises SIGPIPE.
@@ -280,7 +303,13 @@ impl ControlSocket {
                 Err(error) => match error.raw_os_error() {
                     // The kernel reports a reset once and clears it; the queue behind it is whole.
                     Some(libc::EINTR | libc::ECONNRESET) => continue,
-                    Some(libc::EAGAIN) => return Ok(Incoming::WouldBlock),
+                    Some(libc::EAGAIN) => {
+                        // ORDERING: Relaxed, all three; as in `drop`.
+                        if self.refuses_fds.load(Ordering::Relaxed) {
+                            self.holds_no_fds.store(true, Ordering::Relaxed);
+                        }
+                        return Ok(Incoming::WouldBlock);
+                    }
                     Some(libc::ENOTCONN) => return Ok(Incoming::Ended),
                     _ => return Err(error),
                 },
@@ -339,7 +368,14 @@ impl ControlSocket {
     /// What the kernel says, except that it lacks the option: that is [`Support::Absent`], and
     /// unwanted descriptors then arrive in [`Packet::fds`].
     pub fn pass_rights(&self, pass: bool) -> io::Result<Support> {
-        os::set_pass_rights(self.fd.as_fd(), pass)
+        let support = os::set_pass_rights(self.fd.as_fd(), pass)?;
+        let refuses = support == Support::Present && !pass;
+        // ORDERING: Relaxed, both; as in `drop`.
+        self.refuses_fds.store(refuses, Ordering::Relaxed);
+        if !refuses {
+            self.holds_no_fds.store(false, Ordering::Relaxed);
+        }
+        Ok(support)
     }
 
     /// Ends both directions for every holder of this connection, forked children included.
@@ -399,8 +435,17 @@ impl AsRawFd for ControlSocket {
 
 /// For a child that shall inherit it, which has to clear CLOEXEC itself.
 impl From<ControlSocket> for OwnedFd {
-    fn from(socket: ControlSocket) -> Self {
-        socket.fd
+    fn from(mut socket: ControlSocket) -> Self {
+        socket.fd.take().expect("only this and drop take it, and both consume the socket")
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // ORDERING: Relaxed; whoever drops it is the last to have it, and was handed it by something stronger.
+        if self.holds_no_fds.load(Ordering::Relaxed) {
+            drop(self.fd.take());
+        }
     }
 }
 

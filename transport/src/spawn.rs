@@ -62,7 +62,8 @@ fn greet(
     signature: &Signature<'_>,
 ) -> Result<Connection, ConnectError> {
     let mut peer = Peer::of(&socket, Origin::Spawned)
-        .map_err(HandshakeError::system("asking the kernel about the socket"))?;
+        .map_err(HandshakeError::system("asking the kernel about the socket"))?
+        .with_child(child.id());
     // Not reaped, so the number is still its own.
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let Some(pidfd) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,6 +68,17 @@ pub(crate) fn open_fds() -> Vec<i32> {
     fds.retain(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok());
     fds.sort_unstable();
     fds
+}
+
+/// A pidfd of a process, or `None`, and a word about it, where the kernel makes none.
+pub(crate) fn pidfd(process: rustix::process::Pid) -> Option<OwnedFd> {
+    match rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()) {
+        Ok(pidfd) => Some(pidfd),
+        Err(error) => {
+            println!("skipped: no pidfd_open: {error}");
+            None
+        }
+    }
 }
 
 /// A directory of mode 0700 that is removed with everything in it.

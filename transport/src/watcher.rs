@@ -52,21 +52,17 @@ pub(crate) struct Watch {
     generation: u32,
 }
 
-/// The watcher of this process, started on first need; an error stays until the process ends.
+/// The watcher of this process, started on first need. What it lacked may be there for the next session.
 fn watcher() -> io::Result<&'static Watcher> {
-    static WATCHER: PerProcess<Result<Arc<Watcher>, Errno>> = PerProcess::new();
-    match WATCHER.get_or_init(start) {
-        Ok(watcher) => Ok(watcher),
-        Err(error) => Err((*error).into()),
-    }
+    static WATCHER: PerProcess<Arc<Watcher>> = PerProcess::new();
+    WATCHER.get_or_try_init(start).map(|watcher| &**watcher)
 }
 
-fn start() -> Result<Arc<Watcher>, Errno> {
+fn start() -> io::Result<Arc<Watcher>> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let watcher = Arc::new(Watcher { epoll, slots: Mutex::default() });
     let body = Arc::clone(&watcher);
-    os::spawn_running("memring-watcher", move || body.run())
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
+    os::spawn_running("memring-watcher", move || body.run())?;
     Ok(watcher)
 }
 

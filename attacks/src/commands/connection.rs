@@ -19,6 +19,8 @@ pub const COMMANDS: &[Command] = &[
     command("flood", "PATH count=N say=HEX timeout=MS", flood),
     command("disperse", "", disperse),
     command("send-fd-to", "PATH timeout=MS", pass_on),
+    command("pounce", "PATH timeout=MS", pounce),
+    command("symlink", "TARGET PATH", symlink),
 ];
 
 /// Waits for a place in the backlog, as long as it may.
@@ -126,5 +128,27 @@ fn pass_on(attacker: &mut Attacker, line: &Line) -> Answer {
     let mut with = Ancillary::default();
     with.rights(&[attacker.connection()?.socket().as_raw_fd()]);
     socket::send(other.as_fd(), b"x", &with, line.deadline()?)?;
+    Ok(Fields::new())
+}
+
+/// Tries to connect, over and over until its time is up: how often, how often the mode of the file forbade it, and
+/// how often a file was there whose mode did not.
+fn pounce(_: &mut Attacker, line: &Line) -> Answer {
+    let (path, by) = (line.word(0)?, line.deadline()?);
+    let (mut tries, mut forbidden, mut open) = (0u64, 0u64, 0u64);
+    while !by.passed() {
+        tries += 1;
+        match socket::connect(path) {
+            Err(Failure::Errno(libc::EACCES)) => forbidden += 1,
+            Err(Failure::Errno(libc::ENOENT)) => {}
+            Ok(_) | Err(Failure::Errno(libc::ECONNREFUSED | libc::EAGAIN)) => open += 1,
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(Fields::new().with("tries", tries).with("forbidden", forbidden).with("open", open))
+}
+
+fn symlink(_: &mut Attacker, line: &Line) -> Answer {
+    std::os::unix::fs::symlink(line.word(0)?, line.word(1)?)?;
     Ok(Fields::new())
 }

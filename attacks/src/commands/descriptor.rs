@@ -12,7 +12,7 @@ use crate::sys::{self, fcntl};
 pub const COMMANDS: &[Command] = &[
     command(
         "make",
-        "NAME KIND of=NAME size=N alloc=yes|no seals=MASK mode=N exec=yes|no label=TEXT at=DIR timeout=MS",
+        "NAME KIND of=NAME size=N alloc=yes|no seals=MASK mode=N exec=yes|no label=TEXT at=PATH seconds=N timeout=MS",
         make,
     ),
     command("drop", "NAME", drop_named),

@@ -43,15 +43,11 @@ pub struct Answer {
 impl Attacker {
     /// Starts one, from a copy in `directory` that its user may run.
     pub fn start(directory: &Path) -> Self {
-        Self::start_as(directory, is_stranger())
+        Self::start_as(uid(), directory)
     }
 
-    /// Starts one with this process's credentials.
-    pub fn start_as_we_are(directory: &Path) -> Self {
-        Self::start_as(directory, false)
-    }
-
-    fn start_as(directory: &Path, stranger: bool) -> Self {
+    /// Starts one as this user and group, which takes root unless they are ours.
+    pub fn start_as(uid: u32, directory: &Path) -> Self {
         let copy = directory.join("attacker");
         if !copy.exists() {
             // Not written by this process: a child that is forked meanwhile would hold it open for writing.
@@ -59,8 +55,8 @@ impl Attacker {
             assert!(copied.is_ok_and(|status| status.success()), "a copy of the attacker");
         }
         let mut command = Command::new(copy);
-        if stranger {
-            command.gid(STRANGER).uid(STRANGER);
+        if is_stranger() {
+            command.gid(uid).uid(uid);
         }
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the attacker starts");
@@ -108,6 +104,13 @@ impl Attacker {
         }
     }
 
+    /// The next answer, to a command that must have gone through.
+    #[track_caller]
+    pub fn answer(&mut self) -> Answer {
+        let said = self.hear();
+        Answer::read(&said).unwrap_or_else(|| panic!("it did not go through: {said}"))
+    }
+
     /// Tells it one line, which must fail; the word for how.
     #[track_caller]
     pub fn fails(&mut self, command: impl Display) -> String {
@@ -116,6 +119,29 @@ impl Attacker {
         let why =
             said.strip_prefix("err ").unwrap_or_else(|| panic!("`{command}` went through: {said}"));
         why.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// Has it open so many connections more to `path` and let them stand, however long the backlog is full.
+    #[track_caller]
+    pub fn flood(&mut self, path: &str, count: u64) {
+        let patience = PATIENCE.as_millis();
+        let answer = self.run(format!("flood {path} count={count} timeout={patience}"));
+        assert_eq!(answer.number("opened"), count, "how many were opened");
+    }
+
+    /// Reads what lies on its connection up to the end, which must come, and closes it; the last message.
+    #[track_caller]
+    pub fn hung_up_on(&mut self) -> Option<Answer> {
+        let mut last = None;
+        loop {
+            self.tell("recv");
+            let said = self.hear();
+            if said == "err end" {
+                self.run("close");
+                return last;
+            }
+            last = Some(Answer::read(&said).unwrap_or_else(|| panic!("the end was due: {said}")));
+        }
     }
 
     /// Sends it a signal.

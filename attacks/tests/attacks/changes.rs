@@ -6,8 +6,8 @@ use memring::{Reason, TrySendError};
 
 use crate::lane::{assert_fault, hex, word};
 use crate::scene::Scene;
+use crate::session::{Flips, LARGEST, SMALL, fill};
 use crate::support::{eventually, soon};
-use crate::victim::{Flips, LARGEST, SMALL, fill};
 
 #[test]
 fn attack_53_a_header_that_changes_under_our_eyes_is_one_of_its_values() {

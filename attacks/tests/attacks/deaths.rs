@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::attacker::Attacker;
 use crate::scene::Scene;
+use crate::session::{LARGEST, SMALL, drain, fill, in_time};
 use crate::support::{eventually, soon, state_of};
-use crate::victim::{LARGEST, SMALL, drain, fill, in_time};
 
 /// A moment that comes while nothing happens.
 fn shortly() -> Instant {

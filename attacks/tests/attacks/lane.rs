@@ -7,8 +7,8 @@ use memring::{Bytes, Connector, End, Lanes, Policy, Reason, SendError, TrySendEr
 
 use crate::attacker::{Attacker, is_stranger};
 use crate::scene::Scene;
+use crate::session::{LARGEST, SMALL, drain, fill, in_time};
 use crate::support::{PATIENCE, eventually, soon};
-use crate::victim::{LARGEST, SMALL, drain, fill, in_time};
 
 /// How a session ended by the peer's fault.
 #[track_caller]

@@ -19,13 +19,26 @@ macro_rules! name {
 mod attacker;
 mod bystander;
 mod changes;
+mod closing;
 mod deaths;
+mod descriptors;
+mod fuse;
+mod handshake;
+mod identity;
+mod kernel;
 mod lane;
 mod life;
+mod names;
 mod payloads;
 mod scene;
+mod segments;
+mod server;
+mod session;
+mod sharing;
 #[path = "../../../memring/tests/support/mod.rs"]
 mod support;
+mod terms;
+mod tries;
 mod victim;
 mod wakes;
 

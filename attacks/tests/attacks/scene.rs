@@ -6,7 +6,7 @@
 //! quotas are as they were before.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
@@ -18,6 +18,7 @@ use memring::{
 use crate::attacker::{Attacker, is_stranger, uid};
 use crate::bystander;
 use crate::support::{Held, Helper, Scratch, alone, eventually, soon};
+use crate::victim::Victim;
 
 /// Answers of the bystander before an attack, and at least during it.
 const ANSWERS: usize = 200;
@@ -153,9 +154,38 @@ impl Scene {
         Attacker::start(self.scratch.path())
     }
 
+    /// An attacker of this uid, which takes root.
+    pub fn attacker_as(&self, uid: u32) -> Attacker {
+        Attacker::start_as(uid, self.scratch.path())
+    }
+
+    /// A directory that others may look into.
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A new directory of this mode in it.
+    pub fn new_directory(&self, name: &str, mode: u32) -> PathBuf {
+        let path = self.scratch.path().join(name);
+        std::fs::create_dir(&path).expect("a directory");
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, mode).expect("its mode");
+        path
+    }
+
+    /// Sees that a client of our own uid is served, whatever the attacker does.
+    #[track_caller]
+    pub fn serves_us(&self) {
+        let mut channel = Victim::connect(&self.path()).session();
+        channel.send_deadline(b"us too?", soon()).expect("a question");
+        assert_eq!(&*channel.recv_deadline(soon()).expect("an answer"), b"us too?");
+        drop(channel);
+        assert!(matches!(self.ended(), End::Closed), "closed in order");
+    }
+
     /// An attacker of our own uid: root, where we are.
     pub fn accomplice(&self) -> Attacker {
-        Attacker::start_as_we_are(self.scratch.path())
+        self.attacker_as(rustix::process::geteuid().as_raw())
     }
 
     /// An attacker that has connected and come as far as `step` of a clean handshake (`connect`, `hello`,
@@ -222,6 +252,12 @@ impl Scene {
     #[track_caller]
     pub fn finish(mut self) {
         let p99_during = self.p99(ANSWERS);
+        // How a session ended names the peer, and so holds a descriptor of it.
+        eventually("the attacker's sessions have ended", || {
+            let over = Held::now().threads == self.held.threads;
+            self.server.ends.lock().unwrap().clear();
+            over
+        });
         self.held.eventually_again();
         let quotas = self.quotas.clone();
         eventually(&format!("quotas {quotas:?} again"), || self.quotas_held() == quotas);

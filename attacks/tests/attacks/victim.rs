@@ -1,74 +1,78 @@
-//! The victim in a test's own hands: what several tests do with their end of a session.
+//! A client of ours whose server is the attacker, and what becomes of it.
 
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::thread::{Builder, JoinHandle};
 
-use memring::{Bytes, End, RecvError, ServerEnd, TrySendError};
+use memring::{
+    Bytes, ClientEnd, ConnectError, Connector, HandshakeError, Lanes, Policy, ToAddress, cause,
+};
 
-use crate::support::{eventually, soon};
+use crate::attacker::Attacker;
+use crate::scene::Scene;
+use crate::support::PATIENCE;
 
-/// Lanes that a few messages fill, with frames of at most [`LARGEST`] bytes of payload.
-pub const SMALL: &str = "to_accepting=4096 to_connecting=4096";
-pub const LARGEST: usize = 1008;
-
-/// Sends until there is no room; how many messages that were.
-pub fn fill(victim: &mut ServerEnd<Bytes>, message: &[u8]) -> u64 {
-    let mut sent = 0;
-    loop {
-        match victim.try_send(message) {
-            Ok(()) => sent += 1,
-            Err(TrySendError::Full) => return sent,
-            Err(other) => panic!("{other}"),
-        }
-    }
+/// A client that connects, on a thread of its own.
+pub struct Victim {
+    connecting: JoinHandle<Result<ClientEnd<Bytes>, ConnectError>>,
 }
 
-/// The messages that come before the end of the session, and that end.
-pub fn drain(victim: &mut ServerEnd<Bytes>) -> (Vec<Vec<u8>>, Option<End>) {
-    let mut messages = Vec::new();
-    loop {
-        match victim.recv_deadline(soon()) {
-            Ok(message) => messages.push(message.to_vec()),
-            Err(RecvError::Ended(end)) => return (messages, Some(end)),
-            Err(_) => return (messages, None),
-        }
-    }
-}
-
-/// What a thread comes to, which must not take for ever.
-#[track_caller]
-pub fn in_time<T>(thread: JoinHandle<T>) -> T {
-    eventually("the victim's call returns", || thread.is_finished());
-    thread.join().expect("no panic")
-}
-
-/// How often a value that the peer toggles was seen to differ from the time before.
-pub struct Flips {
-    looks: u32,
-    most: u32,
-    flips: u32,
-    last: Option<bool>,
-    give_up: Instant,
-}
-
-impl Flips {
-    /// None yet, and so many looks at most.
-    pub fn new(most: u32) -> Self {
-        Self { looks: 0, most, flips: 0, last: None, give_up: soon() }
+impl Victim {
+    /// A client that takes any server.
+    pub fn connect(path: &str) -> Self {
+        Self::with(trusting(), path.to_owned())
     }
 
-    /// What a look saw.
-    pub fn saw(&mut self, value: bool) {
-        self.looks += 1;
-        self.flips += u32::from(self.last.is_some_and(|last| last != value));
-        self.last = Some(value);
+    /// A client of these settings.
+    pub fn with(connector: Connector, address: impl ToAddress + Send + 'static) -> Self {
+        let connecting = Builder::new()
+            .name("test-victim".to_owned())
+            .spawn(move || connector.connect::<Bytes>(address))
+            .expect("a thread");
+        Self { connecting }
     }
 
-    /// Until it changed often enough that some changes fell between any two steps of ours; or looked at often
-    /// enough where both take turns on one processor, which must have shown both values.
+    /// Its session, which must come about.
     #[track_caller]
-    pub fn go_on(&self) -> bool {
-        assert!(Instant::now() < self.give_up, "it changed {} times", self.flips);
-        self.flips < 2 || self.flips < 5000 && self.looks < self.most
+    pub fn session(self) -> ClientEnd<Bytes> {
+        self.connecting.join().expect("no panic").expect("a session")
     }
+
+    /// Its error, for there must be no session.
+    #[track_caller]
+    pub fn error(self) -> ConnectError {
+        self.connecting.join().expect("no panic").expect_err("no session")
+    }
+
+    /// What ended its handshake.
+    #[track_caller]
+    pub fn handshake_error(self) -> HandshakeError {
+        match self.error() {
+            ConnectError::Connect(cause::ConnectError::Handshake(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Settings of a client that takes any server, and has patience.
+pub fn trusting() -> Connector {
+    Connector::new().policy(Policy::any_uid()).timeout(PATIENCE).lanes(Lanes::Small, Lanes::Small)
+}
+
+/// An attacker that listens, with a client of ours that it has taken as far as `step` of a clean handshake
+/// (`accept`, `hello`, `welcome`, `open`, `granted`, `sealed`, `ready`).
+#[track_caller]
+pub fn served_up_to(step: &str, scene: &Scene) -> (Attacker, Victim) {
+    let mut attacker = scene.attacker();
+    let path = scene.attackers_directory().join("s").display().to_string();
+    attacker.run(format!("bind {path}"));
+    let victim = serve(&mut attacker, &path, step);
+    (attacker, victim)
+}
+
+/// The next client of an attacker that listens at `path`, taken as far as `step`.
+#[track_caller]
+pub fn serve(attacker: &mut Attacker, path: &str, step: &str) -> Victim {
+    let victim = Victim::connect(path);
+    attacker.run("accept");
+    attacker.run(format!("server until={step}"));
+    victim
 }

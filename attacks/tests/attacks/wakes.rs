@@ -7,8 +7,8 @@ use memring::{Bytes, End, RecvError, SendError, ServerEnd, Wait};
 
 use crate::attacker::Attacker;
 use crate::scene::{Scene, hand_over};
+use crate::session::{LARGEST, SMALL, fill, in_time};
 use crate::support::{eventually, forbid, soon};
-use crate::victim::{LARGEST, SMALL, fill, in_time};
 
 /// A Fence, byte for byte.
 const FENCE: &str = "4d524e47090000001000000000000000";

@@ -14,6 +14,12 @@ impl<'a> Input<'a> {
         self.rest.is_empty()
     }
 
+    /// Bytes that are left of it.
+    #[cfg(memring_scripted)]
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     pub fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at(len.min(self.rest.len()));
         self.rest = rest;
@@ -37,6 +43,14 @@ impl<'a> Input<'a> {
         let bytes = self.bytes(8);
         word[..bytes.len()].copy_from_slice(bytes);
         u64::from_le_bytes(word)
+    }
+
+    /// Bytes of a message: mostly few, sometimes as many as the script says.
+    pub fn len(&mut self) -> usize {
+        match self.u8() {
+            len @ 0..=199 => usize::from(len),
+            _ => usize::from(self.u16()) % 24_000,
+        }
     }
 }
 

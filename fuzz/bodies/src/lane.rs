@@ -10,26 +10,15 @@ use std::time::Instant;
 
 use memring_ring::buffer::Buffer;
 use memring_ring::consumer::{Consumer, Item, RecvError, TryRecvError};
-use memring_ring::fence::{FenceBits, Fences};
-use memring_ring::frame::{Entry, Header, Kind};
-use memring_ring::memory::{Mapping, Region};
+use memring_ring::memory::Region;
 use memring_ring::position::frame_size;
 use memring_ring::producer::{Producer, SendError, TrySendError};
-use memring_ring::{End, Life, Terms, Wait, channel, fork};
+use memring_ring::{End, Life, Terms, channel};
 
 use crate::Seed;
 use crate::input::{Input, Script};
-
-const CAPACITY: u64 = 4096;
-const LARGEST: u64 = CAPACITY / 4 - 16;
-/// A page of any machine's size.
-const CONTROL: u32 = 65536;
-/// Where the last word of a control area ends.
-const WORDS: usize = 768;
-
-const HEAD: usize = 0;
-const RX_ASLEEP: usize = 128;
-const TX_ASLEEP: usize = 256;
+use crate::memory::{CAPACITY, HEAD, LARGEST, Memory, RX_ASLEEP, TX_ASLEEP, life, offset, terms};
+use crate::witness::Witness;
 
 /// What the script can ask for: the numbers by which seeds name them.
 #[derive(Clone, Copy)]
@@ -80,30 +69,12 @@ const OPS: [Op; 17] = [
     Op::Leave,
 ];
 
-/// Two segments, kept from run to run: mapping them takes longer than a run.
-struct Memory {
-    ours: (Arc<Mapping>, Arc<Mapping>),
-    peers: (Arc<Mapping>, Arc<Mapping>),
-}
-
-thread_local! {
-    static MEMORY: Memory = {
-        let pair = || Mapping::anonymous_pair(CONTROL, CAPACITY).expect("memory for a segment");
-        Memory { ours: pair(), peers: pair() }
-    };
-}
-
 /// One life of a channel.
 pub fn run(data: &[u8]) {
-    MEMORY.with(|memory| {
-        for writer in [&memory.ours.0, &memory.peers.0] {
-            writer.control().zero(0, WORDS);
-        }
-        memory.peers.0.data().zero(0, CAPACITY as usize);
-        // Not one byte of this may travel.
-        memory.ours.0.data().copy_in(0, &[0xaa; CAPACITY as usize]);
-        let mut input = Input::new(data);
-        let mut bench = Bench::new(memory, &mut input);
+    let mut input = Input::new(data);
+    let terms = terms(input.u8());
+    Memory::with(terms.start, |memory| {
+        let mut bench = Bench::new(memory, &terms);
         while !input.is_over() {
             let op = OPS[usize::from(input.u8()) % OPS.len()];
             bench.run(op, &mut input);
@@ -129,12 +100,11 @@ struct Bench {
 struct Peer {
     control: Region,
     data: Region,
-    ours: Region,
+    ours: Witness,
     /// Where it writes next.
     tail: u64,
     start: u64,
-    /// Up to where it has read our lane, and how many messages that were.
-    read: u64,
+    /// How many messages of ours it has read.
     messages: u64,
     /// It never said that it has read what it has not, so our lane must make sense to it.
     honest: bool,
@@ -143,30 +113,22 @@ struct Peer {
 }
 
 impl Bench {
-    fn new(memory: &Memory, input: &mut Input<'_>) -> Self {
-        let choice = input.u8();
-        let start = [0, (1 << 32) - 64, 0_u64.wrapping_sub(64), 1 << 63][usize::from(choice & 3)];
-        let max_message = [0, 100, 3000, 20_000][usize::from(choice >> 2 & 3)];
-        // Spinning would only cost time: there is nobody to wait for.
-        let terms = Terms::new(max_message).start(start).wait(Wait::Park);
-        let bits = FenceBits::default();
-        let life = Life::new(Fences::negotiate(bits, bits), fork::generation());
-        memory.peers.0.control().store64(HEAD, start, Ordering::Relaxed);
-        memory.ours.0.data().store64(Peer::offset(start), 0, Ordering::Relaxed);
-        let (producer, consumer) = channel(&memory.ours.0, &memory.peers.1, &life, &terms);
+    fn new(memory: &Memory, terms: &Terms) -> Self {
+        let life = life();
+        let (producer, consumer) = channel(&memory.ours.writer, &memory.peers.reader, &life, terms);
+        let start = terms.start;
         Self {
             producer,
             consumer,
             life,
-            max_message,
+            max_message: terms.max_message,
             spare: Buffer::new(),
             peer: Peer {
-                control: memory.peers.0.control(),
-                data: memory.peers.0.data(),
-                ours: memory.ours.1.data(),
+                control: memory.peers.writer.control(),
+                data: memory.peers.writer.data(),
+                ours: Witness::new(memory.ours.reader.data(), start, terms.max_message),
                 tail: start,
                 start,
-                read: start,
                 messages: 0,
                 honest: true,
                 granted: None,
@@ -218,7 +180,7 @@ impl Bench {
             Op::Batch => self.batch(input),
             Op::HangUp => self.life.hang_up(),
             Op::Frame | Op::Bytes | Op::Word | Op::Header => self.peer.write(op, input),
-            Op::Read => drop(self.peer.read(input.u8().into(), self.max_message)),
+            Op::Read => self.peer.read(input.u8().into()),
             Op::Head => self.peer.lie(input),
             Op::Asleep => {
                 let (offset, word) = (input.u8(), input.u64());
@@ -339,90 +301,72 @@ impl Bench {
             assert!(matches!(sent, Err(TrySendError::Ended(said)) if stays(said)));
         }
         drop(self.producer);
-        let ended = self.peer.read(usize::MAX, self.max_message);
+        self.peer.read(usize::MAX);
         if self.peer.honest {
-            assert!(ended, "the end mark always fits");
+            assert!(self.peer.ours.has_ended(), "the end mark always fits");
             assert_eq!(self.peer.messages, self.sent.0, "what was sent lies there, once");
         }
         drop(self.consumer);
     }
 }
 
-/// A message of ours: mostly small, sometimes as large as the script says.
+/// What our messages are made of.
+const OURS: u8 = 0x5c;
+
 fn message(input: &mut Input<'_>) -> Vec<u8> {
-    let len = match input.u8() {
-        len @ 0..=199 => usize::from(len),
-        _ => usize::from(input.u16()) % 24_000,
-    };
-    vec![0x5c; len]
+    vec![OURS; input.len()]
 }
 
 impl Peer {
-    fn offset(position: u64) -> usize {
-        (position % CAPACITY) as usize
-    }
-
     fn write(&mut self, op: Op, input: &mut Input<'_>) {
         match op {
             Op::Frame => {
                 let (kind, len) = (input.u8(), u64::from(input.u16()) % (LARGEST + 32));
                 let tag = u64::from(input.u8());
                 let payload = input.bytes((len as usize).min(64));
-                let at = Self::offset(self.tail);
+                let at = offset(self.tail);
                 self.data.copy_in(at + 16, payload);
                 self.data.store64(at + 8, tag, Ordering::Relaxed);
                 self.tail = self.tail.wrapping_add(frame_size(len));
-                self.data.store64(Self::offset(self.tail), 0, Ordering::Relaxed);
+                self.data.store64(offset(self.tail), 0, Ordering::Relaxed);
                 self.data.store64(at, u64::from(kind) | len << 32, Ordering::Relaxed);
             }
             Op::Bytes => {
                 let (at, len) = (u64::from(input.u16()), usize::from(input.u8()));
-                self.data.copy_in(Self::offset(at), input.bytes(len));
+                self.data.copy_in(offset(at), input.bytes(len));
             }
             Op::Word => {
                 let (at, word) = (u64::from(input.u8()) * 16, input.u64());
-                self.data.store64(Self::offset(at), word, Ordering::Relaxed);
+                self.data.store64(offset(at), word, Ordering::Relaxed);
             }
             _ => {
                 let word = input.u64();
-                self.data.store64(Self::offset(self.tail), word, Ordering::Relaxed);
+                self.data.store64(offset(self.tail), word, Ordering::Relaxed);
                 let len = (word >> 32) % (LARGEST + 1);
                 self.tail = self.tail.wrapping_add(frame_size(len));
             }
         }
     }
 
-    /// Reads up to so many frames of ours, which must be in order, and says so. Whether the end came.
-    fn read(&mut self, frames: usize, max_message: u64) -> bool {
+    /// Reads up to so many frames of ours, which must be in order, and says so.
+    fn read(&mut self, frames: usize) {
         if !self.honest {
-            return false;
+            return;
         }
-        for _ in 0..frames {
-            let at = Self::offset(self.read);
-            let word = self.ours.load64(at, Ordering::Acquire);
-            if word as u32 == 0 {
-                break;
-            }
-            let header = Header::decode(word, LARGEST).expect("we keep the rules");
-            let mut payload = vec![0; frame_size(header.len.into()) as usize - 16];
-            self.ours.copy_out(at + 16, &mut payload);
-            self.messages += check_payload(header, &payload, max_message);
-            if header.kind == Kind::End {
-                return true;
-            }
-            self.read = self.read.wrapping_add(frame_size(header.len.into()));
-        }
+        self.ours.read(frames, |_, bytes| {
+            assert!(bytes.iter().all(|byte| *byte == OURS), "made of our own bytes");
+            self.messages += 1;
+        });
         let gone = self.control.load64(HEAD, Ordering::Relaxed) & 1;
-        self.control.store64(HEAD, self.read | gone, Ordering::Release);
-        false
+        self.control.store64(HEAD, self.ours.at() | gone, Ordering::Release);
     }
 
     fn lie(&mut self, input: &mut Input<'_>) {
         let word = match input.u8() {
-            0 => self.read.wrapping_add(16),
-            1 => self.read.wrapping_sub(16),
-            2 => self.read.wrapping_add(CAPACITY),
-            3 => self.read | 8,
+            0 => self.ours.at().wrapping_add(16),
+            1 => self.ours.at().wrapping_sub(16),
+            2 => self.ours.at().wrapping_add(CAPACITY),
+            3 => self.ours.at() | 8,
             _ => input.u64(),
         };
         // One that is never good, however much we send. After others nobody knows what lies where.
@@ -430,41 +374,6 @@ impl Peer {
         self.granted = (self.honest && never).then_some(CAPACITY);
         self.honest = false;
         self.control.store64(HEAD, word, Ordering::Relaxed);
-    }
-}
-
-/// What we publish is made of our own bytes, padded with zeros; how many messages end in it.
-fn check_payload(header: Header, bytes: &[u8], max_message: u64) -> u64 {
-    let (payload, padding) = bytes.split_at(header.len as usize);
-    assert!(padding.iter().all(|byte| *byte == 0), "{header:?}");
-    let ours = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0x5c);
-    match header.kind {
-        Kind::Data => {
-            assert!(ours(payload) && payload.len() as u64 <= max_message);
-            1
-        }
-        Kind::Next | Kind::Last => {
-            assert!(ours(payload));
-            u64::from(header.kind == Kind::Last)
-        }
-        Kind::First => {
-            let (total, payload) = payload.split_first_chunk().expect("nine bytes at least");
-            assert!(ours(payload) && u64::from_le_bytes(*total) <= max_message);
-            0
-        }
-        Kind::Pack => {
-            let (mut rest, mut messages) = (payload, 0);
-            while !rest.is_empty() {
-                let entry = Entry::decode(rest).expect("we keep the rules");
-                let (this, more) = rest.split_at(Entry::size(entry.len.into()) as usize);
-                let (message, padding) = this[16..].split_at(entry.len as usize);
-                assert!(ours(message) && padding.iter().all(|byte| *byte == 0));
-                messages += 1;
-                rest = more;
-            }
-            messages
-        }
-        Kind::Abort | Kind::End => 0,
     }
 }
 

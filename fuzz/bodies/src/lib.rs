@@ -11,6 +11,11 @@ pub mod control;
 pub mod handshake;
 mod input;
 pub mod lane;
+#[cfg(memring_scripted)]
+pub mod loads;
+mod memory;
+pub mod segment;
+mod witness;
 
 /// One target: what it is called, what it does, and inputs that lead it to interesting places.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +32,15 @@ pub struct Target {
 pub type Seed = (String, Vec<u8>);
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+#[cfg(not(memring_scripted))]
+pub const TARGETS: [Target; 5] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "lane", run: lane::run, seeds: lane::seeds },
+    Target { name: "segment", run: segment::run, seeds: segment::seeds },
     Target { name: "archive", run: archive::run, seeds: archive::seeds },
 ];
+
+/// The one target of a ring whose loads are scripted; the others want memory that is memory.
+#[cfg(memring_scripted)]
+pub const TARGETS: [Target; 1] = [Target { name: "loads", run: loads::run, seeds: loads::seeds }];

@@ -13,6 +13,7 @@ pub mod strangers;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -306,6 +307,31 @@ pub fn eventually_all_asleep(pid: u32) {
 pub fn tid() -> i32 {
     // SAFETY: no memory is involved.
     unsafe { libc::gettid() }
+}
+
+/// Whether this kernel makes pidfds of processes and of who sent a packet.
+pub fn has_pidfds() -> bool {
+    const SO_PASSPIDFD: libc::c_int = 76;
+    let (socket, _) = std::os::unix::net::UnixDatagram::pair().expect("a socketpair");
+    let on: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `on` is a live int of the length that is given.
+    let passes = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSPIDFD,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    // SAFETY: the call takes no memory.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+    if opened >= 0 {
+        // SAFETY: just opened, and nobody else knows of it.
+        drop(unsafe { OwnedFd::from_raw_fd(opened as i32) });
+    }
+    passes == 0 && opened >= 0
 }
 
 /// What a helper does, by name.

@@ -83,6 +83,15 @@ fn a_cell_is_made_once_however_many_come() {
 }
 
 #[test]
+fn a_cell_whose_making_failed_is_made_by_the_next_who_asks() {
+    static CELL: PerProcess<u32> = PerProcess::new();
+    assert_eq!(CELL.get_or_try_init(|| Err("no memory")), Err("no memory"));
+    assert_eq!(CELL.get(), None);
+    assert_eq!(CELL.get_or_try_init(|| Ok::<_, &str>(7)), Ok(&7));
+    assert_eq!(CELL.get_or_try_init(|| Err("made already")), Ok(&7));
+}
+
+#[test]
 fn a_cell_whose_making_panicked_is_made_by_the_next() {
     static FAIL: AtomicBool = AtomicBool::new(true);
     static CELL: PerProcess<&str> = PerProcess::new();

@@ -10,6 +10,11 @@ pub(crate) use crate::fork::Generation;
 pub(crate) use crate::futex::{Sleep, sleep, wake, wake_private};
 pub(crate) use crate::memory::Region;
 
+/// The region as the lanes see it: here as it is.
+pub(crate) fn region(real: Region) -> Region {
+    real
+}
+
 /// Whether the named mutant is being run. Only models have mutants.
 #[inline(always)]
 pub(crate) const fn mutant(_name: &str) -> bool {

@@ -5,6 +5,7 @@
 //! from 1 to 50 ms. Whom it found is not asked here.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -12,6 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::ControlSocket;
 use crate::address::Address;
+use crate::os;
 
 /// First and longest pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -98,11 +100,12 @@ impl ControlSocket {
         )
         .map_err(|error| system(error.into()))?;
         // Before connecting: the first packet may be on its way as soon as that returns.
-        let socket = Self::prepared(fd).map_err(system)?;
+        let _without_it_we_watch_for_hang_up =
+            os::set_pass_pidfd(fd.as_fd(), true).map_err(system)?;
         let mut pause = FIRST_PAUSE;
         loop {
-            let last = match rustix::net::connect(&socket.fd, &name) {
-                Ok(()) => return Ok(socket),
+            let last = match rustix::net::connect(&fd, &name) {
+                Ok(()) => return Ok(Self::of(fd)),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => Obstacle::BacklogFull,
                 Err(Errno::NOENT) => Obstacle::NotThere,

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Tests under the address and leak sanitizers: those that move bytes and descriptors (unit tests, hostile
+# peers, attacks). With --all, a soak: all of ring, codec, transport and memring that a sanitizer can run.
+# Not the thread sanitizer: it knows no fences, so it calls every publish of the ring a race. What it would
+# look for there the models of loom-tests explore.
+source "$(dirname "$0")/common.sh"
+
+# Compilers of the stable channel have sanitizers but hide them.
+export RUSTC_BOOTSTRAP=1
+export RUSTFLAGS="-Zsanitizer=address"
+export CARGO_TARGET_DIR="$PWD/target/sanitize"
+host=$(rustc -vV | sed -n 's/^host: //p')
+
+sanitized() {
+  cargo test --quiet --locked --target "$host" "$@"
+}
+
+# Left out: codec's `ui` compiles programs and runs none of ours.
+if [ "${1:-}" != --all ]; then
+  step ring sanitized -p memring-ring --lib --test hostile
+  step codec sanitized -p memring-codec --lib --test attacks --test round_trip
+  step transport sanitized -p memring-transport --lib
+  exit
+fi
+step ring sanitized -p memring-ring --lib --tests
+step codec sanitized -p memring-codec --lib --test attacks --test round_trip --test fingerprint
+step transport sanitized -p memring-transport --lib --tests
+# Left out of memring: a limit on address space, which the sanitizer itself does not survive.
+step memring sanitized -p memring --lib --tests -- --skip attack_79_limits_of_the_process_are_typed_errors
