@@ -123,6 +123,9 @@ pub fn pair(
 ) -> Result<(Connection, Connection), ConnectError> {
     let (ours, theirs) =
         ControlSocket::pair().map_err(HandshakeError::system("making a socketpair"))?;
+    // So they can be closed in place, whatever fails below, be it for want of threads.
+    ours.stays_with_us();
+    theirs.stays_with_us();
     std::thread::scope(|scope| {
         let accepting = std::thread::Builder::new()
             .name("memring-pair".to_owned())

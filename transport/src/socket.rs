@@ -214,6 +214,12 @@ impl ControlSocket {
         }
     }
 
+    /// Says that nobody else has the other end, or ever will: nothing foreign can lie in its queue.
+    pub(crate) fn stays_with_us(&self) {
+        // ORDERING: Relaxed; as in `drop`.
+        self.holds_no_fds.store(true, Ordering::Relaxed);
+    }
+
     /// Sends one packet, now or not at all, and never blocks or raises SIGPIPE.
     ///
     /// The descriptors are duplicated into the packet; the caller's stay open.
