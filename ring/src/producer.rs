@@ -535,8 +535,8 @@ impl Core {
             Err(fault) => return Err(self.fault(fault)),
         }
         if word & GONE != 0 {
-            self.end = Some(End::Closed);
-            return Err(End::Closed);
+            // What was said first stays: a flush can come here after this half has reported a hang-up.
+            return Err(*self.end.get_or_insert(End::Closed));
         }
         if self.capacity.fits(frame, self.tail.wrapping_sub(self.head)) {
             return Ok(Look::Ready(()));
@@ -546,8 +546,7 @@ impl Core {
 
     fn fault(&mut self, fault: Fault) -> End {
         let end = self.life.fail(fault);
-        self.end = Some(end);
-        end
+        *self.end.get_or_insert(end)
     }
 
     /// Publishes the frame at the tail, whose payload of `len` bytes is in place.
