@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal};
 
 use crate::support::PATIENCE;
 
-/// Who the attacker is where this process may start it as somebody else. No account has this number.
-pub const STRANGER: u32 = 54_321;
+/// Who the attackers are where this process may start them as somebody else: one of so many from here on,
+/// which no account has.
+const STRANGERS: std::ops::Range<u32> = 1_054_321..1_154_321;
 
 /// Whether attackers are of another uid than the victim.
 pub fn is_stranger() -> bool {
@@ -21,9 +22,14 @@ pub fn is_stranger() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The uid that attackers run as.
+/// The uid that this test's attackers run as. The kernel counts descriptors in flight by uid, so two tests that run
+/// at once have two.
 pub fn uid() -> u32 {
-    if is_stranger() { STRANGER } else { rustix::process::geteuid().as_raw() }
+    if is_stranger() {
+        STRANGERS.start + std::process::id() % STRANGERS.len() as u32
+    } else {
+        rustix::process::geteuid().as_raw()
+    }
 }
 
 /// Another process that speaks the protocol as it is told. Dropping it kills it.

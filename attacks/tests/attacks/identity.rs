@@ -19,7 +19,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::attacker::{Attacker, STRANGER, uid};
+use crate::attacker::{Attacker, uid};
 use crate::names::needs_a_stranger;
 use crate::scene::{PROTOCOL, Scene, echo};
 use crate::support::{eventually, soon};
@@ -120,7 +120,7 @@ fn attack_12_privileges_count_as_they_were_when_it_connected() {
     let Some(mut scene) = Scene::with(name!(), narrow, remembering) else { return };
     let mut attacker = scene.attacker_as(0);
     attacker.run(format!("connect {}", scene.path()));
-    attacker.run(format!("setuid {STRANGER}"));
+    attacker.run(format!("setuid {}", uid()));
     attacker.run(format!("client until=ready {PROTOCOL}"));
     let peer = client();
     assert_eq!((peer.uid(), peer.pid()), (Some(0), Some(attacker.pid())));
@@ -263,7 +263,7 @@ fn attack_15_credentials_of_the_sender_s_choice_change_nothing() {
     assert_eq!(stranger.fails("creds pid=1 uid=0 gid=0"), "EPERM");
     turned_away(&mut stranger, &mut scene);
     // Who may forge, and is not admitted as who it is.
-    attacker.run(format!("setuid {STRANGER}"));
+    attacker.run(format!("setuid {}", uid()));
     attacker.run(format!("connect {}", scene.path()));
     turned_away(&mut attacker, &mut scene);
     drop((peer, attacker, stranger));

@@ -8,7 +8,7 @@ use memring::{
     ListenerBuilder, Policy, Reason, Resource, cause,
 };
 
-use crate::attacker::{Attacker, STRANGER, is_stranger, uid};
+use crate::attacker::{Attacker, is_stranger, uid};
 use crate::scene::{PROTOCOL, Scene, echo};
 use crate::support::{Held, eventually};
 use crate::victim::{Victim, serve, served_up_to, trusting};
@@ -78,9 +78,9 @@ fn attack_02_a_directory_that_others_can_change_is_refused_and_left_as_it_is() {
     let link = theirs.join("link");
     attacker.run(format!("symlink {} {}", private.display(), link.display()));
     for (directory, due) in [
-        (&theirs, cause::DirectoryRisk::OwnedBy(STRANGER)),
+        (&theirs, cause::DirectoryRisk::OwnedBy(uid())),
         (&open, cause::DirectoryRisk::Writable(0o777)),
-        (&link, cause::DirectoryRisk::LinkOwnedBy(STRANGER)),
+        (&link, cause::DirectoryRisk::LinkOwnedBy(uid())),
     ] {
         match refused(Listener::bind(directory.join("s"))) {
             cause::BindError::SharedDirectory { risk, .. } => assert_eq!(risk, due),
