@@ -6,7 +6,7 @@
 //! below the total, one uid alone cannot shut the others out.
 //!
 //! What is held is a ticket, and dropping it gives back. Tickets for bytes are kept apart from the
-//! session's, in the [`ledger`](crate::ledger), for a peer can keep a segment mapped after its session
+//! session's, in `ledger.rs`, for a peer can keep a segment mapped after its session
 //! ended, and they stay charged until the kernel shows them free. Pure accounting: it allocates nothing
 //! for the peer and closes nothing.
 
