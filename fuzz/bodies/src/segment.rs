@@ -8,8 +8,9 @@
 //! - Until the first overwrite both directions are queues, to the byte.
 //! - The victim neither panics nor hangs nor grows. What it receives keeps to what was agreed. A fault needs
 //!   an overwrite, comes to both its halves, and each half goes on saying how it ended.
-//! - What the victim publishes stays in order and is what it sent. A witness (`witness.rs`) reads all of it, unless the
-//!   peer said that it has read what was not sent yet: then one call may write over what it sent itself.
+//! - What the victim publishes stays in order and is what it sent. A witness (`witness.rs`) reads all of it,
+//!   unless the peer said that it has read what was not sent yet: then one call may write over what it sent
+//!   itself.
 //! - Its release position goes forward by whole grains, and no faster than frames can be read.
 //! - An overwrite of the control area changes nothing in what the victim receives before it finds a fault,
 //!   and one of the lane nothing in what the peer does.
