@@ -29,6 +29,7 @@ pub enum End {
     /// The peer closed this direction in order. All it sent before was received.
     Closed,
     /// The peer's process or its socket ended without a word. All it had published before was received.
+    /// The value keeps the peer's pidfd open as long as it lives.
     PeerDied(Peer),
     /// The peer broke a rule of the protocol; the session is over for both directions.
     Fault(Fault),
