@@ -41,6 +41,11 @@ fn send_raw(socket: &ControlSocket, bytes: &[u8], messages: &[&[BorrowedFd<'_>]]
     rustix::net::sendmsg(&socket.fd, &part, &mut control, SendFlags::DONTWAIT).unwrap();
 }
 
+/// Closes it before this returns. Dropped, it may go to the closer, and be closed a moment later.
+fn close_now(socket: ControlSocket) {
+    drop(OwnedFd::from(socket));
+}
+
 #[test]
 fn packets_keep_their_bounds_and_order() {
     let (a, b) = pair();
@@ -53,7 +58,7 @@ fn packets_keep_their_bounds_and_order() {
         assert!(buffer[..size].iter().all(|byte| *byte == size as u8));
     }
     assert!(matches!(b.receive(&mut buffer).unwrap(), Incoming::WouldBlock));
-    drop(a);
+    close_now(a);
     assert!(ended(&b) && ended(&b));
 }
 
@@ -73,7 +78,7 @@ fn attack_18_only_a_connected_seqpacket_socket_is_taken() {
     let (shut, other) = pair();
     shut.shutdown();
     let (orphan, gone) = pair();
-    drop(gone);
+    close_now(gone);
     type Case = (&'static str, OwnedFd, fn(&NotUsable) -> bool);
     let cases: [Case; 8] = [
         ("file", null(), |e| matches!(e, NotUsable::NotASocket)),
@@ -96,7 +101,7 @@ fn attack_18_only_a_connected_seqpacket_socket_is_taken() {
     // A peer that wrote and went is still worth reading.
     let (last, gone) = pair();
     gone.send(b"bye", &[]).unwrap();
-    drop(gone);
+    close_now(gone);
     let last = ControlSocket::from_fd(last.into()).unwrap();
     assert_eq!(packet(&last, &mut [0; 8]).len, 3);
 }
@@ -363,7 +368,7 @@ fn attack_90_what_was_sent_before_a_reset_is_read_and_then_the_end() {
     b.send(b"unread by a", &[]).unwrap(); // makes the close below a reset
     a.send(b"last", &[]).unwrap();
     a.send(b"words", &[]).unwrap();
-    drop(a);
+    close_now(a);
     let mut buffer = [0; 8];
     assert_eq!(packet(&b, &mut buffer).len, 4);
     assert_eq!(packet(&b, &mut buffer).len, 5);
