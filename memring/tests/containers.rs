@@ -15,7 +15,7 @@ use support::strangers::chain;
 use support::{Helper, PATIENCE, Scratch, Stage, play, soon};
 
 /// Another uid than that of the tests.
-const OTHER: u32 = 1000;
+const OTHER: u32 = 1_054_320;
 
 const CONTAINER: Kind = Kind { network: false, init: false };
 
