@@ -197,7 +197,15 @@ impl Case {
             print(info);
         }));
         let judge: &'static Judge = Box::leak(Box::new(self.judge));
-        std::thread::spawn(|| judge.sit());
+        let (sat, sits) = channel();
+        std::thread::spawn(move || {
+            // It has allocated by now, and never does again: whoever forks holds libc's locks while it waits
+            // for the judge.
+            let _ = sat.send(());
+            drop(sat);
+            judge.sit();
+        });
+        let _ = sits.recv();
         let (tell, told) = channel();
         let path = path.to_owned();
         let worker = std::thread::spawn(move || {

@@ -575,7 +575,7 @@ impl Forked {
     }
 
     /// Waits for its end; whether it succeeded.
-    pub fn wait(self) -> bool {
+    pub fn wait(mut self) -> bool {
         let mut status = 0;
         let mut reaped = 0;
         eventually("the forked child ends", || {
@@ -583,6 +583,21 @@ impl Forked {
             reaped = unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG) };
             reaped != 0
         });
-        reaped == self.0 && status == 0
+        let ended = reaped == self.0;
+        self.0 = 0;
+        ended && status == 0
+    }
+}
+
+impl Drop for Forked {
+    /// One that never ends would keep this process's output open, and whoever reads it waiting.
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            // SAFETY: no memory is involved; the child is not reaped, so the number is its own.
+            unsafe {
+                libc::kill(self.0, libc::SIGKILL);
+                libc::waitpid(self.0, std::ptr::null_mut(), 0);
+            }
+        }
     }
 }
