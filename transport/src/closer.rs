@@ -50,6 +50,11 @@ impl ForeignFd {
         self.take().expect("only into_owned and drop take it, and both consume it")
     }
 
+    /// Whether it was not taken yet.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The descriptor, from a place that cannot be consumed. There is none afterwards.
     pub(crate) fn take(&mut self) -> Option<OwnedFd> {
         self.0.take()

@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use memring_ring::fork::{Generation, generation};
 use memring_ring::step::{self, Step};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -43,6 +44,7 @@ pub struct ControlSocket {
     refuses_fds: AtomicBool,
     /// And none is in its queue.
     holds_no_fds: AtomicBool,
+    generation: Generation,
 }
 
 /// Why a descriptor cannot be a control socket.
@@ -211,6 +213,7 @@ impl ControlSocket {
             fd: ForeignFd::new(fd),
             refuses_fds: AtomicBool::new(false),
             holds_no_fds: AtomicBool::new(false),
+            generation: generation(),
         }
     }
 
@@ -451,6 +454,9 @@ impl Drop for ControlSocket {
         // ORDERING: Relaxed; whoever drops it is the last to have it, and was handed it by something stronger.
         if self.holds_no_fds.load(Ordering::Relaxed) {
             drop(self.fd.take());
+        } else if self.fd.is_there() && self.generation.is_current() {
+            // The closer takes it, soon. Whoever waits at the other end shall not wait for that.
+            self.shutdown();
         }
     }
 }
