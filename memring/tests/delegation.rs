@@ -21,7 +21,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use support::{Forked, Helper, PATIENCE, Scratch, Stage, play, soon};
 
 /// Another uid than that of the tests.
-const OTHER: u32 = 1000;
+const OTHER: u32 = 1_054_320;
 
 #[test]
 fn role() {
@@ -57,6 +57,7 @@ fn pass_on(stage: &Stage, fd: &OwnedFd, role: &str) {
     let number = fd.as_raw_fd();
     let arguments: [(&str, &dyn Display); 1] = [("fd", &number)];
     let mut command = support::role_command(role, &arguments);
+    command.env(support::OUTLIVES, "");
     // SAFETY: one system call between fork and exec.
     unsafe {
         command.pre_exec(move || match libc::fcntl(number, libc::F_SETFD, 0) {
@@ -93,8 +94,6 @@ fn listen_and_pass_on(stage: &Stage) {
 
 /// What was passed on to this process, which outlives the one that did it.
 fn passed_on(stage: &Stage) -> OwnedFd {
-    // SAFETY: no memory is involved.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
     // SAFETY: the parent left this descriptor open for us, and nobody else owns it here.
     unsafe { OwnedFd::from_raw_fd(stage.number("fd") as i32) }
 }

@@ -29,6 +29,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const ROLE: &str = "MEMRING_TEST_ROLE";
 const ALONE: &str = "MEMRING_TEST_ALONE";
 const ARGUMENT: &str = "MEMRING_TEST_ARG_";
+/// Set for a role that may go on when who started it has ended.
+pub const OUTLIVES: &str = "MEMRING_TEST_OUTLIVES";
 
 /// The deadline of whatever begins now.
 pub fn soon() -> Instant {
@@ -353,8 +355,10 @@ pub fn play(roles: &[Role]) {
     let Some(role) = std::env::var_os(ROLE) else {
         return;
     };
-    // SAFETY: no memory is involved. Whatever becomes of the test, its helper does not outlive it.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    if std::env::var_os(OUTLIVES).is_none() {
+        // SAFETY: no memory is involved. Whatever becomes of the test, its helper does not outlive it.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    }
     let arguments = std::env::vars()
         .filter_map(|(key, value)| Some((key.strip_prefix(ARGUMENT)?.to_owned(), value)))
         .collect();
