@@ -203,6 +203,9 @@ fn meets_and_sees_deaths(server: Place, client: Place) {
 
 #[test]
 fn attack_14_a_container_and_its_host_meet_by_uid_and_see_each_other_die() {
+    if support::no_pidfds() {
+        return;
+    }
     for init in [false, true] {
         let container = Place::Container(our_uid(), Kind { init, network: false });
         meets_and_sees_deaths(Place::Host, container);
@@ -212,6 +215,9 @@ fn attack_14_a_container_and_its_host_meet_by_uid_and_see_each_other_die() {
 
 #[test]
 fn attack_14_sibling_containers_of_one_uid_meet_without_numbers_and_see_each_other_die() {
+    if support::no_pidfds() {
+        return;
+    }
     for init in [false, true] {
         let container = Place::Container(our_uid(), Kind { init, network: false });
         meets_and_sees_deaths(container, container);
@@ -220,6 +226,9 @@ fn attack_14_sibling_containers_of_one_uid_meet_without_numbers_and_see_each_oth
 
 #[test]
 fn attack_14_siblings_of_different_uids_are_unknown_to_each_other_and_match_no_list() {
+    if support::no_pidfds() {
+        return;
+    }
     let (one, other) = (Place::Container(our_uid(), CONTAINER), Place::Container(OTHER, CONTAINER));
     // The client does not speak to a server that it does not know.
     for trusts in ["default", "65534", "0"] {
@@ -252,6 +261,9 @@ fn attack_14_siblings_of_different_uids_are_unknown_to_each_other_and_match_no_l
 
 #[test]
 fn attack_14_a_container_mapped_to_another_uid_is_judged_by_that_uid() {
+    if support::no_pidfds() {
+        return;
+    }
     let container = Place::Container(OTHER, CONTAINER);
     // Root in there is no root out here.
     let scratch = Scratch::new();
@@ -274,6 +286,9 @@ fn attack_14_a_container_mapped_to_another_uid_is_judged_by_that_uid() {
 
 #[test]
 fn attack_80_a_path_leads_into_another_network_and_an_abstract_name_does_not() {
+    if support::no_pidfds() {
+        return;
+    }
     let apart = Place::Container(our_uid(), Kind { network: true, init: false });
     let beside = Place::Container(our_uid(), CONTAINER);
     let name = format!("memring-containers-{}", std::process::id());
@@ -297,6 +312,9 @@ fn attack_80_a_path_leads_into_another_network_and_an_abstract_name_does_not() {
 
 #[test]
 fn what_a_container_mounts_is_gone_with_it() {
+    if support::no_pidfds() {
+        return;
+    }
     let mounts = || std::fs::read_to_string("/proc/self/mounts").expect("the mounts");
     let scratch = Scratch::new();
     let place = Place::Container(our_uid(), CONTAINER);

@@ -199,6 +199,9 @@ fn assert_who(channel: &Channel<[u8], [u8]>, origin: Origin, pid: u32) {
 
 #[test]
 fn attack_12_a_connected_socket_passed_on_keeps_its_uid_and_dies_with_who_speaks() {
+    if support::no_pidfds() {
+        return;
+    }
     let scratch = Scratch::new();
     let listener = Listener::bind(scratch.socket()).expect("binds");
     let mut passer = start("connect and pass on", &scratch, &[]);
@@ -218,6 +221,9 @@ fn attack_12_a_connected_socket_passed_on_keeps_its_uid_and_dies_with_who_speaks
 
 #[test]
 fn attack_12_a_peer_that_drops_its_privileges_is_known_by_what_it_connected_with() {
+    if support::no_pidfds() {
+        return;
+    }
     if our_uid() != 0 {
         println!("skipped: dropping privileges takes root");
         return;
@@ -237,6 +243,9 @@ fn attack_12_a_peer_that_drops_its_privileges_is_known_by_what_it_connected_with
 
 #[test]
 fn attack_16_who_listens_for_others_is_judged_and_who_serves_is_watched() {
+    if support::no_pidfds() {
+        return;
+    }
     let scratch = Scratch::new();
     let mut manager = start("listen and pass on", &scratch, &[]);
     let server: u32 = manager.hear().parse().expect("a number");
@@ -253,6 +262,9 @@ fn attack_16_who_listens_for_others_is_judged_and_who_serves_is_watched() {
 
 #[test]
 fn attack_83_a_listener_that_is_gone_before_anybody_connects_is_no_dead_peer() {
+    if support::no_pidfds() {
+        return;
+    }
     for gone in ["before", "after"] {
         let scratch = Scratch::new();
         let mut first = start("listen and pass on", &scratch, &[]);
@@ -282,6 +294,9 @@ fn attack_83_a_listener_that_is_gone_before_anybody_connects_is_no_dead_peer() {
 
 #[test]
 fn attack_68_a_child_that_keeps_the_socket_hides_no_death() {
+    if support::no_pidfds() {
+        return;
+    }
     for side in ["client", "server"] {
         let scratch = Scratch::new();
         let listener = (side == "client").then(|| Listener::bind(scratch.socket()).expect("binds"));

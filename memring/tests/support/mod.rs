@@ -411,6 +411,27 @@ impl Stage {
     }
 }
 
+/// Whether the kernel, or the sandbox that the test runs in, names no process behind a socket by a pidfd. Says so.
+pub fn no_pidfds() -> bool {
+    const SO_PASSPIDFD: libc::c_int = 76;
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a socketpair");
+    let on: libc::c_int = 1;
+    // SAFETY: `on` is a live int, and its size is given.
+    let refused = unsafe {
+        libc::setsockopt(
+            std::os::fd::AsRawFd::as_raw_fd(&socket),
+            libc::SOL_SOCKET,
+            SO_PASSPIDFD,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    } != 0;
+    if refused {
+        println!("skipped: deaths are told by pidfds, which are not to be had here");
+    }
+    refused
+}
+
 /// Every way of waiting, by name.
 pub const WAITS: [&str; 3] = ["spin", "adaptive", "park"];
 
