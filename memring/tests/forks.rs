@@ -346,7 +346,7 @@ fn attack_78_a_child_forked_while_other_threads_hold_our_locks_can_work() {
         return;
     }
     beside_sessions_that_come_and_go(|| {
-        for _ in 0..20 {
+        for _ in 0..50 {
             assert!(Forked::start(a_pair_talks).wait(), "a child's own session");
         }
     });
