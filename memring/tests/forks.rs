@@ -331,6 +331,8 @@ fn beside_sessions_that_come_and_go(body: impl FnOnce()) {
                 helper.finish();
             });
         });
+        // As an application does: std's own lists are as little our child's concern as our locks.
+        scope.spawn(|| until_done(&|| std::thread::spawn(|| ()).join().expect("a thread")));
         eventually("sessions come", || made.load(Ordering::Relaxed) > 3);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
         done.store(true, Ordering::Relaxed);

@@ -151,7 +151,7 @@ pub(crate) use process::membarrier_all;
 mod process {
     //! The process-wide choice, and the system call.
 
-    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU8, Ordering};
     use std::time::{Duration, Instant};
 
     use super::FenceBits;
@@ -161,11 +161,12 @@ mod process {
     /// Which fences this process offers its peers.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
+    #[repr(u8)]
     pub enum Fence {
         /// [`Fence::Asymmetric`] where the kernel has it, but [`Fence::SeqCst`] where `nohz_full` names
         /// a processor: a membarrier would interrupt what was isolated on purpose.
         #[default]
-        Auto,
+        Auto = 1,
         /// Register, and call membarrier before a sleep. Any local process can then tax ours by calling
         /// membarrier in a loop.
         Asymmetric,
@@ -178,7 +179,8 @@ mod process {
     #[error("the fence is chosen once a process, before its first session; it is already {0:?}")]
     pub struct AlreadyChosen(pub Fence);
 
-    static CHOICE: OnceLock<Fence> = OnceLock::new();
+    /// A [`Fence`], or 0 before the choice. A forked child inherits it, and an atomic is never half set there.
+    static CHOICE: AtomicU8 = AtomicU8::new(0);
 
     /// Chooses the fence for this process.
     ///
@@ -186,7 +188,20 @@ mod process {
     ///
     /// [`AlreadyChosen`] after the first choice or the first session.
     pub fn choose(fence: Fence) -> Result<(), AlreadyChosen> {
-        CHOICE.set(fence).map_err(|_| AlreadyChosen(*CHOICE.get().unwrap_or(&Fence::Auto)))
+        // ORDERING: Relaxed; the word is all there is to know.
+        match CHOICE.compare_exchange(0, fence as u8, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            Err(chosen) => Err(AlreadyChosen(Fence::of(chosen))),
+        }
+    }
+
+    impl Fence {
+        fn of(word: u8) -> Self {
+            [Self::Asymmetric, Self::SeqCst]
+                .into_iter()
+                .find(|fence| *fence as u8 == word)
+                .unwrap_or_default()
+        }
     }
 
     struct State {
@@ -209,7 +224,11 @@ mod process {
 
     fn start() -> State {
         let none = State { bits: FenceBits::default(), cost: Duration::ZERO };
-        let wanted = match CHOICE.get_or_init(Fence::default) {
+        let choice = match choose(Fence::Auto) {
+            Ok(()) => Fence::Auto,
+            Err(AlreadyChosen(choice)) => choice,
+        };
+        let wanted = match choice {
             Fence::Auto => !isolated_processors(),
             Fence::Asymmetric => true,
             Fence::SeqCst => false,

@@ -22,6 +22,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use memring_ring::fork::PerProcess;
 
 use crate::os;
+use crate::thread;
 
 /// Threads that may be stuck in a close at the same time.
 const MOST_THREADS: usize = 4;
@@ -102,7 +103,7 @@ fn closer() -> &'static Closer {
 }
 
 fn spawn(closer: &'static Closer) -> bool {
-    os::spawn_running("memring-closer", move || closer.run()).is_ok()
+    thread::start_and_wait(c"memring-closer", move || closer.run()).is_ok()
 }
 
 #[derive(Debug)]

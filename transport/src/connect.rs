@@ -14,6 +14,7 @@ use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::socket::{ConnectProblem, ControlSocket, NotUsable, WhenAbsent};
 use crate::tally;
+use crate::thread;
 
 /// Why there is no session with a server.
 #[derive(Debug, thiserror::Error)]
@@ -126,26 +127,20 @@ pub fn pair(
     // So they can be closed in place, whatever fails below, be it for want of threads.
     ours.stays_with_us();
     theirs.stays_with_us();
-    std::thread::scope(|scope| {
-        let accepting = std::thread::Builder::new()
-            .name("memring-pair".to_owned())
-            .spawn_scoped(scope, || {
-                let peer = Peer::of(&ours, Origin::Inherited)
-                    .map_err(HandshakeError::system("asking the kernel about the socket"))?;
-                over(ours, peer, Role::Accepting, settings, signature)
-            })
-            .map_err(HandshakeError::system("starting a thread"))?;
-        let peer = Peer::of(&theirs, Origin::Inherited)
+    let end = |socket: ControlSocket, role| {
+        let peer = Peer::of(&socket, Origin::Inherited)
             .map_err(HandshakeError::system("asking the kernel about the socket"))?;
-        let connected = over(theirs, peer, Role::Connecting, settings, signature);
-        let accepted = match accepting.join() {
-            Ok(accepted) => accepted,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        match (accepted, connected) {
-            // The one whose end was closed is the echo of the other, which knows why.
-            (Err(ConnectError::Handshake(HandshakeError::PeerGone)), Err(why)) => Err(why),
-            (accepted, connected) => Ok((accepted?, connected?)),
-        }
-    })
+        over(socket, peer, role, settings, signature)
+    };
+    let (accepted, connected) = thread::both(
+        c"memring-pair",
+        || end(ours, Role::Accepting),
+        || end(theirs, Role::Connecting),
+    )
+    .map_err(HandshakeError::system("starting a thread"))?;
+    match (accepted, connected) {
+        // The one whose end was closed is the echo of the other, which knows why.
+        (Err(ConnectError::Handshake(HandshakeError::PeerGone)), Err(why)) => Err(why),
+        (accepted, connected) => Ok((accepted?, connected?)),
+    }
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use memring_ring::fork::PerProcess;
 
-use crate::os;
 use crate::session::Session;
+use crate::thread;
 
 #[derive(Default)]
 struct Drainer {
@@ -41,7 +41,7 @@ pub(crate) fn submit(session: Arc<Session>) {
 fn start() -> io::Result<Arc<Drainer>> {
     let drainer = Arc::new(Drainer::default());
     let body = Arc::clone(&drainer);
-    os::spawn_running("memring-drainer", move || body.run())?;
+    thread::start_and_wait(c"memring-drainer", move || body.run())?;
     Ok(drainer)
 }
 

@@ -39,6 +39,7 @@ mod settings;
 pub mod socket;
 mod spawn;
 mod tally;
+mod thread;
 mod watcher;
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ use crate::establish::accepting::{self, Offer};
 use crate::establish::{Greeting, HandshakeError, after};
 use crate::handshake::{ServerHandshake, SettingsError};
 use crate::ledger;
-use crate::os;
 use crate::peer::{Origin, Peer};
 use crate::policy::Policy;
 use crate::quota::{
@@ -39,6 +38,7 @@ use crate::session::Charges;
 use crate::settings::Settings;
 use crate::socket::ControlSocket;
 use crate::tally::{self, Reason};
+use crate::thread;
 
 /// Connections taken from the kernel before the finished ones are looked at again.
 const BURST: usize = 16;
@@ -307,11 +307,11 @@ impl Shared {
         };
         let greeting = Greeting::new(socket, peer, accepting::deadline(&self.settings));
         let shared = Arc::clone(self);
-        let thread = os::spawn_quiet("memring-hello", move || {
+        let started = thread::start(c"memring-hello", move || {
             shared.greet(greeting, charges);
             drop(handshake);
         });
-        if thread.is_err() {
+        if started.is_err() {
             self.failed(); // the connection went with the closure
         }
     }

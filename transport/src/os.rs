@@ -1,11 +1,10 @@
 //! What rustix lacks of Linux's Unix sockets, over libc.
 //!
-//! One small file, so that every unsafe call of this crate's edge can be read in one sitting. Three
+//! One small file, so that every unsafe call of this crate's edge can be read in one sitting. Two
 //! things are here although rustix has something of the name: `SO_PEERCRED`, because rustix reads
 //! the pid into a type that cannot be zero while the kernel says zero for a peer in another pid
-//! namespace; `recvmsg`, because rustix drops control messages it does not know, and an `SCM_PIDFD`
-//! dropped that way is a leaked descriptor; and thread start, because our threads must not run the
-//! application's signal handlers.
+//! namespace; and `recvmsg`, because rustix drops control messages it does not know, and an `SCM_PIDFD`
+//! dropped that way is a leaked descriptor.
 //!
 //! It decides nothing: what an absent option means is up to the caller. Absence is `ENOPROTOOPT`
 //! (the kernel, or a sandbox's own network stack, does not know the option) and comes back as
@@ -25,10 +24,8 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::thread;
 
 // The numbers of asm-generic, which every little-endian Linux has for these; libc has only some.
 const SO_PASSPIDFD: libc::c_int = 76;
@@ -267,43 +264,6 @@ unsafe fn take(message: *const libc::cmsghdr, packet: &mut RawPacket) {
     }
 }
 
-/// Starts a thread that runs none of the application's signal handlers.
-///
-/// All signals are blocked in it from its first instruction, for a thread inherits the mask of the
-/// one that starts it.
-pub(crate) fn spawn_quiet(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<thread::JoinHandle<()>> {
-    // SAFETY: `sigset_t` is plain data; `sigfillset` then makes it a set.
-    let mut all: libc::sigset_t = unsafe { mem::zeroed() };
-    // SAFETY: as above, for the mask that `pthread_sigmask` fills in.
-    let mut before: libc::sigset_t = unsafe { mem::zeroed() };
-    // SAFETY: both sets are live locals.
-    let blocked = unsafe {
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before)
-    };
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
-    if blocked == 0 {
-        // SAFETY: `before` was filled in by the call that succeeded above.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
-    }
-    thread
-}
-
-/// [`spawn_quiet`], returning once the thread runs `body`: what it takes to start one is behind it, and
-/// nothing that a sandbox forbids from here on.
-pub(crate) fn spawn_running(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let (begins, begun) = std::sync::mpsc::channel::<()>();
-    spawn_quiet(name, move || {
-        drop(begins);
-        body();
-    })?;
-    let _it_has = begun.recv();
-    Ok(())
-}
-
 /// Starts `command` with `fd` open in the child, and only there without CLOEXEC.
 pub(crate) fn spawn_with_fd(
     command: &mut std::process::Command,
@@ -412,7 +372,6 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd;
     use std::os::unix::net::{UnixListener, UnixStream};
-    use std::sync::mpsc;
 
     #[test]
     fn a_socketpair_names_this_process() {
@@ -441,21 +400,5 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         // A listener's peer is itself, by Linux's book; what matters is that nothing leaks.
         drop(peer_pidfd(alone.as_fd()).unwrap());
-    }
-
-    #[test]
-    fn threads_of_ours_block_every_signal() {
-        let (send, receive) = mpsc::channel();
-        let thread = spawn_quiet("memring-test", move || {
-            send.send(std::fs::read_to_string("/proc/thread-self/status")).ok();
-        });
-        let status = receive.recv().unwrap().unwrap();
-        thread.unwrap().join().unwrap();
-        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
-        let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
-        for signal in [libc::SIGINT, libc::SIGALRM, libc::SIGUSR1, libc::SIGCHLD] {
-            assert_ne!(blocked & (1 << (signal - 1)), 0, "signal {signal} is not blocked");
-        }
-        assert!(status.starts_with("Name:\tmemring-test"));
     }
 }

@@ -12,9 +12,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
+use memring_ring::fork::PerProcess;
 use rustix::event::PollFlags;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
@@ -310,13 +311,13 @@ fn pid_behind(pidfd: BorrowedFd<'_>) -> Option<u32> {
 }
 
 fn known_uid(uid: u32) -> Option<u32> {
-    static OVERFLOW: OnceLock<u32> = OnceLock::new();
+    static OVERFLOW: PerProcess<u32> = PerProcess::new();
     let overflow = OVERFLOW.get_or_init(|| overflow_id("/proc/sys/kernel/overflowuid"));
     (uid != *overflow && uid != u32::MAX).then_some(uid)
 }
 
 fn known_gid(gid: u32) -> Option<u32> {
-    static OVERFLOW: OnceLock<u32> = OnceLock::new();
+    static OVERFLOW: PerProcess<u32> = PerProcess::new();
     let overflow = OVERFLOW.get_or_init(|| overflow_id("/proc/sys/kernel/overflowgid"));
     (gid != *overflow && gid != u32::MAX).then_some(gid)
 }

@@ -15,10 +15,10 @@ use memring_ring::fork::PerProcess;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use crate::os;
 use crate::peer::Peer;
 use crate::session::Session;
 use crate::socket::ControlSocket;
+use crate::thread;
 
 /// Events taken at a time.
 const BATCH: usize = 64;
@@ -62,7 +62,7 @@ fn start() -> io::Result<Arc<Watcher>> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let watcher = Arc::new(Watcher { epoll, slots: Mutex::default() });
     let body = Arc::clone(&watcher);
-    os::spawn_running("memring-watcher", move || body.run())?;
+    thread::start_and_wait(c"memring-watcher", move || body.run())?;
     Ok(watcher)
 }
 

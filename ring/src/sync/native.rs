@@ -65,7 +65,7 @@ pub(crate) fn full_fence() {
 /// an idle processor costs. Zero where there is one processor, and the peer cannot run while we spin.
 pub(crate) fn shortest_spin() -> std::time::Duration {
     const WAKE: std::time::Duration = std::time::Duration::from_micros(50);
-    static ONLINE: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    static ONLINE: crate::fork::PerProcess<usize> = crate::fork::PerProcess::new();
     if *ONLINE.get_or_init(online_processors) < 2 {
         return std::time::Duration::ZERO;
     }
