@@ -40,7 +40,7 @@ if [ "${1:-}" != --each ]; then
   step "all denied, one processor, small stacks" small
   exit
 fi
-for feature in membarrier futex_waitv pidfd passrights peergroups inotify noexec madvise leases; do
+for feature in membarrier futex_waitv pidfd passrights peergroups inotify noexec madvise; do
   step "without $feature" denied "$feature"
 done
 for feature in membarrier futex_waitv pidfd inotify; do

@@ -48,10 +48,9 @@ const MADV_WIPEONFORK: u32 = 18;
 const MADV_POPULATE_READ: u32 = 22;
 const MADV_POPULATE_WRITE: u32 = 23;
 const MFD_NOEXEC_SEAL_OR_EXEC: u32 = 0x18;
-const F_SETLEASE: u32 = 1024;
 const SYS_FUTEX_WAITV: c_long = 449;
 
-const FEATURES: [(&str, &[Rule]); 9] = [
+const FEATURES: [(&str, &[Rule]); 8] = [
     ("membarrier", &[Rule::new(libc::SYS_membarrier, All, Told)]),
     ("futex_waitv", &[Rule::new(SYS_FUTEX_WAITV, All, Told)]),
     (
@@ -83,7 +82,6 @@ const FEATURES: [(&str, &[Rule]); 9] = [
             Rule::new(libc::SYS_madvise, Is(2, MADV_POPULATE_WRITE), Fixed(libc::EINVAL)),
         ],
     ),
-    ("leases", &[Rule::new(libc::SYS_fcntl, Is(1, F_SETLEASE), Fixed(libc::EINVAL))]),
 ];
 
 impl Rule {
