@@ -71,7 +71,7 @@ impl Row {
             let errno = std::io::Error::last_os_error().raw_os_error();
             done < 0 && errno.is_some_and(|errno| by.contains(&errno))
         };
-        let unknown = &[ENOSYS, EPERM, ENOPROTOOPT];
+        let unknown: &[i32] = &[ENOSYS, EPERM, ENOPROTOOPT];
         match self.call {
             Call { number: WAITV, .. } => {
                 // SAFETY: no waiters, no memory: a kernel that knows the call answers EINVAL.
@@ -110,6 +110,18 @@ impl Row {
             Call { number: libc::SYS_pidfd_open, .. } => {
                 // SAFETY: the kernel is asked for a process that cannot be, and makes nothing.
                 refused(unsafe { libc::syscall(libc::SYS_pidfd_open, -1, 0) }, unknown)
+            }
+            Call { number: libc::SYS_madvise, only: Some((2, _, advice)) } => {
+                // SAFETY: no bytes are advised; only the advice is looked at.
+                refused(unsafe { libc::syscall(libc::SYS_madvise, 0, 0, advice) }, &[EINVAL, EPERM])
+            }
+            Call { number: libc::SYS_memfd_create, only: Some((1, _, flags)) } => {
+                // SAFETY: the name is a string with its zero.
+                let file =
+                    unsafe { libc::syscall(libc::SYS_memfd_create, c"asked".as_ptr(), flags) };
+                // SAFETY: the descriptor just made, if there is one, is this function's.
+                unsafe { libc::close(file as libc::c_int) };
+                file < 0
             }
             Call { number, .. } => [libc::SYS_epoll_pwait, libc::SYS_ppoll].contains(&number),
         }
