@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests under the address and leak sanitizers: those that move bytes and descriptors (unit tests, hostile
-# peers, attacks). With --all, a soak: all of ring, codec, transport and memring that a sanitizer can run.
+# All tests of ring, codec, transport and memring that a sanitizer can run, under the address and leak
+# sanitizers. A soak and no part of CI, where the fuzz targets run under the same sanitizer.
 # Not the thread sanitizer: it knows no fences, so it calls every publish of the ring a race. What it would
 # look for there the models of loom-tests explore.
 source "$(dirname "$0")/common.sh"
@@ -15,13 +15,7 @@ sanitized() {
   cargo test --quiet --locked --target "$host" "$@"
 }
 
-# Without it codec is left to its fuzzer, which runs under the same sanitizer; and its `ui` tests always are, for
-# they compile programs and run none of ours.
-if [ "${1:-}" != --all ]; then
-  step ring sanitized -p memring-ring --lib --test hostile
-  step transport sanitized -p memring-transport --lib
-  exit
-fi
+# Left out of codec: its `ui` tests, which compile programs and run none of ours.
 step ring sanitized -p memring-ring --lib --tests
 step codec sanitized -p memring-codec --lib --test attacks --test round_trip --test fingerprint
 step transport sanitized -p memring-transport --lib --tests
