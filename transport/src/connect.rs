@@ -86,7 +86,16 @@ pub fn from_fd(
     settings: &Settings,
     signature: &Signature<'_>,
 ) -> Result<Connection, ConnectError> {
-    let socket = ControlSocket::from_fd(fd)?;
+    over_inherited(ControlSocket::from_fd(fd)?, role, settings, signature)
+}
+
+/// [`over`] a socket of which the kernel only knows who made it.
+fn over_inherited(
+    socket: ControlSocket,
+    role: Role,
+    settings: &Settings,
+    signature: &Signature<'_>,
+) -> Result<Connection, ConnectError> {
     let peer = Peer::of(&socket, Origin::Inherited)
         .map_err(HandshakeError::system("asking the kernel about the socket"))?;
     over(socket, peer, role, settings, signature)
@@ -127,15 +136,10 @@ pub fn pair(
     // So they can be closed in place, whatever fails below, be it for want of threads.
     ours.stays_with_us();
     theirs.stays_with_us();
-    let end = |socket: ControlSocket, role| {
-        let peer = Peer::of(&socket, Origin::Inherited)
-            .map_err(HandshakeError::system("asking the kernel about the socket"))?;
-        over(socket, peer, role, settings, signature)
-    };
     let (accepted, connected) = thread::both(
         c"memring-pair",
-        || end(ours, Role::Accepting),
-        || end(theirs, Role::Connecting),
+        || over_inherited(ours, Role::Accepting, settings, signature),
+        || over_inherited(theirs, Role::Connecting, settings, signature),
     )
     .map_err(HandshakeError::system("starting a thread"))?;
     match (accepted, connected) {
