@@ -30,14 +30,16 @@ pub struct FenceBits {
 /// Which fences one end of a channel uses, towards this one peer.
 #[derive(Debug)]
 pub struct Fences {
-    /// Our publishes carried no fence when the session began.
-    began_light: bool,
     /// Our publishes carry a full fence.
     full: AtomicBool,
     /// Our sleeps call membarrier, because the peer's publishes carry none.
     calls: AtomicBool,
     /// A call failed, and the peer has not yet said that it publishes with full fences.
     unassured: AtomicBool,
+    /// A sandbox may forbid every call from here on.
+    forbidden: AtomicBool,
+    /// All our publishes have been full, or a barrier has passed since they turned so.
+    turned: AtomicBool,
 }
 
 /// What a heavy fence achieved.
@@ -55,10 +57,11 @@ impl Fences {
     pub fn negotiate(ours: FenceBits, theirs: FenceBits) -> Self {
         let began_light = ours.registered && theirs.can_call;
         Self {
-            began_light,
             full: AtomicBool::new(!began_light),
             calls: AtomicBool::new(theirs.registered && ours.can_call),
             unassured: AtomicBool::new(false),
+            forbidden: AtomicBool::new(false),
+            turned: AtomicBool::new(!began_light),
         }
     }
 
@@ -100,18 +103,28 @@ impl Fences {
     /// Publishes carry a full fence from now on: the peer said that it cannot call any more.
     ///
     /// True if the peer may be told so: every thread of ours has passed a barrier since. False if this
-    /// process cannot call either; the peer then goes on sleeping in slices.
+    /// process cannot call either, or may not any more ([`stop_calling`](Self::stop_calling)); the peer then
+    /// goes on sleeping in slices. However often the peer says it, one barrier is made.
+    ///
+    /// Whoever calls this and `stop_calling` keeps the two apart.
     #[must_use = "the peer may only be told if this is true"]
     pub fn publish_full(&self) -> bool {
-        // ORDERING: Relaxed; the barrier below orders it before what the peer is told.
+        // ORDERING: Relaxed, for all three words; the barrier orders `full` before what the peer is told, and
+        // the other two belong to whoever keeps the calls apart.
         self.full.store(true, Ordering::Relaxed);
+        if self.turned.load(Ordering::Relaxed) {
+            return true;
+        }
         // A thread of ours may be between a light publish and its look. The barrier reaches it: we had
         // registered, or we would not have published lightly.
-        !self.began_light || heavy_fence()
+        let turned = !self.forbidden.load(Ordering::Relaxed) && heavy_fence();
+        self.turned.store(turned, Ordering::Relaxed);
+        turned
     }
 
-    /// Gives up calling, before a sandbox forbids it. True if the peer has to be told.
+    /// Gives up calling for good, before a sandbox forbids it. True if the peer has to be told.
     pub fn stop_calling(&self) -> bool {
+        self.forbidden.store(true, Ordering::Relaxed);
         self.calls.load(Ordering::Relaxed) && self.give_up()
     }
 
@@ -297,5 +310,25 @@ mod tests {
         assert_eq!(fences.heavy(), Heavy::Sliced { longest: SLICE, first: false });
         fences.peer_publishes_full();
         assert_eq!(fences.heavy(), Heavy::Assured);
+    }
+
+    #[test]
+    fn whoever_may_be_in_a_sandbox_turns_full_and_calls_nothing() {
+        let all = FenceBits { registered: true, can_call: true };
+        // Registered, as a session's fences are only then negotiated to be light.
+        ours();
+        let fences = Fences::negotiate(all, all);
+        fences.stop_calling();
+        // With a call this would be true here, and the end of a process whose filter kills.
+        assert!(!fences.publish_full());
+        assert_eq!(fences.chosen(), (true, false));
+
+        let turned_before = Fences::negotiate(all, all);
+        let could = turned_before.publish_full();
+        turned_before.stop_calling();
+        assert_eq!(turned_before.publish_full(), could, "as was found out then");
+        let always_full = Fences::negotiate(FenceBits::default(), all);
+        always_full.stop_calling();
+        assert!(always_full.publish_full());
     }
 }

@@ -125,7 +125,8 @@ impl Session {
     /// Stops using system calls that a sandbox may forbid: from here on sleeps need no membarrier, and no
     /// thread is started, for those that may be needed run already.
     ///
-    /// Until the peer has answered, sleeps are cut into slices of at most 10 ms. Say it on every session; a
+    /// Until the peer has answered, sleeps are cut into slices of at most 10 ms; where both are in sandboxes, for
+    /// good. Say it on every session, while no other thread waits on it: one that was about to call goes on. A
     /// filter that is to hold for the library's threads too has to be put on all threads.
     pub fn before_sandbox(&self) {
         if !self.generation.is_current() {
@@ -133,7 +134,11 @@ impl Session {
         }
         drainer::before_sandbox();
         closer::before_sandbox();
-        if self.life.fences().stop_calling() {
+        // Under the lock: a Fence that is being answered is answered before this returns.
+        let reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let tell = self.life.fences().stop_calling();
+        drop(reader);
+        if tell {
             self.heavy_fence_failed();
         }
     }
@@ -250,7 +255,9 @@ impl Host for Session {
         if let Some(End::Fault(fault)) = self.life.end()
             && !self.counted.swap(true, Ordering::Relaxed)
         {
-            tally::count(self.control_fault.get().copied().unwrap_or_else(|| fault.into()));
+            // A fault of the lanes may have come first.
+            let said = self.control_fault.get().filter(|_| fault == Fault::Control);
+            tally::count(said.copied().unwrap_or_else(|| fault.into()));
         }
         self.socket.shutdown();
     }
