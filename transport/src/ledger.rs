@@ -5,17 +5,19 @@
 //! inotify watch says so, whatever kept it alive ([`Releases`]). Nobody waits for that. Whoever is about to
 //! charge, or to look, settles the ledger first.
 //!
-//! Where a segment cannot be watched (inotify denied or used up, no `/proc`) what it was charged is given back
-//! [`UNWATCHED`] after its session ended. A peer that keeps memory can then have its share anew that often,
-//! and no oftener.
+//! Where a segment cannot be watched (inotify denied, no `/proc`) what it was charged is given back [`UNWATCHED`]
+//! after its session ended. A peer that keeps memory can then have its share anew that often, and no oftener.
+//! Watches are used up by whoever keeps many segments, however small: once they are, a uid that has a good part
+//! of them gets no more segments, and the others are given back theirs by time.
 //!
 //! It does not know how much anybody may have: that is [`quota`](crate::quota).
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use memring_ring::fork::PerProcess;
+use memring_ring::fork::{Generation, PerProcess, generation};
 use memring_ring::segment::{Drained, Releases, Segment, Watched};
 
 use crate::quota::Ticket;
@@ -23,16 +25,31 @@ use crate::quota::Ticket;
 /// How long bytes stay charged after the session, where nobody can say whether they are free.
 const UNWATCHED: Duration = Duration::from_secs(60);
 
+/// A uid has a good part of the watches with so many, and a quarter of all of them. As many as the sessions that
+/// it may have need.
+const MANY: usize = 2048;
+
+#[derive(Default)]
 struct Ledger {
-    releases: Option<Releases>,
     entries: Mutex<Entries>,
 }
 
 #[derive(Default)]
 struct Entries {
+    /// Missing as long as none could be had.
+    releases: Option<Releases>,
+    /// Reports were lost, and what they said was not found out yet.
+    lost: bool,
     watched: HashMap<Watched, Ticket>,
     /// Of segments that nobody watches and whose sessions have ended, the earliest first.
     overdue: VecDeque<(Instant, Ticket)>,
+}
+
+impl Entries {
+    fn has_many(&self, uid: u32) -> bool {
+        let has = self.watched.values().filter(|ticket| ticket.uid() == uid).count();
+        has >= MANY && has >= self.watched.len() / 4
+    }
 }
 
 /// The entry of one segment. Dropping it says that the session has ended; see the module for what follows.
@@ -41,19 +58,32 @@ struct Entries {
 pub(crate) struct Entry {
     /// Of a segment that nobody watches.
     unwatched: Option<Ticket>,
+    generation: Generation,
 }
 
 /// Enters a segment that was just made, before anybody else can have it.
-pub(crate) fn enter(segment: &Segment, ticket: Ticket) -> Entry {
-    let ledger = ledger();
+///
+/// # Errors
+///
+/// `ENOSPC` if watches are used up, a good part of them by this uid: it must not have the segment.
+pub(crate) fn enter(segment: &Segment, ticket: Ticket) -> io::Result<Entry> {
     // Over both, so that no report can come before its entry.
-    let mut entries = ledger.entries();
-    match ledger.releases.as_ref().map(|releases| releases.watch(segment)) {
+    let mut entries = ledger().entries();
+    let generation = generation();
+    if entries.releases.is_none() {
+        entries.releases = Releases::new().ok();
+    }
+    match entries.releases.as_ref().map(|releases| releases.watch(segment)) {
         Some(Ok(watched)) => {
             entries.watched.insert(watched, ticket);
-            Entry { unwatched: None }
+            Ok(Entry { unwatched: None, generation })
         }
-        _ => Entry { unwatched: Some(ticket) },
+        Some(Err(error))
+            if error.raw_os_error() == Some(libc::ENOSPC) && entries.has_many(ticket.uid()) =>
+        {
+            Err(error)
+        }
+        _ => Ok(Entry { unwatched: Some(ticket), generation }),
     }
 }
 
@@ -64,13 +94,15 @@ pub(crate) fn settle() {
     };
     let mut entries = ledger.entries();
     let entries = &mut *entries;
-    if let Some(releases) = &ledger.releases {
-        // An error is no report: what cannot be learned stays charged.
+    if let Some(releases) = &entries.releases {
         let drained = releases.drain(|watched| drop(entries.watched.remove(&watched)));
-        if let Ok(Drained::SomeLost) = drained
+        // What an error hid is found out as what was lost is; until that can be, it stays charged.
+        entries.lost |= !matches!(drained, Ok(Drained::All));
+        if entries.lost
             && let Ok(left) = releases.left()
         {
             entries.watched.retain(|watched, _| left.contains(watched));
+            entries.lost = false;
         }
     }
     let now = Instant::now();
@@ -82,7 +114,7 @@ pub(crate) fn settle() {
 static LEDGER: PerProcess<Ledger> = PerProcess::new();
 
 fn ledger() -> &'static Ledger {
-    LEDGER.get_or_init(|| Ledger { releases: Releases::new().ok(), entries: Mutex::default() })
+    LEDGER.get_or_init(Ledger::default)
 }
 
 impl Ledger {
@@ -95,7 +127,9 @@ impl Ledger {
 impl Drop for Entry {
     fn drop(&mut self) {
         if let Some(ticket) = self.unwatched.take() {
-            // In a forked child this is a copy of the parent's ticket in an account of nobody's.
+            if !self.generation.is_current() {
+                return; // the parent's
+            }
             ledger().entries().overdue.push_back((Instant::now() + UNWATCHED, ticket));
         }
     }
@@ -124,7 +158,7 @@ mod tests {
 
     /// Whether releases can be watched here; says that a test is skipped if not.
     fn watched() -> bool {
-        let watched = ledger().releases.is_some();
+        let watched = Releases::new().is_ok();
         if !watched {
             println!("skipped: no inotify");
         }
@@ -143,7 +177,7 @@ mod tests {
         }
         let quotas = quotas();
         let segment = segment();
-        let entry = enter(&segment, charge(&quotas));
+        let entry = enter(&segment, charge(&quotas)).unwrap();
         let kept = segment.offer_writer().unwrap();
         drop(entry);
         drop(segment);
@@ -168,13 +202,60 @@ mod tests {
         }
         let quotas = quotas();
         let kept = segment();
-        let _kept = enter(&kept, charge(&quotas));
+        let _kept = enter(&kept, charge(&quotas)).unwrap();
         // Two events each, and nobody looks.
         for _ in 0..queue / 2 + 100 {
             let segment = segment();
-            drop(enter(&segment, charge(&quotas)));
+            drop(enter(&segment, charge(&quotas)).unwrap());
         }
         assert_eq!(held(&quotas), PAGE, "of the one that is left");
+    }
+
+    #[test]
+    fn attack_48_who_has_used_up_the_watches_gets_no_more_segments_and_others_do() {
+        if !alone(
+            "ledger::tests::attack_48_who_has_used_up_the_watches_gets_no_more_segments_and_others_do",
+        ) {
+            return;
+        }
+        if !watched() {
+            return;
+        }
+        let quotas = quotas();
+        let kept: Vec<_> = (0..MANY)
+            .map(|_| {
+                let segment = segment();
+                drop(enter(&segment, charge(&quotas)).unwrap());
+                segment.into_writer().unwrap().0 // a mapping, so that it takes no descriptor
+            })
+            .collect();
+        refuse(libc::SYS_inotify_add_watch, None, libc::ENOSPC);
+        let refused = enter(&segment(), charge(&quotas)).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOSPC));
+        let other = quotas.charge(Resource::Bytes, Some(2), PAGE).unwrap();
+        assert!(enter(&segment(), other).unwrap().unwatched.is_some(), "by time");
+        drop(kept);
+    }
+
+    #[test]
+    fn a_descriptor_for_watching_that_could_not_be_had_is_asked_for_again() {
+        if !alone(
+            "ledger::tests::a_descriptor_for_watching_that_could_not_be_had_is_asked_for_again",
+        ) {
+            return;
+        }
+        if !watched() {
+            return;
+        }
+        let quotas = quotas();
+        let (before, after) = (segment(), segment());
+        let (charged, again) = (charge(&quotas), charge(&quotas));
+        let was = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let none = rustix::process::Rlimit { current: Some(0), maximum: was.maximum };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, none).unwrap();
+        assert!(enter(&before, charged).unwrap().unwatched.is_some());
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, was).unwrap();
+        assert!(enter(&after, again).unwrap().unwatched.is_none());
     }
 
     #[test]
@@ -185,7 +266,7 @@ mod tests {
         refuse(libc::SYS_inotify_init1, None, libc::EMFILE);
         let quotas = quotas();
         let segment = segment();
-        let entry = enter(&segment, charge(&quotas));
+        let entry = enter(&segment, charge(&quotas)).unwrap();
         drop(segment);
         assert_eq!(held(&quotas), PAGE);
         drop(entry);

@@ -56,7 +56,8 @@ impl Releases {
     /// ENOSPC beyond `fs.inotify.max_user_watches`; ENOENT without `/proc`, through which the kernel finds
     /// the file.
     pub fn watch(&self, segment: &Segment) -> io::Result<Watched> {
-        let path = format!("/proc/self/fd/{}", segment.memfd.as_raw_fd());
+        // The calling thread's table: one that has left its process's has another under this number.
+        let path = format!("/proc/thread-self/fd/{}", segment.memfd.as_raw_fd());
         Ok(Watched(inotify::add_watch(&self.inotify, path, WatchFlags::DELETE_SELF)?))
     }
 
@@ -92,7 +93,7 @@ impl Releases {
     ///
     /// Without `/proc`.
     pub fn left(&self) -> io::Result<HashSet<Watched>> {
-        let path = format!("/proc/self/fdinfo/{}", self.inotify.as_raw_fd());
+        let path = format!("/proc/thread-self/fdinfo/{}", self.inotify.as_raw_fd());
         let info = std::fs::read_to_string(path)?;
         let watches = info.lines().filter_map(|line| {
             let number = line.strip_prefix("inotify wd:")?.split(' ').next()?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use memring_ring::fork::{Generation, generation};
 use memring_ring::memory::Mapping;
-use memring_ring::segment::{Geometry, Segment};
+use memring_ring::segment::{Geometry, Segment, SegmentError};
 use memring_ring::{Life, Terms, channel};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -64,14 +64,14 @@ fn shake(
         match step? {
             ServerStep::Send(packet) => greeting.send(&packet)?,
             ServerStep::Reject { packet, code, sentence } => {
-                greeting.send(&packet)?;
+                let _ = greeting.send(&packet); // whether or not it stays to hear it
                 return Err(HandshakeError::Rejected(crate::handshake::Rejection {
                     code,
                     sentence,
                 }));
             }
             ServerStep::Refuse(packet) => {
-                greeting.send(&packet)?;
+                let _ = greeting.send(&packet); // whether or not it stays to hear it
                 return Err(HandshakeError::PageTooLarge);
             }
             ServerStep::Grant(geometry) => {
@@ -81,10 +81,12 @@ fn shake(
                         .map_err(HandshakeError::from)
                         .and_then(|[for_s, for_c]| {
                             let pair = Pair::make(geometry)?;
-                            charges._segments = Some([
-                                ledger::enter(&pair.s, for_s),
-                                ledger::enter(&pair.c, for_c),
-                            ]);
+                            let enter = |segment, ticket| {
+                                ledger::enter(segment, ticket)
+                                    .map_err(HandshakeError::system("watching a segment"))
+                            };
+                            charges._segments =
+                                Some([enter(&pair.s, for_s)?, enter(&pair.c, for_c)?]);
                             Ok(pair)
                         }),
                     None => Pair::make(geometry),
@@ -98,7 +100,7 @@ fn shake(
                         };
                         let sentence = in_full(&error);
                         let packet = handshake.refuse(code, &sentence, &Signature::default());
-                        greeting.send(&packet)?;
+                        let _ = greeting.send(&packet);
                         return Err(error);
                     }
                 }
@@ -112,8 +114,12 @@ fn shake(
                     Err(error) => {
                         let none = Signature::default();
                         let sentence = error.to_string();
-                        let packet = handshake.refuse(RefuseCode::Seals, &sentence, &none);
-                        greeting.send(&packet)?;
+                        let code = match error {
+                            SegmentError::Refused(_) => RefuseCode::Seals,
+                            _ => RefuseCode::Resources, // ours
+                        };
+                        let packet = handshake.refuse(code, &sentence, &none);
+                        let _ = greeting.send(&packet);
                         return Err(error.into());
                     }
                 };
