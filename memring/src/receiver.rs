@@ -420,7 +420,8 @@ impl Pool {
     }
 
     fn give(&self, mut buffer: Buffer) {
-        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else is giving or taking: not worth a wait, which would be for ever in a forked child.
+        let Ok(mut buffers) = self.buffers.try_lock() else { return };
         if buffers.len() < POOLED && buffer.capacity() <= POOLED_BYTES {
             buffer.clear();
             buffers.push(buffer);

@@ -286,7 +286,9 @@ impl Consumer {
     /// What this half did so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { wakes: self.core.shared.wakes(), ..self.sleeper.counters.stats() }
+        // In a forked child the lock that guards them may be held for good.
+        let wakes = if self.core.life.is_forked() { 0 } else { self.core.shared.wakes() };
+        Stats { wakes, ..self.sleeper.counters.stats() }
     }
 
     /// Bytes the lane holds.

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use memring_ring::fork::{Generation, generation};
 use rustix::process::getrlimit;
 
 /// The limits, each for one uid and for all together.
@@ -133,6 +134,8 @@ pub struct Quotas {
 struct Books {
     limits: Limits,
     accounts: Mutex<Accounts>,
+    /// A forked child's copy may be locked for good, and is an account of nobody's.
+    generation: Generation,
 }
 
 #[derive(Debug, Default)]
@@ -165,7 +168,8 @@ impl Quotas {
     /// Empty accounts.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { books: Arc::new(Books { limits, accounts: Mutex::default() }) }
+        let accounts = Mutex::default();
+        Self { books: Arc::new(Books { limits, accounts, generation: generation() }) }
     }
 
     /// The limits that hold.
@@ -174,9 +178,13 @@ impl Quotas {
         self.books.limits
     }
 
-    /// What is held of `resource` by `uid`, or in all for `None`. True of the past only.
+    /// What is held of `resource` by `uid`, or in all for `None`. True of the past only; nothing in a forked
+    /// child.
     #[must_use]
     pub fn held(&self, resource: Resource, uid: Option<u32>) -> u64 {
+        if !self.books.generation.is_current() {
+            return 0;
+        }
         let mut accounts = self.books.lock();
         let usage = match uid {
             None => &mut accounts.total,
@@ -285,8 +293,18 @@ impl Resource {
     }
 }
 
+impl Ticket {
+    /// Whose it is; those whose uid is unknown share one number.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if !self.books.generation.is_current() {
+            return;
+        }
         let mut accounts = self.books.lock();
         *accounts.total.of(self.resource) -= self.amount;
         if let Some(usage) = accounts.by_uid.get_mut(&self.uid) {

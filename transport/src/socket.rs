@@ -381,7 +381,7 @@ impl ControlSocket {
         let refuses = support == Support::Present && !pass;
         // ORDERING: Relaxed, both; as in `drop`.
         self.refuses_fds.store(refuses, Ordering::Relaxed);
-        if !refuses {
+        if pass {
             self.holds_no_fds.store(false, Ordering::Relaxed);
         }
         Ok(support)
@@ -452,9 +452,9 @@ impl From<ControlSocket> for OwnedFd {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         // ORDERING: Relaxed; whoever drops it is the last to have it, and was handed it by something stronger.
-        if self.holds_no_fds.load(Ordering::Relaxed) {
-            drop(self.fd.take());
-        } else if self.fd.is_there() && self.generation.is_current() {
+        if self.holds_no_fds.load(Ordering::Relaxed) || !self.generation.is_current() {
+            drop(self.fd.take()); // a forked child's is a copy, whose close ends nothing
+        } else if self.fd.is_there() {
             // The closer takes it, soon. Whoever waits at the other end shall not wait for that.
             self.shutdown();
         }
