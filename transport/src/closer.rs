@@ -135,13 +135,13 @@ impl Closer {
         Self { state: Mutex::new(state), handed_in: Condvar::new(), spawn }
     }
 
-    /// One thread from here on, or those there are.
+    /// One thread from here on: more, if there are any, end when they have nothing to do.
     fn settle(&'static self) {
         let mut state = self.lock();
         if state.threads == 0 {
             self.start(&mut state);
         }
-        state.most_threads = state.threads;
+        state.most_threads = state.threads.min(1);
     }
 
     fn start(&'static self, state: &mut State) {

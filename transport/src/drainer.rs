@@ -20,21 +20,29 @@ struct Drainer {
 
 static DRAINER: PerProcess<Arc<Drainer>> = PerProcess::new();
 
+/// There once a sandbox may forbid starting threads.
+static SETTLED: PerProcess<()> = PerProcess::new();
+
 /// Starts the thread now, for later it may be forbidden.
 pub(crate) fn before_sandbox() {
     let _ = DRAINER.get_or_try_init(start);
+    SETTLED.get_or_init(|| ());
 }
 
 /// Has the session's control socket read, soon.
 pub(crate) fn submit(session: Arc<Session>) {
-    match DRAINER.get_or_try_init(start) {
-        Ok(drainer) => {
+    let drainer = match SETTLED.get() {
+        Some(()) => DRAINER.get(),
+        None => DRAINER.get_or_try_init(start).ok(),
+    };
+    match drainer {
+        Some(drainer) => {
             // A session is here at most once: its watch is one-shot and armed again by the drain.
             drainer.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(session);
             drainer.more.notify_one();
         }
         // No thread can be had now. Better to read here, where it may block, than never.
-        Err(_) => session.drain(),
+        None => session.drain(),
     }
 }
 
