@@ -382,10 +382,10 @@ impl Shared {
         gone.into_iter().for_each(|waiting| self.give_up(waiting));
     }
 
-    /// Says no to a peer that nobody decided on in time.
+    /// Says no to a peer that nobody decided on in time, if it is still there.
     fn give_up(&self, waiting: Undecided) {
         self.count(Turn::Unfinished);
-        tally::count(Reason::Refused);
+        tally::count(if waiting.offer.has_gone() { Reason::Gone } else { Reason::Refused });
         let why = "this server took too long to decide: try again later";
         let _ = waiting.offer.refuse(RefuseCode::Resources, why);
     }

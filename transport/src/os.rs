@@ -82,7 +82,7 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<RawCredenti
 /// A pidfd (CLOEXEC) of the process [`peer_credentials`] names. Linux 6.5.
 ///
 /// `None` if the kernel lacks the option (`ENOPROTOOPT`), or has no living process to name: it was
-/// reaped already (`ESRCH`, before 6.16), or there never was one (`ENODATA`).
+/// reaped already (`ESRCH` or `EINVAL`, before 6.16), or there never was one (`ENODATA`).
 pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     let mut fd: RawFd = -1;
     let mut len = length_of::<RawFd>();
@@ -103,7 +103,7 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> 
         }
         Ok(()) => Ok(None),
         Err(error) => match error.raw_os_error() {
-            Some(libc::ENOPROTOOPT | libc::ESRCH | libc::ENODATA) => Ok(None),
+            Some(libc::ENOPROTOOPT | libc::ESRCH | libc::EINVAL | libc::ENODATA) => Ok(None),
             _ => Err(error),
         },
     }

@@ -48,8 +48,10 @@ pub fn spawn(
     match greet(ours, &child, settings, signature) {
         Ok(connection) => Ok((child, connection)),
         Err(error) => {
-            let _ = child.kill();
-            let _ = child.wait();
+            // One that has become another user's cannot be killed, and is not waited for.
+            if child.kill().is_ok() {
+                let _ = child.wait();
+            }
             Err(error)
         }
     }
