@@ -68,6 +68,8 @@ for pair in "${pairs[@]}"; do
   step "replay $pair" both $pair -runs=0
 done
 unset RUSTC_BOOTSTRAP
-step "seeds without a fuzzer" cargo test --quiet -p memring-fuzz-bodies
+# Without `maps` they are run by the workspace's tests.
+step "seeds and codec with maps" cargo test --quiet -p memring-codec -p memring-fuzz-bodies \
+  --features memring-codec/maps,memring-fuzz-bodies/maps
 step "seeds of the scripted ring" scripted env CARGO_TARGET_DIR=target/scripted \
   cargo test --quiet -p memring-fuzz-bodies

@@ -2,6 +2,8 @@
 # The README's test command, and how many tests were skipped, with the reasons.
 source "$(dirname "$0")/common.sh"
 
+# Most tests wait for other processes, and not for a processor.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
