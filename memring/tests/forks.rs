@@ -9,8 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use memring::{
-    AcceptError, Bytes, Channel, Connector, End, Listener, Receiver, RecvError, SendError, Sender,
-    TryRecvError, TrySendError, Wait,
+    AcceptError, Bytes, Channel, Connector, End, Listener, Receiver, RecvError, Resource,
+    SendError, Sender, TryRecvError, TrySendError, Wait,
 };
 use support::children::{child, spawn};
 use support::{Forked, Helper, Scratch, Stage, alone, eventually, play, soon};
@@ -293,7 +293,7 @@ fn attack_78_listeners_and_offers_and_messages_kept_are_harmless_in_a_child() {
 }
 
 /// Makes and ends sessions of every kind in threads of this process while `body` runs.
-fn beside_sessions_that_come_and_go(body: impl FnOnce()) {
+fn beside_sessions_that_come_and_go(body: impl FnOnce(&Listener)) {
     let scratch = Scratch::new();
     let listener = Listener::bind(scratch.socket()).expect("binds");
     let done = AtomicBool::new(false);
@@ -334,7 +334,7 @@ fn beside_sessions_that_come_and_go(body: impl FnOnce()) {
         // As an application does: std's own lists are as little our child's concern as our locks.
         scope.spawn(|| until_done(&|| std::thread::spawn(|| ()).join().expect("a thread")));
         eventually("sessions come", || made.load(Ordering::Relaxed) > 3);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&listener)));
         done.store(true, Ordering::Relaxed);
         if let Err(panic) = outcome {
             std::panic::resume_unwind(panic);
@@ -347,10 +347,25 @@ fn attack_78_a_child_forked_while_other_threads_hold_our_locks_can_work() {
     if !alone("attack_78_a_child_forked_while_other_threads_hold_our_locks_can_work") {
         return;
     }
-    beside_sessions_that_come_and_go(|| {
+    beside_sessions_that_come_and_go(|listener| {
+        let scratch = Scratch::new();
+        let own = Listener::bind(scratch.socket()).expect("binds");
+        let connecting = std::thread::spawn(move || {
+            let connector = Connector::new().timeout(support::PATIENCE);
+            connector.connect::<Bytes>(scratch.socket()).expect("connects")
+        });
+        let mut channel = Some(own.accept().expect("accepts").open::<Bytes>().expect("opens"));
+        let _client = connecting.join().expect("no panic");
         for _ in 0..50 {
-            assert!(Forked::start(a_pair_talks).wait(), "a child's own session");
+            let forked = Forked::start(|| {
+                // What it has of its parent's, accounts included.
+                assert_eq!(listener.quotas().held(Resource::Sessions, None), 0);
+                drop(channel.take());
+                a_pair_talks();
+            });
+            assert!(forked.wait(), "a child's own session");
         }
+        assert_eq!(own.quotas().held(Resource::Sessions, None), 1);
     });
 }
 
@@ -359,7 +374,7 @@ fn attack_35_a_program_started_while_sessions_begin_inherits_none_of_them() {
     if !alone("attack_35_a_program_started_while_sessions_begin_inherits_none_of_them") {
         return;
     }
-    beside_sessions_that_come_and_go(|| {
+    beside_sessions_that_come_and_go(|_| {
         for round in 0..20 {
             let mut command = support::role_command("list", &[]);
             if round % 2 == 0 {
