@@ -92,6 +92,12 @@ pub fn close_all(fds: impl IntoIterator<Item = OwnedFd>) {
     drop(closer().hand_in(fds));
 }
 
+/// Sees to what has waited for want of a thread.
+pub(crate) fn try_again() {
+    let closer = closer();
+    closer.call_for_help(&mut closer.lock());
+}
+
 /// Starts a thread now, and none later, for that may be forbidden.
 pub(crate) fn before_sandbox() {
     closer().settle();

@@ -85,6 +85,7 @@ impl Session {
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
+        closer::try_again();
         step::at(Step::Lanes);
         let watch = watcher::watch(&session)?;
         let _ = session.watch.set(watch);
