@@ -31,8 +31,6 @@ denied() {
 
 small() (
   export RUST_MIN_STACK=1048576
-  # libtest would take one processor for one test at a time; most wait for other processes.
-  export RUST_TEST_THREADS=4
   ulimit -s 1024
   denied --one-cpu membarrier futex_waitv pidfd passrights
 )
