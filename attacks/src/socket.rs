@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 use crate::answer::Failure;
 use crate::deadline::Deadline;
@@ -57,6 +58,32 @@ impl Ancillary {
 pub fn connect(path: &str) -> Result<OwnedFd, Failure> {
     let socket = new(libc::SOCK_SEQPACKET | libc::SOCK_NONBLOCK)?;
     join(&socket, path)?;
+    Ok(socket)
+}
+
+/// [`connect`], with a place in the backlog waited for until the deadline; EAGAIN then.
+pub fn connect_by(path: &str, deadline: Deadline) -> Result<OwnedFd, Failure> {
+    let socket = new(libc::SOCK_SEQPACKET)?;
+    // None at all would mean for ever.
+    let left = deadline.left().clamp(Duration::from_millis(1), Duration::from_secs(1 << 20));
+    let left = libc::timeval {
+        tv_sec: left.as_secs() as libc::time_t,
+        tv_usec: left.subsec_micros().into(),
+    };
+    // SAFETY: `left` is live, and its size is given.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDTIMEO,
+            (&raw const left).cast(),
+            size_of::<libc::timeval>() as libc::socklen_t,
+        )
+    };
+    check(set.into())?;
+    join(&socket, path)?;
+    // SAFETY: no memory is involved; the flag is the only one that such a socket has.
+    check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }.into())?;
     Ok(socket)
 }
 

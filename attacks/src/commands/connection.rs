@@ -1,7 +1,6 @@
 //! Connections: to make, take, flood and end them.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::time::Duration;
 
 use super::{Attacker, Command, command};
 use crate::answer::{Answer, Failure, Fields, symbol};
@@ -25,16 +24,10 @@ pub const COMMANDS: &[Command] = &[
 
 /// Waits for a place in the backlog, as long as it may.
 fn connect(attacker: &mut Attacker, line: &Line) -> Answer {
-    let by = line.deadline()?;
-    loop {
-        match socket::connect(line.word(0)?) {
-            Ok(socket) => return Ok(Fields::new().with("conn", attacker.add(socket))),
-            Err(Failure::Errno(libc::EAGAIN)) if by.passed() => {
-                return Err(Failure::word("timeout"));
-            }
-            Err(Failure::Errno(libc::EAGAIN)) => std::thread::sleep(Duration::from_millis(2)),
-            Err(other) => return Err(other),
-        }
+    match socket::connect_by(line.word(0)?, line.deadline()?) {
+        Ok(socket) => Ok(Fields::new().with("conn", attacker.add(socket))),
+        Err(Failure::Errno(libc::EAGAIN)) => Err(Failure::word("timeout")),
+        Err(other) => Err(other),
     }
 }
 
@@ -93,7 +86,8 @@ fn flood(attacker: &mut Attacker, line: &Line) -> Answer {
     let say = line.get("say").map(line::bytes).transpose()?;
     let (mut opened, mut stopped) = (0, "none".to_owned());
     while opened < line.number_or("count", 1)? {
-        match socket::connect(path) {
+        let connected = if waits { socket::connect_by(path, by) } else { socket::connect(path) };
+        match connected {
             Ok(socket) => {
                 if let Some(say) = &say {
                     // The victim may have closed it already.
@@ -101,9 +95,6 @@ fn flood(attacker: &mut Attacker, line: &Line) -> Answer {
                 }
                 attacker.crowd.push(socket);
                 opened += 1;
-            }
-            Err(Failure::Errno(libc::EAGAIN)) if waits && !by.passed() => {
-                std::thread::sleep(Duration::from_millis(2));
             }
             Err(Failure::Errno(errno)) => {
                 stopped = symbol(errno);
