@@ -3,148 +3,36 @@
 //! They show that two implementations mean the same, and that an attack which fails does not fail
 //! because the attacker speaks badly. Nothing here attacks.
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use memring::{Bytes, Channel, Connector, End, Lanes, Listener, RecvError, SendError, Wait};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::attacker::Attacker;
+use crate::support::{PATIENCE, Scratch, eventually, soon};
 
 /// The library's end.
 type Victim = Channel<[u8], [u8]>;
 
-/// The attacker's process and its answers.
-struct Attacker {
-    child: Child,
-    input: ChildStdin,
-    answers: Receiver<String>,
+/// One of our own uid, whom every default policy admits.
+fn start() -> Attacker {
+    let directory = Scratch::new();
+    Attacker::start_as(rustix::process::geteuid().as_raw(), directory.path())
 }
 
-/// The fields of an answer.
-#[derive(Debug)]
-struct Answer(HashMap<String, String>);
-
-impl Attacker {
-    fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_attacker"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the attacker starts");
-        let input = child.stdin.take().expect("its input is a pipe");
-        let output = BufReader::new(child.stdout.take().expect("its output is a pipe"));
-        let (tell, answers) = channel();
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if tell.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { child, input, answers }
-    }
-
-    fn say(&mut self, line: &str) {
-        writeln!(self.input, "{line}").expect("the attacker listens");
-    }
-
-    /// Takes the answer to `line`, which has to begin with `word`.
-    #[track_caller]
-    fn heard(&mut self, line: &str, word: &str) -> Answer {
-        // Its commands give up after 10 s, and say so.
-        let answer = self.answers.recv_timeout(2 * PATIENCE).expect("the attacker answers");
-        let mut words = answer.strip_prefix("err ").unwrap_or(&answer).split(' ');
-        assert_eq!(words.next(), Some(word), "{line}: {answer}");
-        let field = |word: &str| {
-            word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
-        };
-        Answer(words.filter_map(field).collect())
-    }
-
-    #[track_caller]
-    fn gives(&mut self, line: &str, word: &str) -> Answer {
-        self.say(line);
-        self.heard(line, word)
-    }
-
-    #[track_caller]
-    fn ok(&mut self, line: &str) -> Answer {
-        self.gives(line, "ok")
-    }
-
-    /// Sends what `line` says and takes it back: it has to be the same.
-    #[track_caller]
-    fn comes_back(&mut self, line: &str) {
-        let sent = self.ok(line);
-        let came = self.ok("recvmsg");
-        assert_eq!(came["len"], sent["len"], "{line}");
-        assert_eq!(came["sum"], sent["sum"], "{line}");
-    }
-
-    /// Whether it sleeps in a futex just now. `None` if the kernel does not tell.
-    fn sleeps(&self) -> Option<bool> {
-        let call = std::fs::read_to_string(format!("/proc/{}/syscall", self.child.id())).ok()?;
-        Some(call.starts_with(&format!("{} ", libc::SYS_futex)))
-    }
-}
-
-impl Drop for Attacker {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-impl std::ops::Index<&str> for Answer {
-    type Output = str;
-
-    fn index(&self, key: &str) -> &str {
-        self.0.get(key).unwrap_or_else(|| panic!("no {key} in {self:?}"))
-    }
-}
-
-/// A directory of mode 0700 with one socket in it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("memring-attacks-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new().mode(0o700).create(&path).expect("a scratch directory");
-        Self(path)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("s")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
-
-fn soon() -> Instant {
-    Instant::now() + PATIENCE
-}
-
+/// Sends what `line` says and takes it back: it has to be the same.
 #[track_caller]
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let give_up = soon();
-    while !condition() {
-        assert!(Instant::now() < give_up, "never happened: {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
+fn comes_back(attacker: &mut Attacker, line: &str) {
+    let sent = attacker.run(line);
+    let came = attacker.run("recvmsg");
+    assert_eq!(came.get("len"), sent.get("len"), "{line}");
+    assert_eq!(came.get("sum"), sent.get("sum"), "{line}");
+}
+
+/// Whether it sleeps in a futex just now. `None` if the kernel does not tell.
+fn sleeps(attacker: &Attacker) -> Option<bool> {
+    let call = std::fs::read_to_string(format!("/proc/{}/syscall", attacker.pid())).ok()?;
+    Some(call.starts_with(&format!("{} ", libc::SYS_futex)))
 }
 
 /// Which side the attacker is.
@@ -176,32 +64,32 @@ fn meet(attacker: &mut Attacker, setting: Setting) -> Victim {
     let victim = match side {
         Side::Client => {
             let listener = listen(&path, setting.wait);
-            attacker.ok(&format!("connect {}", path.display()));
+            attacker.run(format!("connect {}", path.display()));
             let wish = format!("to_accepting={capacity} to_connecting={capacity}");
-            attacker.say(&format!("client protocol=bytes {wish} fence={fence}"));
+            attacker.tell(format!("client protocol=bytes {wish} fence={fence}"));
             let incoming = listener.accept_deadline(soon()).expect("a client");
             incoming.open::<Bytes>().expect("a channel")
         }
         Side::Server => {
-            attacker.ok(&format!("bind {}", path.display()));
-            attacker.say("accept");
-            attacker.say(&format!("server fence={fence}"));
+            attacker.run(format!("bind {}", path.display()));
+            attacker.tell("accept");
+            attacker.tell(format!("server fence={fence}"));
             let victim = Connector::new()
                 .wait(setting.wait)
                 .timeout(PATIENCE)
                 .lanes(Lanes::Bytes(capacity), Lanes::Bytes(capacity))
                 .connect::<Bytes>(&path)
                 .expect("a server");
-            attacker.heard("accept", "ok");
+            attacker.answer();
             victim
         }
     };
-    let agreed = attacker.heard("the handshake", "ok");
+    let agreed = attacker.answer();
     for lane in ["s_capacity", "c_capacity"] {
-        assert_eq!(agreed[lane], capacity.to_string(), "{lane} of {setting:?}");
+        assert_eq!(agreed.get(lane), capacity.to_string(), "{lane} of {setting:?}");
     }
-    assert!(&agreed["light"] == "full" || fence & 1 != 0, "{setting:?}: {agreed:?}");
-    assert!(&agreed["heavy"] == "full" || fence & 2 != 0, "{setting:?}: {agreed:?}");
+    assert!(agreed.get("light") == "full" || fence & 1 != 0, "{setting:?}: {agreed:?}");
+    assert!(agreed.get("heavy") == "full" || fence & 2 != 0, "{setting:?}: {agreed:?}");
     victim
 }
 
@@ -234,22 +122,22 @@ fn echo(mut victim: Victim) {
 }
 
 fn talk(setting: Setting) {
-    let mut attacker = Attacker::start();
+    let mut attacker = start();
     let victim = meet(&mut attacker, setting);
     let echo = thread::spawn(move || echo(victim));
     for hex in ["61", "", "6e696e652062797465"] {
-        assert_eq!(&attacker.ok("recvmsg")["hex"], hex, "of the batch, {setting:?}");
+        assert_eq!(attacker.run("recvmsg").get("hex"), hex, "of the batch, {setting:?}");
     }
     let most = setting.capacity / 4 - 16;
     let sizes = [0, 1, 15, 16, 17, most - 1, most, most + 1, 2 * most, 5 * setting.capacity];
     for (seed, size) in sizes.iter().enumerate() {
-        attacker.comes_back(&format!("send size={size} seed={seed}"));
+        comes_back(&mut attacker, &format!("send size={size} seed={seed}"));
     }
-    attacker.ok("pack aa bbcc \"\" 0102030405060708");
+    attacker.run("pack aa bbcc \"\" 0102030405060708");
     for hex in ["aa", "bbcc", "", "0102030405060708"] {
-        assert_eq!(&attacker.ok("recvmsg")["hex"], hex, "of the pack, {setting:?}");
+        assert_eq!(attacker.run("recvmsg").get("hex"), hex, "of the pack, {setting:?}");
     }
-    attacker.ok("leave");
+    attacker.run("leave");
     echo.join().unwrap_or_else(|_| panic!("the library's end, {setting:?}"));
 }
 
@@ -278,19 +166,19 @@ fn every_pair_of_fences_works() {
 #[test]
 fn the_attacker_wakes_the_library() {
     for side in SIDES {
-        let mut attacker = Attacker::start();
+        let mut attacker = start();
         let victim = meet(&mut attacker, quiet(side));
         let echo = thread::spawn(move || echo(victim));
         for _ in 0..3 {
-            attacker.ok("recvmsg");
+            attacker.run("recvmsg");
         }
         for tag in 0..5 {
             eventually("the library sleeps", || {
-                attacker.ok("where")["rx_asleep"].parse::<u64>().expect("a word") & 3 == 1
+                attacker.run("where").get("rx_asleep").parse::<u64>().expect("a word") & 3 == 1
             });
-            attacker.comes_back(&format!("send aabb tag={tag}"));
+            comes_back(&mut attacker, &format!("send aabb tag={tag}"));
         }
-        attacker.ok("leave");
+        attacker.run("leave");
         echo.join().expect("the library's end");
     }
 }
@@ -299,16 +187,16 @@ fn the_attacker_wakes_the_library() {
 #[test]
 fn the_library_wakes_the_attacker() {
     for side in SIDES {
-        let mut attacker = Attacker::start();
-        if attacker.sleeps().is_none() {
+        let mut attacker = start();
+        if sleeps(&attacker).is_none() {
             return println!("skipped: no /proc/PID/syscall");
         }
         let (mut sender, _receiver) = meet(&mut attacker, quiet(side)).split();
         eventually("the library wakes the attacker", || {
-            attacker.say("recvmsg");
-            eventually("the attacker sleeps", || attacker.sleeps() == Some(true));
+            attacker.tell("recvmsg");
+            eventually("the attacker sleeps", || sleeps(&attacker) == Some(true));
             sender.send(b"wake up").expect("it can be sent");
-            assert_eq!(&attacker.heard("recvmsg", "ok")["len"], "7");
+            assert_eq!(attacker.answer().get("len"), "7");
             sender.stats().wakes > 0
         });
     }
@@ -317,20 +205,20 @@ fn the_library_wakes_the_attacker() {
 #[test]
 fn fence_is_answered_by_either_side() {
     for side in SIDES {
-        let mut attacker = Attacker::start();
+        let mut attacker = start();
         let victim = meet(&mut attacker, quiet(side));
         let session = victim.session().clone();
         let echo = thread::spawn(move || echo(victim));
         for _ in 0..3 {
-            attacker.ok("recvmsg");
+            attacker.run("recvmsg");
         }
-        attacker.ok("fence");
-        assert_eq!(&attacker.ok("recv")["kind"], "fenceack");
-        attacker.comes_back("send aa");
+        attacker.run("fence");
+        assert_eq!(attacker.run("recv").get("kind"), "fenceack");
+        comes_back(&mut attacker, "send aa");
         session.before_sandbox();
-        attacker.comes_back("send size=200000");
-        attacker.comes_back("send bb");
-        attacker.ok("leave");
+        comes_back(&mut attacker, "send size=200000");
+        comes_back(&mut attacker, "send bb");
+        attacker.run("leave");
         echo.join().expect("the library's end");
     }
 }
@@ -364,10 +252,10 @@ fn the_library_hears_how_the_attacker_ended() {
             (&[BEGIN, "exit 0"], &[], died),
             (&[BEGIN, "frame kind=6", "send bb", "leave"], &[b"\xbb"], closed),
         ] {
-            let mut attacker = Attacker::start();
+            let mut attacker = start();
             let mut victim = meet(&mut attacker, quiet(side));
             for command in commands {
-                attacker.ok(command);
+                attacker.run(command);
             }
             let end = ends(&mut victim, messages);
             assert!(is_right(&end), "{side:?} {commands:?}: {end}");
@@ -378,47 +266,47 @@ fn the_library_hears_how_the_attacker_ended() {
 #[test]
 fn the_attacker_hears_how_the_library_ended() {
     for side in SIDES {
-        let mut attacker = Attacker::start();
+        let mut attacker = start();
         let mut victim = meet(&mut attacker, quiet(side));
         victim.send(b"last").expect("it can be sent");
         drop(victim);
-        attacker.ok("recvmsg");
-        attacker.gives("recvmsg", "closed");
-        attacker.gives("send aa", "closed");
+        attacker.run("recvmsg");
+        assert_eq!(attacker.fails("recvmsg"), "closed");
+        assert_eq!(attacker.fails("send aa"), "closed");
 
-        let mut attacker = Attacker::start();
+        let mut attacker = start();
         let mut victim = meet(&mut attacker, quiet(side));
         victim.send(b"last").expect("it can be sent");
         victim.session().close();
-        attacker.ok("recvmsg");
-        attacker.gives("recvmsg", "died");
+        attacker.run("recvmsg");
+        assert_eq!(attacker.fails("recvmsg"), "died");
     }
 }
 
 #[test]
 fn each_direction_closes_by_itself() {
     for side in SIDES {
-        let mut attacker = Attacker::start();
+        let mut attacker = start();
         let (sender, mut receiver) = meet(&mut attacker, quiet(side)).split();
         drop(sender);
-        attacker.gives("recvmsg", "closed");
-        attacker.ok("send aa");
+        assert_eq!(attacker.fails("recvmsg"), "closed");
+        attacker.run("send aa");
         assert_eq!(&*receiver.recv_deadline(soon()).expect("a message"), b"\xaa");
 
-        let mut attacker = Attacker::start();
+        let mut attacker = start();
         let (mut sender, receiver) = meet(&mut attacker, quiet(side)).split();
         drop(receiver);
-        attacker.gives("send aa", "closed");
+        assert_eq!(attacker.fails("send aa"), "closed");
         sender.send(b"still").expect("it can be sent");
-        assert_eq!(&attacker.ok("recvmsg")["len"], "5");
+        assert_eq!(attacker.run("recvmsg").get("len"), "5");
 
-        let mut attacker = Attacker::start();
+        let mut attacker = start();
         let mut victim = meet(&mut attacker, quiet(side));
-        attacker.ok("frame kind=7 next=keep");
+        attacker.run("frame kind=7 next=keep");
         assert!(matches!(ends(&mut victim, &[]), End::Closed));
         victim.send(b"still").expect("it can be sent");
-        assert_eq!(&attacker.ok("recvmsg")["len"], "5");
-        attacker.ok("head 33 wake");
+        assert_eq!(attacker.run("recvmsg").get("len"), "5");
+        attacker.run("head 33 wake");
         eventually("the sender finds out", || {
             let sent = victim.send_deadline(&[0; 9000], soon());
             matches!(sent, Err(SendError::Ended(End::Closed)))

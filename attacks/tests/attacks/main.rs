@@ -19,6 +19,7 @@ macro_rules! name {
 mod attacker;
 mod bystander;
 mod changes;
+mod clean;
 mod closing;
 mod deaths;
 mod descriptors;
