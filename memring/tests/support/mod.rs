@@ -411,25 +411,13 @@ impl Stage {
     }
 }
 
-/// Whether the kernel, or the sandbox that the test runs in, names no process behind a socket by a pidfd. Says so.
+/// Whether deaths are not told by pidfds here. Says that the test is skipped then.
 pub fn no_pidfds() -> bool {
-    const SO_PASSPIDFD: libc::c_int = 76;
-    let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a socketpair");
-    let on: libc::c_int = 1;
-    // SAFETY: `on` is a live int, and its size is given.
-    let refused = unsafe {
-        libc::setsockopt(
-            std::os::fd::AsRawFd::as_raw_fd(&socket),
-            libc::SOL_SOCKET,
-            SO_PASSPIDFD,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    } != 0;
-    if refused {
+    let missing = !has_pidfds();
+    if missing {
         println!("skipped: deaths are told by pidfds, which are not to be had here");
     }
-    refused
+    missing
 }
 
 /// Every way of waiting, by name.
