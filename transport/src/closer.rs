@@ -210,7 +210,7 @@ impl Closer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::eventually;
+    use crate::testing::{alone, eventually};
     use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::sync::OnceLock;
@@ -268,6 +268,30 @@ mod tests {
         assert_eq!(closer.lock().threads, 0);
         closer.hand_in([]);
         assert_eq!(seen.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_waited_for_want_of_a_thread_is_closed_when_a_session_begins() {
+        use rustix::process::{Resource::As, Rlimit, getrlimit, setrlimit};
+        if !alone("closer::tests::what_waited_for_want_of_a_thread_is_closed_when_a_session_begins")
+        {
+            return;
+        }
+        let (fd, mut seen) = watched();
+        let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let mapped: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
+        let was = getrlimit(As);
+        // Half a stack more.
+        let current = Some(mapped * rustix::param::page_size() as u64 + (1 << 20));
+        setrlimit(As, Rlimit { current, maximum: was.maximum }).unwrap();
+        close(fd);
+        setrlimit(As, was).unwrap();
+        let state = super::closer().lock();
+        assert_eq!((state.threads, state.waiting.len()), (0, 1));
+        drop(state);
+        let _session =
+            crate::pair(&crate::Settings::new(), &crate::control::Signature::default()).unwrap();
+        assert_eq!(seen.read(&mut [0]).unwrap(), 0); // blocks until the other end is closed
     }
 
     #[test]
