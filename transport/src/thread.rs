@@ -129,9 +129,12 @@ extern "C" fn run(start: *mut c_void) -> *mut c_void {
     let Start { name, body } = *unsafe { Box::from_raw(start.cast::<Start<'_>>()) };
     // SAFETY: a string with its zero; the kernel copies 15 bytes of it.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-    // A panic has been reported by its hook, and has nowhere to go from here.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(body)) {
-        mem::forget(payload); // its destructor is the application's, and could panic out of a C function
+    // A panic has been reported by its hook, and has nowhere to go from here. The destructor of what it carries
+    // is the application's, and may panic once more.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(body))
+        && let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        mem::forget(another);
     }
     ptr::null_mut()
 }
