@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use rkyv::api::{check_pos_with_context, deserialize_using, root_position, serialize_using};
+use rkyv::api::{deserialize_using, root_position, serialize_using};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{self, Source, Strategy, Trace};
 use rkyv::ser::allocator::SubAllocator;
@@ -77,12 +77,18 @@ impl<T: Archivable> Format<T> for Rkyv {
         let mut space = [MaybeUninit::uninit(); SPACE];
         let mut serializer = Serializer::new(out.sink, out.position, &mut stage, &mut space);
         let result = serialize_using::<_, Failure>(value, &mut serializer);
-        let result = result.and_then(|_| serializer.flush());
+        let result = result.and_then(|_| serializer.finish());
         out.position = serializer.position;
         match result {
             Ok(()) => Ok(()),
             Err(failure) => Err(explain(failure, serializer.refusal)),
         }
+    }
+
+    /// An archive that is as long as its root has nothing else in it, whose alignment nobody knows.
+    #[inline]
+    fn alignment(len: usize) -> usize {
+        if len == size_of::<T::Archived>() { align_of::<T::Archived>() } else { 16 }
     }
 
     #[inline]
@@ -92,12 +98,8 @@ impl<T: Archivable> Format<T> for Rkyv {
             return Err(DecodeError::Short { needed, found: bytes.len() });
         }
         let mut check = Check::new(bytes);
-        check_pos_with_context::<T::Archived, _, Reason>(
-            bytes,
-            root_position::<T::Archived>(bytes.len()),
-            &mut check,
-        )
-        .map_err(|source| DecodeError::Invalid { source })?;
+        check_root::<T::Archived>(bytes, &mut check)
+            .map_err(|source| DecodeError::Invalid { source })?;
         match check.surplus() {
             0 => Ok(()),
             surplus => Err(DecodeError::Surplus { surplus, found: bytes.len() }),
@@ -109,6 +111,25 @@ impl<T: Archivable> Format<T> for Rkyv {
         // SAFETY: by the contract of `Format::view`, (1) `decode` accepted these bytes, at this address, as a
         // `T::Archived` at the root position, alignment included, and (2) they have not changed.
         unsafe { rkyv::access_unchecked::<T::Archived>(bytes) }
+    }
+}
+
+/// Checks the root, and whatever it points at: rkyv's `check_pos_with_context` in one piece. That is inlined or not as
+/// the compiler feels, and where it is not, a message of plain words costs twice as much to check.
+#[inline(always)]
+fn check_root<A>(bytes: &[u8], check: &mut Check<'_>) -> Result<(), Reason>
+where
+    A: Portable + for<'b> CheckBytes<Strategy<Check<'b>, Reason>>,
+{
+    let context = Strategy::<Check<'_>, Reason>::wrap(check);
+    let root = bytes.as_ptr().wrapping_add(root_position::<A>(bytes.len()));
+    context.check_subtree_ptr(root, &Layout::new::<A>())?;
+    // SAFETY: the line above made sure (1) that the root lies in the bytes with its whole size, (2) that it is aligned.
+    // (3) The range given back is the one that was handed out.
+    unsafe {
+        let outer = context.push_subtree_range(root, root.add(size_of::<A>()))?;
+        A::check_bytes(root.cast::<A>(), context)?;
+        context.pop_subtree_range(outer)
     }
 }
 
@@ -163,11 +184,25 @@ impl<'a> Serializer<'a> {
     /// Passes on what is staged.
     #[inline]
     fn flush(&mut self) -> Result<(), Failure> {
+        self.pass_on(|sink, staged| sink.write(staged))
+    }
+
+    /// Passes on what is staged, and says that it is the end.
+    #[inline]
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.pass_on(|sink, staged| sink.last(staged))
+    }
+
+    #[inline]
+    fn pass_on(
+        &mut self,
+        pass: impl FnOnce(&mut dyn Sink, &[u8]) -> Result<(), SinkFull>,
+    ) -> Result<(), Failure> {
         let staged = self.stage.as_ptr().cast::<u8>();
         // SAFETY: the first `staged` bytes were written by `write`, which alone raises it.
         let staged = unsafe { std::slice::from_raw_parts(staged, self.staged) };
         self.staged = 0;
-        match self.sink.write(staged) {
+        match pass(self.sink, staged) {
             Ok(()) => Ok(()),
             Err(refusal) => {
                 self.refusal = Some(refusal);
@@ -179,7 +214,9 @@ impl<'a> Serializer<'a> {
     #[cold]
     #[inline(never)]
     fn write_past_stage(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.flush()?;
+        if self.staged != 0 {
+            self.flush()?;
+        }
         if bytes.len() <= STAGE {
             return self.write(bytes);
         }

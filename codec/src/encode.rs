@@ -15,6 +15,16 @@ pub trait Sink {
     ///
     /// [`SinkFull`] if they do not fit; the sink is not written to again.
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkFull>;
+
+    /// Appends `bytes`, after which nothing comes. If nothing was before, they are all of the message.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    #[inline]
+    fn last(&mut self, bytes: &[u8]) -> Result<(), SinkFull> {
+        self.write(bytes)
+    }
 }
 
 /// A sink has no room for what was to be written.

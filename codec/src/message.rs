@@ -52,8 +52,16 @@ pub trait Format<T: ?Sized> {
         None
     }
 
+    /// The alignment that an encoding of `len` bytes needs to be looked at: 16 unless the format knows better.
+    #[inline]
+    #[must_use]
+    fn alignment(len: usize) -> usize {
+        let _ = len;
+        16
+    }
+
     /// Checks that `bytes` are a `T`. They are believed in nothing, but must be private to the caller
-    /// and begin at a multiple of 16.
+    /// and begin at a multiple of what [`alignment`](Self::alignment) says.
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use memring_codec::{DecodeError, Format, Message, Rkyv, rkyv};
 use memring_ring::buffer::Buffer;
-use memring_ring::consumer::{self, Consumer, Item};
+use memring_ring::consumer::{self, Consumer, Item, Unready};
 use memring_ring::{Stats, Wait};
 use memring_transport::{Peer, Session};
 
@@ -60,6 +60,30 @@ pub struct Receiver<T: Message + ?Sized> {
     _owned: PhantomData<Cell<()>>,
 }
 
+/// The next item, waited for, or a return of the error. Not a function: an item that comes as part of a `Result` with a
+/// large error goes through memory, byte by byte where it shares them with that, which costs more than all the rest.
+macro_rules! next {
+    ($receiver:ident, $deadline:expr) => {
+        match $receiver.consumer.next_ready() {
+            Some(item) => item,
+            None => match $receiver.consumer.next_within($deadline) {
+                Ok(item) => item,
+                Err(unready) => return Err($receiver.unready(unready)),
+            },
+        }
+    };
+}
+
+/// The next item if there is one now, or a return of the error; see [`next`].
+macro_rules! try_next {
+    ($receiver:ident) => {
+        match $receiver.consumer.next_ready() {
+            Some(item) => item,
+            None => $receiver.try_closely()?,
+        }
+    };
+}
+
 impl<T: Message + ?Sized> Receiver<T> {
     pub(crate) fn new(consumer: Consumer, session: Arc<Session>) -> Self {
         Self {
@@ -95,9 +119,8 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     #[inline]
     fn recv_by(&mut self, deadline: Option<Instant>) -> Result<View<'_, T>, RecvError> {
-        let item = self.next(deadline)?;
-        let checked = self.decode(&item)?;
-        Ok(View { checked, bytes: self.consumer.bytes(&item) })
+        let item = next!(self, deadline);
+        Ok(self.lend(item)?)
     }
 
     /// Lends a view of the next message if there is one now.
@@ -107,9 +130,8 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// [`TryRecvError`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<View<'_, T>, TryRecvError> {
-        let item = self.try_next()?;
-        let checked = self.decode(&item)?;
-        Ok(View { checked, bytes: self.consumer.bytes(&item) })
+        let item = try_next!(self);
+        Ok(self.lend(item)?)
     }
 
     /// As [`recv`](Self::recv), with a message to keep: it may outlive the receiver and go to other
@@ -119,7 +141,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     ///
     /// As `recv`.
     pub fn recv_owned(&mut self) -> Result<Received<T>, RecvError> {
-        let item = self.next(None)?;
+        let item = next!(self, None);
         Ok(self.keep(&item)?)
     }
 
@@ -129,7 +151,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     ///
     /// As [`recv_deadline`](Self::recv_deadline).
     pub fn recv_owned_deadline(&mut self, deadline: Instant) -> Result<Received<T>, RecvError> {
-        let item = self.next(Some(deadline))?;
+        let item = next!(self, Some(deadline));
         Ok(self.keep(&item)?)
     }
 
@@ -139,7 +161,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     ///
     /// As `try_recv`.
     pub fn try_recv_owned(&mut self) -> Result<Received<T>, TryRecvError> {
-        let item = self.try_next()?;
+        let item = try_next!(self);
         Ok(self.keep(&item)?)
     }
 
@@ -148,16 +170,19 @@ impl<T: Message + ?Sized> Receiver<T> {
         Iter { receiver: self, over: false }
     }
 
-    #[inline]
-    fn next(&mut self, deadline: Option<Instant>) -> Result<Item, RecvError> {
-        self.consumer.recv(deadline).map_err(|error| match error {
-            consumer::RecvError::Ended(end) => RecvError::Ended(self.end_of(end)),
-            _ => RecvError::TimedOut,
-        })
+    #[cold]
+    fn unready(&mut self, unready: Unready) -> RecvError {
+        match unready {
+            Unready::TimedOut => RecvError::TimedOut,
+            Unready::Ended => {
+                let end = self.consumer.ended();
+                RecvError::Ended(self.end_of(end))
+            }
+        }
     }
 
-    #[inline]
-    fn try_next(&mut self) -> Result<Item, TryRecvError> {
+    #[inline(never)]
+    fn try_closely(&mut self) -> Result<Item, TryRecvError> {
         self.consumer.try_recv().map_err(|error| match error {
             consumer::TryRecvError::Ended(end) => TryRecvError::Ended(self.end_of(end)),
             _ => TryRecvError::Empty,
@@ -174,10 +199,18 @@ impl<T: Message + ?Sized> Receiver<T> {
         }
     }
 
-    #[inline]
-    fn decode(&mut self, item: &Item) -> Result<CheckedOf<T>, End> {
-        match decode_caught::<T>(self.consumer.bytes(item)) {
-            Ok(checked) => Ok(checked),
+    /// Decodes the message received last and lends it.
+    #[inline(always)]
+    fn lend(&mut self, mut item: Item) -> Result<View<'_, T>, End> {
+        if T::Format::alignment(item.len()) > 8 {
+            self.consumer.align(&mut item);
+        }
+        let bytes: *const [u8] = self.consumer.bytes(&item);
+        // SAFETY: the bytes are borrowed from `self`, as what is returned is, and nothing is done with `self` on the
+        // way there. (A reference would be taken for one that lasts when the message turns out to be none.)
+        let bytes = unsafe { &*bytes };
+        match decode_caught::<T>(bytes) {
+            Ok(checked) => Ok(View { checked, bytes }),
             Err(why) => Err(self.undecodable(why)),
         }
     }
@@ -336,9 +369,9 @@ impl<T: Message + ?Sized> Deref for View<'_, T> {
 
     #[inline]
     fn deref(&self) -> &ViewOf<T> {
-        // SAFETY: (1) `checked` came from decoding these bytes in `Receiver::decode`. (2) They lie in the
+        // SAFETY: (1) `checked` came from decoding these bytes in `Receiver::lend`. (2) They lie in the
         // consumer's buffer, which nothing writes while `'a` borrows the receiver, or in the lane after
-        // `trust_peer`, whose caller vouched for the peer. (3) `Consumer::bytes` aligns to 16.
+        // `trust_peer`, whose caller vouched for the peer. (3) They did not move since.
         unsafe { T::Format::view(&self.checked, self.bytes) }
     }
 }

@@ -6,17 +6,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
-use memring_codec::{EncodeError, Encoder, Format, Message, Scratch, Sink, SinkFull};
+use memring_codec::{EncodeError, Message, Scratch};
 use memring_ring::batch;
 use memring_ring::grant::Grant;
 use memring_ring::producer::Producer;
 use memring_ring::{Stats, Wait};
 use memring_transport::{Peer, Session};
 
+use crate::carry::{Waiting, carry};
 use crate::error::{End, SendError, TrySendError, end_of, send_error, try_send_error};
-
-/// Memory kept for encoding messages that did not go straight into a frame.
-const KEEP: usize = 1 << 20;
 
 /// The largest archive in bytes: its relative pointers have 31 bits and a sign. Bytes that lie ready are no
 /// archive and may be larger.
@@ -49,16 +47,6 @@ pub struct Sender<T: Message + ?Sized> {
     _sends: PhantomData<fn(&T)>,
     /// Not `Sync`: a half has one owner at a time.
     _owned: PhantomData<Cell<()>>,
-}
-
-/// A frame's room as a place to encode into.
-struct InLane<'a, 'b>(&'a mut Grant<'b>);
-
-impl Sink for InLane<'_, '_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkFull> {
-        self.0.write(bytes).map_err(|_| SinkFull::Room)
-    }
 }
 
 impl<T: Message + ?Sized> Sender<T> {
@@ -95,16 +83,8 @@ impl<T: Message + ?Sized> Sender<T> {
 
     #[inline]
     fn send_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
-        if let Some(bytes) = T::Format::ready(message) {
-            let sent = self.producer.send(bytes, 0, deadline);
-            return sent.map_err(|error| send_error(error, self.session.peer()));
-        }
-        if self.place(message).map_err(unsent)? {
-            return Ok(());
-        }
-        self.encode(message).map_err(unsent)?;
-        let sent = self.producer.send(&self.scratch, 0, deadline);
-        self.scratch.clear_and_shrink(KEEP);
+        let mut way = Waiting { producer: &mut self.producer, deadline };
+        let sent = carry(&mut way, message, &mut self.hint, &mut self.scratch).map_err(unsent)?;
         sent.map_err(|error| send_error(error, self.session.peer()))
     }
 
@@ -115,32 +95,9 @@ impl<T: Message + ?Sized> Sender<T> {
     /// [`TrySendError`]; nothing was sent.
     #[inline]
     pub fn try_send(&mut self, message: &T) -> Result<(), TrySendError> {
-        if let Some(bytes) = T::Format::ready(message) {
-            let sent = self.producer.try_send(bytes, 0);
-            return sent.map_err(|error| try_send_error(error, self.session.peer()));
-        }
-        if self.place(message).map_err(unsent_now)? {
-            return Ok(());
-        }
-        self.encode(message).map_err(unsent_now)?;
-        let sent = self.producer.try_send(&self.scratch, 0);
-        self.scratch.clear_and_shrink(KEEP);
+        let way = &mut self.producer;
+        let sent = carry(way, message, &mut self.hint, &mut self.scratch).map_err(unsent_now)?;
         sent.map_err(|error| try_send_error(error, self.session.peer()))
-    }
-
-    /// Encodes straight into a frame; false if it did not fit there.
-    #[inline]
-    fn place(&mut self, message: &T) -> Result<bool, EncodeError> {
-        match self.producer.try_claim(self.hint) {
-            Ok(grant) => place::<T>(grant, message, &mut self.hint),
-            // What stands in the way is found again by whoever sends from scratch.
-            Err(_) => Ok(false),
-        }
-    }
-
-    #[cold]
-    fn encode(&mut self, message: &T) -> Result<(), EncodeError> {
-        encode(message, &mut self.scratch, &mut self.hint, self.producer.largest_frame())
     }
 
     /// Begins a batch: small messages share a frame and are seen together, when the batch is flushed or
@@ -161,7 +118,6 @@ impl<T: Message + ?Sized> Sender<T> {
             hint: &mut self.hint,
             scratch: &mut self.scratch,
             session: &self.session,
-            largest: self.producer.largest_frame(),
             batch: self.producer.batch(),
             _sends: PhantomData,
         }
@@ -212,37 +168,6 @@ impl<T: Message + ?Sized> Sender<T> {
     pub fn end(&mut self) -> Option<End> {
         self.producer.end().map(|end| end_of(end, self.session.peer()))
     }
-}
-
-/// Encodes straight into the grant and commits it; false if it did not fit.
-#[inline]
-fn place<T: Message + ?Sized>(
-    mut grant: Grant<'_>,
-    message: &T,
-    hint: &mut usize,
-) -> Result<bool, EncodeError> {
-    match T::Format::encode(message, &mut Encoder::new(&mut InLane(&mut grant))) {
-        Ok(()) => {
-            *hint = grant.written();
-            grant.commit(0);
-            Ok(true)
-        }
-        Err(EncodeError::Full) => Ok(false),
-        Err(other) => Err(other),
-    }
-}
-
-/// Encodes into memory of our own.
-fn encode<T: Message + ?Sized>(
-    message: &T,
-    scratch: &mut Scratch,
-    hint: &mut usize,
-    largest: usize,
-) -> Result<(), EncodeError> {
-    scratch.clear();
-    T::Format::encode(message, &mut Encoder::new(scratch))?;
-    *hint = scratch.len().min(largest);
-    Ok(())
 }
 
 fn unsent(error: EncodeError) -> SendError {
@@ -356,6 +281,33 @@ impl Slot<'_> {
         self.grant.write(bytes)
     }
 
+    /// Appends `len` bytes and lends them, to be written without a copy. What they held is anything.
+    ///
+    /// ```
+    /// # let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
+    /// let mut slot = server.claim(4)?;
+    /// // SAFETY: the peer is this very program, which writes into no lane but its own.
+    /// unsafe { slot.lend(4)? }.copy_from_slice(b"abcd");
+    /// slot.commit();
+    /// assert_eq!(&*client.recv()?, b"abcd");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    ///
+    /// # Safety
+    ///
+    /// The peer must not write into this lane. The kernel refuses it that, unless it kept a mapping from before the
+    /// lane was sealed: as with [`Receiver::trust_peer`](crate::Receiver::trust_peer), only a peer that is one program
+    /// with this one can be trusted so.
+    #[allow(unsafe_code)]
+    pub unsafe fn lend(&mut self, len: usize) -> Result<&mut [u8], memring_ring::grant::GrantFull> {
+        // SAFETY: passed on.
+        unsafe { self.grant.lend(len) }
+    }
+
     /// Bytes written so far.
     #[must_use]
     pub fn written(&self) -> usize {
@@ -382,7 +334,6 @@ pub struct Batch<'a, T: Message + ?Sized> {
     hint: &'a mut usize,
     scratch: &'a mut Scratch,
     session: &'a Session,
-    largest: usize,
     _sends: PhantomData<fn(&T)>,
 }
 
@@ -408,16 +359,8 @@ impl<T: Message + ?Sized> Batch<'_, T> {
 
     #[inline]
     fn push_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
-        if let Some(bytes) = T::Format::ready(message) {
-            let sent = self.batch.push(bytes, 0, deadline);
-            return sent.map_err(|error| send_error(error, self.session.peer()));
-        }
-        if self.place(message).map_err(unsent)? {
-            return Ok(());
-        }
-        self.encode(message).map_err(unsent)?;
-        let sent = self.batch.push(self.scratch, 0, deadline);
-        self.scratch.clear_and_shrink(KEEP);
+        let mut way = Waiting { producer: &mut self.batch, deadline };
+        let sent = carry(&mut way, message, self.hint, self.scratch).map_err(unsent)?;
         sent.map_err(|error| send_error(error, self.session.peer()))
     }
 
@@ -428,32 +371,8 @@ impl<T: Message + ?Sized> Batch<'_, T> {
     /// As [`Sender::try_send`].
     #[inline]
     pub fn try_push(&mut self, message: &T) -> Result<(), TrySendError> {
-        if let Some(bytes) = T::Format::ready(message) {
-            let sent = self.batch.try_push(bytes, 0);
-            return sent.map_err(|error| try_send_error(error, self.session.peer()));
-        }
-        if self.place(message).map_err(unsent_now)? {
-            return Ok(());
-        }
-        self.encode(message).map_err(unsent_now)?;
-        let sent = self.batch.try_push(self.scratch, 0);
-        self.scratch.clear_and_shrink(KEEP);
+        let sent = carry(&mut self.batch, message, self.hint, self.scratch).map_err(unsent_now)?;
         sent.map_err(|error| try_send_error(error, self.session.peer()))
-    }
-
-    /// Encodes straight into the open pack; false if it did not fit there.
-    #[inline]
-    fn place(&mut self, message: &T) -> Result<bool, EncodeError> {
-        match self.batch.try_claim(*self.hint) {
-            Ok(grant) => place::<T>(grant, message, self.hint),
-            // What stands in the way is found again by whoever sends from scratch.
-            Err(_) => Ok(false),
-        }
-    }
-
-    #[cold]
-    fn encode(&mut self, message: &T) -> Result<(), EncodeError> {
-        encode(message, self.scratch, self.hint, self.largest)
     }
 
     /// Publishes what was pushed so far.
@@ -511,8 +430,8 @@ mod tests {
             let (_sender, mut receiver) = client.split();
             receiver.recv().map(|bulk| bulk.bytes.len()).expect("what was sent")
         });
-        sender.send(&Bulk { bytes: vec![1; 4 * KEEP] }).expect("a reader");
-        assert_eq!(reading.join().expect("no panic"), 4 * KEEP);
-        assert!(sender.scratch.capacity() <= KEEP, "{}", sender.scratch.capacity());
+        sender.send(&Bulk { bytes: vec![1; 4 * crate::carry::KEEP] }).expect("a reader");
+        assert_eq!(reading.join().expect("no panic"), 4 * crate::carry::KEEP);
+        assert!(sender.scratch.capacity() <= crate::carry::KEEP, "{}", sender.scratch.capacity());
     }
 }

@@ -17,18 +17,45 @@ use crate::wait::Look;
 pub(crate) struct OpenPack {
     filled: u64,
     limit: u64,
+    /// Bytes of each message, if they are alike: all of this length, and without a tag. Zero if each has an
+    /// [`Entry`] of its own.
+    each: u64,
 }
 
 impl Core {
     /// Publishes the open pack, if there is one with anything in it.
     #[inline]
     pub(crate) fn close_pack(&mut self) {
-        if let Some(pack) = self.pack.take()
-            && pack.filled > 0
-        {
-            step::at(Step::Flush);
-            self.publish(Kind::Pack, pack.filled as u32, 0);
+        let Some(OpenPack { filled, each, .. }) = self.pack.take() else { return };
+        self.settle();
+        if filled == 0 {
+            return;
         }
+        step::at(Step::Flush);
+        let staged = std::mem::take(&mut self.staged);
+        if each != 0 && filled == alike_size(each) {
+            // One message alone goes as a frame of its own.
+            self.write(Kind::Data, &staged[..each as usize], 0);
+        } else {
+            self.write(Kind::Pack, &staged[..filled as usize], each);
+        }
+        self.staged = staged;
+    }
+
+    /// The next `size` bytes of the open pack, to be written.
+    #[inline(always)]
+    pub(crate) fn stage(&mut self, at: usize, size: usize) -> &mut [u8] {
+        if self.staged.len() < at + size {
+            self.grow_stage(at + size);
+        }
+        &mut self.staged[at..at + size]
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow_stage(&mut self, least: usize) {
+        // By doubling, up to what a frame holds.
+        self.staged.resize(least.next_power_of_two().max(4096), 0);
     }
 
     /// An entry with a payload of `len` was committed to the open pack.
@@ -44,16 +71,24 @@ impl Core {
     }
 }
 
+/// Bytes that a message takes in a pack of messages that are alike.
+#[inline]
+const fn alike_size(len: u64) -> u64 {
+    (len + 7) & !7
+}
+
 /// A batch of messages; see [`Producer::batch`].
 #[must_use = "a batch is published when it is dropped"]
 #[derive(Debug)]
 pub struct Batch<'a> {
     producer: &'a mut Producer,
+    /// Not all messages were alike so far.
+    mixed: bool,
 }
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(producer: &'a mut Producer) -> Self {
-        Self { producer }
+        Self { producer, mixed: false }
     }
 
     /// Adds a message if there is room now.
@@ -63,6 +98,23 @@ impl<'a> Batch<'a> {
     /// As [`Producer::try_send`]. What was pushed before has been published if there is no room for more.
     #[inline]
     pub fn try_push(&mut self, bytes: &[u8], tag: u64) -> Result<(), TrySendError> {
+        if self.put(bytes, tag) { Ok(()) } else { self.try_push_closely(bytes, tag) }
+    }
+
+    /// As [`try_push`](Self::try_push), where the open pack does not hold it.
+    #[cold]
+    #[inline(never)]
+    fn try_push_closely(&mut self, bytes: &[u8], tag: u64) -> Result<(), TrySendError> {
+        let core = &mut self.producer.core;
+        let len = bytes.len() as u64;
+        let alike = tag == 0 && len != 0;
+        self.mixed |= core.pack.is_some_and(|pack| pack.each != 0 && !(alike && pack.each == len));
+        if alike && !self.mixed && len <= core.largest {
+            Self::open(core, len, len)?;
+            if self.put(bytes, tag) {
+                return Ok(());
+            }
+        }
         match self.try_claim(bytes.len()) {
             Ok(mut grant) => {
                 // The grant holds at least what was asked for.
@@ -79,6 +131,37 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Writes a message into the open pack, if that holds it and nothing stands in the way.
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8], tag: u64) -> bool {
+        let core = &mut self.producer.core;
+        let len = bytes.len() as u64;
+        let Some(OpenPack { filled, limit, each }) = core.pack else { return false };
+        let alike = each != 0;
+        let size = if alike { alike_size(len) } else { Entry::size(len) };
+        if size > limit - filled || len > core.largest || core.alive().is_err() {
+            return false;
+        }
+        if alike && (len != each || tag != 0) {
+            return false;
+        }
+        let place = core.stage(filled as usize, size as usize);
+        let (header, place) = place.split_at_mut(if alike { 0 } else { Entry::SIZE as usize });
+        if !alike {
+            header.copy_from_slice(&Entry { len: len as u32, tag }.bytes());
+        }
+        let (payload, padding) = place.split_at_mut(bytes.len());
+        payload.copy_from_slice(bytes);
+        padding.fill(0);
+        step::at(Step::Grow);
+        core.pack = Some(OpenPack { filled: filled + size, limit, each });
+        self.producer.packed(len);
+        if mutant("push-publishes") {
+            self.producer.core.close_pack();
+        }
+        true
+    }
+
     /// Adds a message, waiting for room until the deadline. What was pushed before is published first.
     ///
     /// # Errors
@@ -86,6 +169,21 @@ impl<'a> Batch<'a> {
     /// As [`Producer::send`].
     #[inline]
     pub fn push(
+        &mut self,
+        bytes: &[u8],
+        tag: u64,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        if self.put(bytes, tag) {
+            return Ok(());
+        }
+        self.push_closely(bytes, tag, deadline)
+    }
+
+    /// As [`push`](Self::push), where the open pack does not hold it.
+    #[cold]
+    #[inline(never)]
+    fn push_closely(
         &mut self,
         bytes: &[u8],
         tag: u64,
@@ -129,12 +227,12 @@ impl<'a> Batch<'a> {
             return Err(TrySendError::TooLarge { len: len as u64, max });
         }
         let at = match core.pack {
-            Some(pack) if needed <= pack.limit - pack.filled => {
+            Some(pack) if pack.each == 0 && needed <= pack.limit - pack.filled => {
                 core.alive()?;
                 pack.filled
             }
             _ => {
-                Self::open(core, len as u64)?;
+                Self::open(core, len as u64, 0)?;
                 0
             }
         };
@@ -143,17 +241,17 @@ impl<'a> Batch<'a> {
         // Down to the grain of entries, so that the padding of whatever is written fits as well.
         let room = (limit as usize).saturating_sub(at) & !7;
         let limit = max.min(room as u64) as usize;
-        let at = self.producer.core.payload() + at;
         Ok(Grant::entry(self.producer, at, limit))
     }
 
-    /// Publishes the full pack and opens one that holds at least this message.
+    /// Publishes the full pack and opens one that holds at least this message: of messages of `each` bytes, or of
+    /// entries if that is zero.
     #[cold]
-    fn open(core: &mut Core, len: u64) -> Result<(), TrySendError> {
+    fn open(core: &mut Core, len: u64, each: u64) -> Result<(), TrySendError> {
         if !mutant("wait-without-batch") {
             core.ready()?; // publishes the full pack: nothing is held back while we may wait for room
         }
-        let needed = Entry::size(len);
+        let needed = if each == 0 { Entry::size(len) } else { alike_size(len) };
         let largest = core.capacity.largest_payload();
         if needed > largest {
             return Err(TrySendError::TooLarge { len, max: largest - u64::from(Entry::SIZE) });
@@ -164,17 +262,25 @@ impl<'a> Batch<'a> {
                     core.close_pack();
                 }
                 let limit = core.free_pack();
-                core.pack = Some(OpenPack { filled: 0, limit });
+                core.pack = Some(OpenPack { filled: 0, limit, each });
+                core.settle();
                 Ok(())
             }
             _ => Err(TrySendError::Full),
         }
     }
 
+    /// The largest message that one frame holds, in bytes.
+    #[must_use]
+    pub fn largest_frame(&self) -> usize {
+        self.producer.largest_frame()
+    }
+
     /// Publishes what was pushed so far.
     pub fn flush(&mut self) {
         if !self.producer.core.is_forked() {
             self.producer.core.close_pack();
+            self.producer.show();
         }
     }
 }

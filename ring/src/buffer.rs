@@ -30,6 +30,20 @@ impl Buffer {
         &self.blocks.as_bytes()[..self.len]
     }
 
+    /// How many bytes there are.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// How many bytes it holds without growing.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -41,21 +55,30 @@ impl Buffer {
         self.len = 0;
     }
 
+    /// A piece of what the buffer's memory holds; nothing if it does not hold so much.
+    #[inline]
+    pub(crate) fn piece(&self, start: usize, len: usize) -> &[u8] {
+        self.blocks.as_bytes().get(start..start + len).unwrap_or(&[])
+    }
+
     /// Makes the buffer `start + len` bytes long and lends the last `len`, to be written in full.
     #[inline]
     pub(crate) fn extend(&mut self, start: usize, len: usize) -> &mut [u8] {
         let end = start + len;
         if end > self.capacity() {
-            self.grow(end);
+            return self.extend_grown(start, end);
         }
         self.len = end;
         &mut self.blocks.as_mut_bytes()[start..end]
     }
 
     #[cold]
-    fn grow(&mut self, end: usize) {
+    #[inline(never)]
+    fn extend_grown(&mut self, start: usize, end: usize) -> &mut [u8] {
         // Vec grows by doubling: at most twice what arrived, never what was only claimed.
         self.blocks.resize(end.div_ceil(size_of::<Block>()), Block([0; 16]));
+        self.len = end;
+        &mut self.blocks.as_mut_bytes()[start..end]
     }
 
     /// Replaces the bytes by these.
@@ -63,13 +86,31 @@ impl Buffer {
         self.extend(0, bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Moves `len` bytes at `from` down to the grain below, and says where they are now.
+    /// Moves `len` bytes at `from`, a multiple of 8, down to the grain below, and says where they are now.
+    #[inline]
     pub(crate) fn align(&mut self, from: usize, len: usize) -> usize {
         let to = from & !15;
         if to != from {
-            self.blocks.as_mut_bytes().copy_within(from..from + len, to);
+            self.move_down(from, len);
         }
         to
+    }
+
+    /// Moves a few words by hand: a call to the library costs more.
+    #[inline]
+    fn move_down(&mut self, from: usize, len: usize) {
+        const FEW: usize = 64;
+        let to = from & !15;
+        let bytes = self.blocks.as_mut_bytes();
+        if len > FEW {
+            bytes.copy_within(from..from + len, to);
+            return;
+        }
+        let words = <[u64]>::mut_from_bytes(bytes).unwrap_or_default();
+        let words = words.get_mut(to / 8..(from + len).div_ceil(8)).unwrap_or_default();
+        for at in 1..words.len() {
+            words[at - 1] = words[at];
+        }
     }
 }
 

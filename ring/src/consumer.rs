@@ -12,6 +12,8 @@
 //!
 //! Not here: what the bytes mean. They are whole messages, as long as their headers said, and anything.
 
+use std::time::Duration;
+
 use crate::buffer::Buffer;
 use crate::counters::{self, Counters, Stats};
 use crate::fault::Fault;
@@ -22,7 +24,7 @@ use crate::life::{End, Life};
 use crate::position::{Capacity, HEADER, frame_size};
 use crate::step::{self, Step};
 use crate::sync::{self, Arc, Instant, Ordering, Region, mutant};
-use crate::wait::{Look, PARTS, Place, Sleeper, Stopped, Wait};
+use crate::wait::{FIRST, Look, PARTS, Post, Sleeper, Stopped, Wait};
 
 /// Why nothing was received, now or for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +50,17 @@ pub enum RecvError {
     Ended(#[from] End),
 }
 
+/// Why there is no message, in a word: the size of an item's, with which it shares them in a `Result`. One that were
+/// smaller would make the compiler carry items byte by byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Unready {
+    /// The deadline passed.
+    TimedOut,
+    /// The direction has ended.
+    Ended,
+}
+
 /// Where a received message lies, until the next receive: see [`Consumer::bytes`].
 #[derive(Clone, Copy, Debug)]
 #[must_use = "the message is lost unless its bytes are looked at"]
@@ -56,10 +69,16 @@ pub struct Item {
     len: usize,
     /// What travelled with the message.
     pub tag: u64,
-    in_place: bool,
-    /// The buffer holds this message and nothing else.
-    alone: bool,
+    /// A word like the others, so that an item goes from hand to hand in registers.
+    place: usize,
 }
+
+/// In the lane, until the next receive.
+const IN_PLACE: usize = 0;
+/// In the buffer, which holds nothing else.
+const ALONE: usize = 1;
+/// In the buffer, with others.
+const IN_PACK: usize = 2;
 
 impl Item {
     /// Bytes of the message.
@@ -78,13 +97,15 @@ impl Item {
 /// The receiving half of a channel. Dropping it tells the producer that nobody reads.
 pub struct Consumer {
     core: Core,
-    sleeper: Sleeper,
+    sleeper: Sleeper<{ counters::RX }>,
     heads: Arc<Heads>,
+    post: Post,
 }
 
+// Aligned, so that no field of the hot path ever lies across two cache lines.
+#[repr(align(64))]
 struct Core {
     data: Region,
-    mine: Region,
     capacity: Capacity,
     /// Next byte to read.
     head: u64,
@@ -96,13 +117,23 @@ struct Core {
     parts: Option<Parts>,
     /// Where the next message of the pack in the buffer begins.
     pack: Option<usize>,
+    /// Bytes of each of its messages, if they are alike, and from one to the next; zero if each has an entry.
+    each: usize,
+    stride: usize,
+    /// A header that was loaded and is for a closer look, or zero: it is not loaded again.
+    seen: u64,
     /// Bytes of the frame lent in place, to be released by the next receive.
     lent: u64,
     /// Whole frames are lent in place: the peer is trusted not to change them.
     in_place: bool,
     max_message: u64,
+    /// The largest message that one frame may hold: by the lane, and by what was negotiated.
+    largest: usize,
     life: Arc<Life>,
     end: Option<End>,
+    /// What comes next is a frame or nothing: there is no end, no open pack, no message in parts. One question on
+    /// the hot path instead of three; see [`Core::settle`].
+    plain: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -114,14 +145,13 @@ struct Parts {
 
 impl Consumer {
     pub(crate) fn new(side: &Side, terms: &Terms, heads: Arc<Heads>) -> Self {
-        let counters = Counters::new(side.mine.clone(), counters::RX);
+        let counters = Counters::new(side.mine.clone());
         let shared =
             Head::new(terms.start, side.mine.clone(), side.theirs.clone(), Arc::clone(&side.life));
         heads.add(&shared);
         Self {
             core: Core {
                 data: side.data_in.clone(),
-                mine: side.mine.clone(),
                 capacity: side.capacity_in,
                 head: terms.start,
                 published: terms.start,
@@ -129,14 +159,25 @@ impl Consumer {
                 buffer: Buffer::new(),
                 parts: None,
                 pack: None,
+                each: 0,
+                stride: 0,
+                seen: 0,
                 lent: 0,
                 in_place: false,
                 max_message: terms.max_message,
+                largest: terms.max_message.min(side.capacity_in.largest_payload()) as usize,
                 life: Arc::clone(&side.life),
                 end: None,
+                plain: true,
             },
             sleeper: Sleeper::new(terms.wait, counters),
             heads,
+            post: Post {
+                life: Arc::clone(&side.life),
+                shared: side.data_in.clone(),
+                mine: side.mine.clone(),
+                asleep: RX_ASLEEP,
+            },
         }
     }
 
@@ -147,6 +188,39 @@ impl Consumer {
     /// [`TryRecvError::Empty`], [`TryRecvError::Ended`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<Item, TryRecvError> {
+        let mut item = match self.next_ready() {
+            Some(item) => item,
+            None => self.try_closely()?,
+        };
+        self.align(&mut item);
+        Ok(item)
+    }
+
+    /// Takes the next message if it lies there as most do: whole, in a frame of its own or in an open pack.
+    ///
+    /// `None` says nothing: [`try_recv`](Self::try_recv) and [`recv`](Self::recv) look closely. It is here for
+    /// callers that want the common case among their own instructions, and an item in registers. Its bytes begin at
+    /// a multiple of 8, see [`align`](Self::align).
+    #[inline(always)]
+    pub fn next_ready(&mut self) -> Option<Item> {
+        let item = self.core.next()?;
+        self.sleeper.counters.count(item.len as u64);
+        if self.core.plain {
+            self.sleeper.counters.show();
+        }
+        Some(item)
+    }
+
+    /// Moves the message received last so that its bytes begin at a multiple of 16.
+    #[inline(always)]
+    pub fn align(&mut self, item: &mut Item) {
+        if item.place == IN_PACK {
+            item.start = self.core.buffer.align(item.start, item.len);
+        }
+    }
+
+    /// As [`try_recv`](Self::try_recv), where there is nothing, or something special.
+    fn try_closely(&mut self) -> Result<Item, TryRecvError> {
         match self.core.look() {
             Look::Ready(Ok(item)) => {
                 self.sleeper.counters.message(item.len as u64);
@@ -194,27 +268,42 @@ impl Consumer {
     /// [`RecvError::TimedOut`], [`RecvError::Ended`].
     #[inline]
     pub fn recv(&mut self, deadline: Option<Instant>) -> Result<Item, RecvError> {
-        match self.core.look() {
-            Look::Ready(Ok(item)) => {
-                self.sleeper.counters.message(item.len as u64);
+        let found = match self.next_ready() {
+            Some(item) => Ok(item),
+            None => self.next_within(deadline),
+        };
+        match found {
+            Ok(mut item) => {
+                self.align(&mut item);
                 Ok(item)
             }
-            Look::Ready(Err(end)) => Err(end.into()),
-            _ => self.wait(deadline),
+            Err(Unready::TimedOut) => Err(RecvError::TimedOut),
+            Err(Unready::Ended) => Err(RecvError::Ended(self.ended())),
         }
     }
 
-    fn wait(&mut self, deadline: Option<Instant>) -> Result<Item, RecvError> {
+    /// As [`recv`](Self::recv), with an error that is one word, [`ended`](Self::ended) knows the rest;
+    /// and with bytes that begin at a multiple of 8.
+    ///
+    /// # Errors
+    ///
+    /// [`Unready`].
+    #[inline(never)]
+    pub fn next_within(&mut self, deadline: Option<Instant>) -> Result<Item, Unready> {
         let core = &mut self.core;
+        if core.life.is_forked() {
+            return Err(Unready::Ended); // the parent's heads and clocks are not ours to touch
+        }
+        core.release_lent();
         core.publish();
-        let (life, shared, mine) = (Arc::clone(&core.life), core.data.clone(), core.mine.clone());
-        let place = Place {
-            life: &life,
-            heads: &self.heads,
-            shared: &shared,
-            mine: &mine,
-            asleep: RX_ASLEEP,
-        };
+        let budget = self.sleeper.budget();
+        if budget != Some(Duration::ZERO)
+            && let Some(item) = core.next_soon()
+        {
+            self.sleeper.counters.message(item.len as u64);
+            return Ok(item);
+        }
+        let place = self.post.place(&self.heads);
         let look = || {
             let found = core.look();
             if matches!(found, Look::Nothing { .. }) {
@@ -222,33 +311,37 @@ impl Consumer {
             }
             found
         };
-        match self.sleeper.wait(&place, deadline, look) {
+        match self.sleeper.wait(&place, deadline, budget, look) {
             Ok(Ok(item)) => {
                 self.sleeper.counters.message(item.len as u64);
                 Ok(item)
             }
-            Ok(Err(end)) => Err(end.into()),
-            Err(Stopped::TimedOut) => Err(RecvError::TimedOut),
-            Err(Stopped::Ended) => Err(self.core.judge().into()),
+            Ok(Err(_)) | Err(Stopped::Ended) => Err(Unready::Ended),
+            Err(Stopped::TimedOut) => Err(Unready::TimedOut),
         }
     }
 
-    /// The bytes of the message received last, aligned to 16.
+    /// How the direction ended, after a receive that says that it has.
+    pub fn ended(&mut self) -> End {
+        self.core.judge()
+    }
+
+    /// The bytes of the message received last.
     ///
     /// They are a private copy that nobody else can change (but see [`trust_peer`](Self::trust_peer)).
     #[inline]
     #[must_use]
     pub fn bytes(&self, item: &Item) -> &[u8] {
-        if item.in_place {
+        if item.place == IN_PLACE {
             return self.core.in_place(item);
         }
-        self.core.buffer.bytes().get(item.start..item.start + item.len).unwrap_or(&[])
+        self.core.buffer.piece(item.start, item.len)
     }
 
     /// Takes the message out of the consumer, which goes on with `spare` as its buffer.
     pub fn take(&mut self, item: &Item, mut spare: Buffer) -> Buffer {
         // An item of an earlier receive must not take away what later ones rely on.
-        if item.alone && !item.in_place && self.core.parts.is_none() && self.core.pack.is_none() {
+        if item.place == ALONE && self.core.parts.is_none() && self.core.pack.is_none() {
             spare.clear();
             return std::mem::replace(&mut self.core.buffer, spare);
         }
@@ -316,75 +409,181 @@ impl Consumer {
 }
 
 impl Core {
-    /// Looks for the next message; takes parts and marks on the way.
-    // Inlined by force: a nested enum handed back through memory costs more than the work (28 to 21 ns a
-    // typed receive, one thread).
+    /// The next message, if it lies there as most do: whole, in a frame of its own or in the open pack.
     #[inline(always)]
-    fn look(&mut self) -> Look<Result<Item, End>> {
-        if self.end.is_some() || self.life.is_over() || self.life.is_forked() {
-            return Look::Ready(Err(self.judge()));
+    fn next(&mut self) -> Option<Item> {
+        if !self.life.is_open() || self.life.is_forked() {
+            return None;
         }
-        if self.pack.is_some() {
-            return Look::Ready(self.next_of_pack());
+        if !self.plain {
+            return self.next_packed();
         }
         self.release_lent();
-        let offset = self.capacity.offset(self.head);
-        step::at(Step::C1);
-        // ORDERING: Acquire; pairs with P3 in `Core::publish` of the producer. The payload and the next
-        // header are read after it. It is loaded once; from here on `word` is ours.
-        let order = sync::order("relaxed-header", Ordering::Acquire);
-        let word = self.data.load64(offset, order); // C1
-        if word as u32 == 0 {
-            return Look::Nothing { offset, seen: 0 };
+        let word = self.header();
+        self.take_plain(word)
+    }
+
+    /// Looks some times for a message that is on its way; not at anything else.
+    #[inline(always)]
+    fn next_soon(&mut self) -> Option<Item> {
+        for _ in 0..FIRST {
+            if !self.plain || !self.life.is_open() || self.life.is_forked() {
+                return self.next().or_else(|| self.take_kept());
+            }
+            let word = self.header();
+            if word as u32 != 0 {
+                return self.take_plain(word).or_else(|| self.take_kept());
+            }
+            sync::pause();
         }
-        match self.take(word, offset) {
-            Ok(Some(item)) => Look::Ready(Ok(item)),
-            Ok(None) => Look::Again,
-            Err(fault) => Look::Ready(Err(fault)),
+        None
+    }
+
+    /// Keeps the header for a closer look, unless it is none.
+    #[cold]
+    fn take_later(&mut self, word: u64) -> Option<Item> {
+        if word as u32 != 0 {
+            self.seen = word;
+            self.plain = false;
+        }
+        None
+    }
+
+    /// Takes what was kept for a closer look, if that is the first message of a pack. What else it is shows later.
+    #[inline(never)]
+    fn take_kept(&mut self) -> Option<Item> {
+        if self.seen == 0 {
+            return None;
+        }
+        match self.look_closely() {
+            Look::Ready(Ok(item)) => Some(item),
+            _ => None,
         }
     }
 
-    /// Takes the frame that `word` published at `offset`.
+    /// Takes the frame that `word` published at the head, if it is a plain message.
     #[inline(always)]
-    fn take(&mut self, word: u64, offset: usize) -> Result<Option<Item>, End> {
-        let largest = self.capacity.largest_payload();
+    fn take_plain(&mut self, word: u64) -> Option<Item> {
+        let len = (word >> 32) as usize;
+        // The low half of a data frame's header is its kind and nothing else.
+        if word as u32 != Kind::Data as u32 || len > self.largest {
+            return self.take_later(word);
+        }
         step::at(Step::C2);
-        let header = match Header::decode(word, largest) {
+        Some(if self.in_place { self.lend(len) } else { self.copy(len) })
+    }
+
+    /// Looks for the next message; takes parts and marks on the way.
+    #[inline]
+    fn look(&mut self) -> Look<Result<Item, End>> {
+        match self.next() {
+            Some(item) => Look::Ready(Ok(item)),
+            None => self.look_closely(),
+        }
+    }
+
+    /// Loads the header at the head: C1.
+    #[inline(always)]
+    fn header(&self) -> u64 {
+        step::at(Step::C1);
+        // ORDERING: Acquire; pairs with P3 in `Core::announce` of the producer. The payload and the next
+        // header are read after it. It is loaded once; from there on the word is ours.
+        self.data.load_header(self.head, sync::order("relaxed-header", Ordering::Acquire)) // C1
+    }
+
+    /// As [`look`](Self::look), where there is nothing, or something special.
+    #[inline(never)]
+    fn look_closely(&mut self) -> Look<Result<Item, End>> {
+        if self.end.is_some() || self.life.is_over() || self.life.is_forked() {
+            return Look::Ready(Err(self.judge()));
+        }
+        self.release_lent();
+        let word = match std::mem::take(&mut self.seen) {
+            0 => self.header(),
+            seen => seen,
+        };
+        match word {
+            empty if empty as u32 == 0 => {
+                Look::Nothing { offset: self.capacity.offset(self.head), seen: 0 }
+            }
+            word => self.take(word),
+        }
+    }
+
+    /// Takes the frame that `word` published at the head, whatever it is.
+    #[cold]
+    #[inline(never)]
+    fn take(&mut self, word: u64) -> Look<Result<Item, End>> {
+        let taken = self.take_any(word);
+        self.settle();
+        match taken {
+            Ok(Some(item)) => Look::Ready(Ok(item)),
+            Ok(None) => Look::Again,
+            Err(end) => Look::Ready(Err(end)),
+        }
+    }
+
+    fn take_any(&mut self, word: u64) -> Result<Option<Item>, End> {
+        step::at(Step::C2);
+        let header = match Header::decode(word, self.capacity.largest_payload()) {
             Ok(header) => header, // C2
             Err(fault) => return Err(self.fault(fault)),
         };
         if header.kind != Kind::Data || self.parts.is_some() {
-            return self.take_other(header, offset);
+            return self.take_other(header);
         }
         if u64::from(header.len) > self.max_message {
             return Err(self.fault(Fault::TooLarge(header.len.into())));
         }
-        // ORDERING: Relaxed; published by C1, as the payload is.
-        let tag = self.data.load64(offset + 8, Ordering::Relaxed);
         let len = header.len as usize;
-        let payload = offset + HEADER as usize;
-        let frame = frame_size(header.len.into());
-        if self.in_place {
-            self.lent = frame;
-            return Ok(Some(Item { start: payload, len, tag, in_place: true, alone: false }));
-        }
+        Ok(Some(if self.in_place { self.lend(len) } else { self.copy(len) }))
+    }
+
+    /// Lends the frame at the head in place; the next receive releases it.
+    #[inline]
+    fn lend(&mut self, len: usize) -> Item {
+        let tag = self.tag();
+        self.lent = frame_size(len as u64);
+        let start = self.capacity.offset(self.head) + HEADER as usize;
+        Item { start, len, tag, place: IN_PLACE }
+    }
+
+    /// Loads the tag of the frame at the head, whose header was seen.
+    #[inline(always)]
+    fn tag(&self) -> u64 {
+        // ORDERING: Relaxed; published by C1, as the payload is.
+        self.data.load_tag(self.head, Ordering::Relaxed)
+    }
+
+    /// Copies a whole message out of the frame at the head, and releases that.
+    #[inline(always)]
+    fn copy(&mut self, len: usize) -> Item {
+        let tag = self.tag();
+        let frame = frame_size(len as u64);
+        let at = self.head;
         if mutant("release-before-copy") {
             self.release(frame);
             self.publish();
-            self.data.copy_out(payload, self.buffer.extend(0, len));
+            self.data.copy_payload_out(at, self.buffer.extend(0, len));
         } else {
             step::at(Step::C3);
-            self.data.copy_out(payload, self.buffer.extend(0, len)); // C3
+            self.data.copy_payload_out(at, self.buffer.extend(0, len)); // C3
             self.release(frame); // C4
         }
-        Ok(Some(Item { start: 0, len, tag, in_place: false, alone: true }))
+        Item { start: 0, len, tag, place: ALONE }
+    }
+
+    /// Says again whether anything is special. Whoever changes what it asks about calls it.
+    fn settle(&mut self) {
+        self.plain =
+            self.seen == 0 && self.end.is_none() && self.pack.is_none() && self.parts.is_none();
     }
 
     /// Everything that is not a plain message.
     #[cold]
-    fn take_other(&mut self, header: Header, offset: usize) -> Result<Option<Item>, End> {
-        let tag = self.data.load64(offset + 8, Ordering::Relaxed);
-        let payload = offset + HEADER as usize;
+    fn take_other(&mut self, header: Header) -> Result<Option<Item>, End> {
+        let tag = self.tag();
+        let payload = self.capacity.offset(self.head) + HEADER as usize;
         let len = header.len as usize;
         let frame = frame_size(header.len.into());
         if mutant("part-released-before-copy") {
@@ -407,8 +606,11 @@ impl Core {
             (Kind::Pack, None) => {
                 self.data.copy_out(payload, self.buffer.extend(0, len));
                 self.release(frame);
+                if let Err(fault) = self.check_pack(tag) {
+                    return Err(self.fault(fault));
+                }
                 self.pack = Some(0);
-                return self.first_of_pack().map(Some);
+                return Ok(self.next_packed());
             }
             (Kind::First, None) => {
                 let mut total = [0; 8];
@@ -434,7 +636,7 @@ impl Core {
                 }
                 self.data.copy_out(payload, self.buffer.extend(parts.arrived, len));
                 self.parts = (!whole).then_some(Parts { arrived, ..parts });
-                whole.then_some(Item { start: 0, len: arrived, tag, in_place: false, alone: true })
+                whole.then_some(Item { start: 0, len: arrived, tag, place: ALONE })
             }
             // A part without its first, or anything else in the middle of a message.
             _ => return Err(self.fault(Fault::Parts)),
@@ -443,30 +645,49 @@ impl Core {
         Ok(item)
     }
 
-    /// As `next_of_pack`, out of line: `look` has that one inlined already.
-    #[cold]
-    fn first_of_pack(&mut self) -> Result<Item, End> {
-        self.next_of_pack()
+    /// Checks the pack in the buffer, which is not empty: that its messages fill it, and none is too large.
+    fn check_pack(&mut self, tag: u64) -> Result<(), Fault> {
+        self.each = 0;
+        let mut rest = self.buffer.bytes();
+        if tag != 0 {
+            if tag > self.largest as u64 {
+                return Err(Fault::TooLarge(tag));
+            }
+            self.each = tag as usize;
+            self.stride = self.each.next_multiple_of(8);
+            return if rest.len().is_multiple_of(self.stride) { Ok(()) } else { Err(Fault::Pack) };
+        }
+        loop {
+            let entry = Entry::decode(rest)?;
+            if entry.len as usize > self.largest {
+                return Err(Fault::TooLarge(entry.len.into()));
+            }
+            rest = &rest[Entry::size(entry.len.into()) as usize..];
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
-    /// The next message of the pack in the buffer.
+    /// The next message of the open pack, which was checked; `None` if none is open.
     #[inline(always)]
-    fn next_of_pack(&mut self) -> Result<Item, End> {
-        let start = self.pack.unwrap_or(0);
-        let rest = self.buffer.bytes().get(start..).unwrap_or(&[]);
-        let entry = match Entry::decode(rest) {
-            Ok(entry) => entry,
-            Err(fault) => return Err(self.fault(fault)),
+    fn next_packed(&mut self) -> Option<Item> {
+        let at = self.pack?;
+        let (start, len, tag, next) = if self.each != 0 {
+            (at, self.each, 0, at + self.stride)
+        } else {
+            let header = self.buffer.piece(at, Entry::SIZE as usize);
+            let Entry { len, tag } = Entry::read(header.first_chunk()?);
+            let next = at + Entry::size(len.into()) as usize;
+            (at + Entry::SIZE as usize, len as usize, tag, next)
         };
-        let payload = u64::from(entry.len);
-        if payload > self.max_message {
-            return Err(self.fault(Fault::TooLarge(payload)));
+        if next < self.buffer.len() {
+            self.pack = Some(next);
+        } else {
+            self.pack = None;
+            self.settle();
         }
-        let next = start + Entry::size(payload) as usize;
-        self.pack = (next < self.buffer.bytes().len()).then_some(next);
-        let len = entry.len as usize;
-        let start = self.buffer.align(start + Entry::SIZE as usize, len);
-        Ok(Item { start, len, tag: entry.tag, in_place: false, alone: false })
+        Some(Item { start, len, tag, place: IN_PACK })
     }
 
     /// The frame at the head has been read.
@@ -487,7 +708,7 @@ impl Core {
     fn producer_needs_it(&self) -> bool {
         // ORDERING: Relaxed; nothing is read on the strength of it.
         self.shared.producer_sleeps()
-            && self.data.load64(self.capacity.offset(self.head), Ordering::Relaxed) as u32 == 0
+            && self.data.load_header(self.head, Ordering::Relaxed) as u32 == 0
     }
 
     #[inline]
@@ -529,6 +750,7 @@ impl Core {
         }
         if self.end.is_none() {
             self.end = self.life.end();
+            self.settle();
         }
         self.end.unwrap_or(End::HungUp)
     }
@@ -538,6 +760,7 @@ impl Core {
         self.pack = None;
         let end = self.life.fail(fault);
         self.end = Some(end);
+        self.settle();
         end
     }
 }

@@ -23,28 +23,44 @@ use rustix::thread::futex;
 /// Which process an object was made in: equal in one process, never equal to an ancestor's.
 ///
 /// Siblings may carry the same number. Nothing made in one ever reaches the other, so that is no matter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct Generation {
     number: u32,
+    /// Holds the number in the process it was taken in, and never again: in the page that a fork wipes. Where
+    /// there is no such page, a word that is always zero.
+    word: &'static AtomicU32,
 }
 
 impl Generation {
     /// Whether the calling process is still the one this generation was taken in.
     #[inline]
     pub fn is_current(self) -> bool {
-        // ORDERING: Relaxed; whoever has a `Generation` got it from `generation()`, which saw the page.
-        let page = PAGE.load(Ordering::Relaxed);
-        if page.is_null() {
-            return FALLBACK.is_current(self.number);
-        }
-        // SAFETY: a live page that is never unmapped, see `decide`, or the static word before it.
         // ORDERING: Relaxed; the word says which process this is and guards no other memory.
-        unsafe { (*page).load(Ordering::Relaxed) == self.number }
+        self.word.load(Ordering::Relaxed) == self.number || self.is_current_by_pid()
+    }
+
+    #[cold]
+    fn is_current_by_pid(self) -> bool {
+        ptr::eq(self.word, &raw const UNDECIDED) && FALLBACK.is_current(self.number)
     }
 
     /// The number: never zero, and larger than that of any process this one descends from.
     pub fn number(self) -> u32 {
         self.number
+    }
+}
+
+impl PartialEq for Generation {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Generation {}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Generation").field(&self.number).finish()
     }
 }
 
@@ -59,21 +75,21 @@ pub fn generation() -> Generation {
         page = decide();
     }
     if page.is_null() {
-        return Generation { number: FALLBACK.number() };
+        return Generation { number: FALLBACK.number(), word: &UNDECIDED };
     }
     // SAFETY: `decide` stored a live page that is never unmapped.
-    let word = unsafe { &*page };
+    let word: &'static AtomicU32 = unsafe { &*page };
     // ORDERING: Relaxed throughout; threads of a fresh process only have to agree on one number, and
     // the compare-exchange on one word gives them that.
     match word.load(Ordering::Relaxed) {
         0 => {
             let fresh = next_number();
             match word.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => Generation { number: fresh },
-                Err(theirs) => Generation { number: theirs },
+                Ok(_) => Generation { number: fresh, word },
+                Err(theirs) => Generation { number: theirs, word },
             }
         }
-        number => Generation { number },
+        number => Generation { number, word },
     }
 }
 

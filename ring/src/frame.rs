@@ -119,6 +119,13 @@ impl Entry {
         bytes
     }
 
+    /// Reads a header that [`decode`](Self::decode) has accepted.
+    #[inline]
+    pub(crate) fn read(header: &[u8; 16]) -> Self {
+        let word = u128::from_le_bytes(*header);
+        Self { len: word as u32, tag: (word >> 64) as u64 }
+    }
+
     /// Reads the entry at the start of `rest`, the unread bytes of a pack, from memory of our own.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub struct GrantFull {
 #[must_use = "a grant that is dropped sends nothing"]
 pub struct Grant<'a> {
     producer: &'a mut Producer,
-    /// Where its first byte goes.
+    /// Where its first byte goes: in the lane, or in the pack.
     at: usize,
     limit: usize,
     written: usize,
@@ -57,9 +57,44 @@ impl<'a> Grant<'a> {
             return Err(GrantFull { limit: 0 }); // the parent's room, and no memory of this process
         }
         step::at(Step::Write);
-        self.producer.core.data.copy_in(self.at + self.written, bytes);
+        let (core, at) = (&mut self.producer.core, self.at + self.written);
+        if self.in_pack {
+            core.stage(at, bytes.len()).copy_from_slice(bytes);
+        } else {
+            core.data.copy_in(at, bytes);
+        }
         self.written += bytes.len();
         Ok(())
+    }
+
+    /// Appends `len` bytes and lends them to be written in place. What they held is anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    ///
+    /// # Safety
+    ///
+    /// The peer must not write into this lane. The kernel refuses it that, unless it kept a mapping from before the
+    /// segment was sealed: only a peer that is one program with us can be trusted not to. One that does changes the
+    /// bytes under a unique reference, which is undefined behaviour in this process.
+    #[allow(unsafe_code)]
+    #[inline]
+    pub unsafe fn lend(&mut self, len: usize) -> Result<&mut [u8], GrantFull> {
+        if len > self.limit - self.written {
+            return Err(GrantFull { limit: self.limit });
+        }
+        if self.producer.core.is_forked() {
+            return Err(GrantFull { limit: 0 });
+        }
+        let at = self.at + self.written;
+        self.written += len;
+        if self.in_pack {
+            return Ok(self.producer.core.stage(at, len));
+        }
+        // SAFETY: (1) The peer does not write them, by the caller's promise, and in this process the producer alone
+        // does, which the grant borrows. (2) The slice borrows the grant, and no two of them overlap.
+        Ok(unsafe { self.producer.core.data.slice_mut(at, len) })
     }
 
     /// Bytes written so far.
@@ -84,12 +119,10 @@ impl<'a> Grant<'a> {
         }
         step::at(Step::Commit);
         if self.in_pack {
-            let padding =
-                (Entry::size(u64::from(len)) as usize) - Entry::SIZE as usize - self.written;
-            if padding != 0 {
-                core.data.zero(self.at + self.written, padding);
-            }
-            core.data.copy_in(self.at - Entry::SIZE as usize, &Entry { len, tag }.bytes());
+            let size = Entry::size(u64::from(len)) as usize;
+            let entry = core.stage(self.at - Entry::SIZE as usize, size);
+            entry[..Entry::SIZE as usize].copy_from_slice(&Entry { len, tag }.bytes());
+            entry[Entry::SIZE as usize + self.written..].fill(0);
             core.grow_pack(u64::from(len));
         } else {
             core.publish(Kind::Data, len, tag);

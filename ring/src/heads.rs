@@ -77,7 +77,7 @@ impl Head {
     #[inline]
     pub(crate) fn producer_sleeps(&self) -> bool {
         // ORDERING: Relaxed; only a hint to publish sooner, and the publish looks again.
-        self.theirs.load32(TX_ASLEEP, Ordering::Relaxed) != 0
+        self.theirs.load32_at::<TX_ASLEEP>(Ordering::Relaxed) != 0
     }
 
     /// Publishes what was released, if that is news, and wakes a producer that sleeps for it.
@@ -123,7 +123,7 @@ impl Head {
         self.life.fences().light(); // H3
         step::at(Step::H4);
         // ORDERING: Relaxed; ordered by H3 and by the sleeper's heavy fence.
-        let asleep = Asleep(self.theirs.load32(TX_ASLEEP, Ordering::Relaxed)); // H4
+        let asleep = Asleep(self.theirs.load32_at::<TX_ASLEEP>(Ordering::Relaxed)); // H4
         if asleep.is_new(publisher.woken) && asleep.how() == Some(How::Futex) {
             step::at(Step::H4Wake);
             let somebody = sync::wake(&self.mine, HEAD);

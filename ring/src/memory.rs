@@ -33,6 +33,9 @@ use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
 use crate::fork::{self, Generation};
 use crate::segment::Geometry;
 
+/// Bytes that every region has at least: the smallest page there is.
+const LEAST: usize = 4096;
+
 /// Whether this process may write a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -161,7 +164,8 @@ impl Mapping {
         }
     }
 
-    /// Brings every page in, in both windows, so that no message pays for a page fault.
+    /// Brings every page in that a message can touch, so that none pays for a page fault: of the second window that
+    /// is a quarter, which the largest frame may run into.
     ///
     /// # Errors
     ///
@@ -171,7 +175,7 @@ impl Mapping {
             Access::ReadWrite => Advice::LinuxPopulateWrite,
             Access::ReadOnly => Advice::LinuxPopulateRead,
         };
-        match self.advise(advice) {
+        match self.advise_first(self.touched(), advice) {
             Ok(()) => Ok(()),
             // Linux before 5.14. The file is full size and allocated, so a touch cannot fault for good.
             Err(Errno::INVAL) => {
@@ -198,7 +202,8 @@ impl Mapping {
 
     /// The data area: `capacity` bytes, and the same again behind them.
     pub fn data(self: &Arc<Self>) -> Region {
-        self.region(self.control, 2 * self.capacity)
+        let frames = (self.capacity - 1) & !15;
+        Region { frames, ..self.region(self.control, 2 * self.capacity) }
     }
 
     /// Whether this process may store into it.
@@ -216,21 +221,31 @@ impl Mapping {
     }
 
     fn region(self: &Arc<Self>, start: usize, len: usize) -> Region {
+        assert!(len >= LEAST, "a control area is at least a page, and so are two windows of data");
         // SAFETY: callers stay within `total()`.
         let start = unsafe { self.base.add(start) };
         let writable = if self.is_writable() { len } else { 0 };
-        Region { start, readable: len, writable, owner: Arc::clone(self) }
+        Region { start, readable: len, writable, frames: 0, owner: Arc::clone(self) }
+    }
+
+    /// Bytes from the start that frames reach: see `Capacity::largest_payload`.
+    fn touched(&self) -> usize {
+        self.control + self.capacity + self.capacity / 4
     }
 
     fn advise(&self, advice: Advice) -> rustix::io::Result<()> {
+        self.advise_first(self.total(), advice)
+    }
+
+    fn advise_first(&self, len: usize, advice: Advice) -> rustix::io::Result<()> {
         // SAFETY: the range is ours alone, and none of the advice used here discards its contents.
         rustix::io::retry_on_intr(|| unsafe {
-            rustix::mm::madvise(self.base.as_ptr().cast(), self.total(), advice)
+            rustix::mm::madvise(self.base.as_ptr().cast(), len, advice)
         })
     }
 
     fn touch_pages(&self) {
-        for offset in (0..self.total()).step_by(rustix::param::page_size()) {
+        for offset in (0..self.touched()).step_by(rustix::param::page_size()) {
             // SAFETY: within the range and aligned to a page; the memory outlives the borrow.
             let word = unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) };
             // ORDERING: Relaxed; the values mean nothing here.
@@ -278,6 +293,10 @@ pub struct Region {
     readable: usize,
     /// The same, or zero: bounds and permission in one comparison.
     writable: usize,
+    /// Of a data area: takes a position in the lane to the offset of the frame there, a multiple of 16 below the
+    /// capacity, whatever the position. Whoever goes by it needs no other check, for a window of the same size
+    /// follows. Zero otherwise.
+    frames: usize,
     owner: Arc<Mapping>,
 }
 
@@ -320,6 +339,94 @@ impl Region {
         unsafe { AtomicU32::from_ptr(at.cast()) }.store(value, order);
     }
 
+    /// Loads the u32 at `OFFSET` of the first page.
+    #[inline]
+    pub fn load32_at<const OFFSET: usize>(&self, order: Ordering) -> u32 {
+        const { assert!(OFFSET.is_multiple_of(4) && OFFSET < LEAST) };
+        // SAFETY: as in `load32`: aligned, and within the page that every region has.
+        unsafe { AtomicU32::from_ptr(self.start.add(OFFSET).as_ptr().cast()) }.load(order)
+    }
+
+    /// Stores the u64 at `OFFSET` of the first page.
+    #[inline]
+    pub fn store64_at<const OFFSET: usize>(&self, value: u64, order: Ordering) {
+        const { assert!(OFFSET.is_multiple_of(8) && OFFSET < LEAST) };
+        self.to_be_written();
+        // SAFETY: as in `store64`: aligned, within the page that every region has, and writable.
+        unsafe { AtomicU64::from_ptr(self.start.add(OFFSET).as_ptr().cast()) }.store(value, order);
+    }
+
+    /// Loads the header of the frame at `position`.
+    #[inline]
+    pub fn load_header(&self, position: u64, order: Ordering) -> u64 {
+        // SAFETY: `frame` is in bounds and aligned, and a header is a u64 everywhere.
+        unsafe { AtomicU64::from_ptr(self.frame(position).cast()) }.load(order)
+    }
+
+    /// Loads the tag of the frame at `position`.
+    #[inline]
+    pub fn load_tag(&self, position: u64, order: Ordering) -> u64 {
+        // SAFETY: as in `load_header`; a frame has 16 bytes at least.
+        unsafe { AtomicU64::from_ptr(self.frame(position).add(8).cast()) }.load(order)
+    }
+
+    /// Stores the header of the frame at `position`.
+    #[inline]
+    pub fn store_header(&self, position: u64, value: u64, order: Ordering) {
+        self.to_be_written();
+        // SAFETY: as in `load_header`, and the mapping is writable.
+        unsafe { AtomicU64::from_ptr(self.frame(position).cast()) }.store(value, order);
+    }
+
+    /// Stores the tag of the frame at `position`.
+    #[inline]
+    pub fn store_tag(&self, position: u64, value: u64, order: Ordering) {
+        self.to_be_written();
+        // SAFETY: as in `load_tag`, and the mapping is writable.
+        unsafe { AtomicU64::from_ptr(self.frame(position).add(8).cast()) }.store(value, order);
+    }
+
+    /// Copies the payload of the frame at `position` out, as [`copy_out`](Self::copy_out) does.
+    #[inline]
+    pub fn copy_payload_out(&self, position: u64, into: &mut [u8]) {
+        let from = self.payload(position, into.len());
+        // SAFETY: `payload` checked the bounds; `into` is as in `copy_out`.
+        unsafe { copy::copy(into.as_mut_ptr(), from, into.len()) }
+    }
+
+    /// Copies the payload of the frame at `position` in, and writes the header's cache line last.
+    #[inline]
+    pub fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
+        self.to_be_written();
+        let to = self.payload(position, bytes.len());
+        // SAFETY: `payload` checked the bounds, and the mapping is writable.
+        unsafe { copy::copy_backwards(to, bytes.as_ptr(), bytes.len()) }
+    }
+
+    #[inline(always)]
+    fn frame(&self, position: u64) -> *mut u8 {
+        // SAFETY: `frames` is zero, and a region has a page; or it takes the position below the capacity, of which
+        // there are two.
+        unsafe { self.start.add(position as usize & self.frames).as_ptr() }
+    }
+
+    /// Where `len` bytes lie behind the header of the frame at `position`.
+    #[inline(always)]
+    fn payload(&self, position: u64, len: usize) -> *mut u8 {
+        if len > self.frames {
+            misuse(position as usize & self.frames, len, self.frames);
+        }
+        // SAFETY: the offset and 16 are at most the capacity, and `len` is less: two windows hold both.
+        unsafe { self.frame(position).add(16) }
+    }
+
+    #[inline(always)]
+    fn to_be_written(&self) {
+        if self.writable == 0 {
+            misuse(0, 8, 0);
+        }
+    }
+
     /// Copies `bytes` to `offset`. No order is promised, not even within a word.
     #[inline]
     pub fn copy_in(&self, offset: usize, bytes: &[u8]) {
@@ -353,6 +460,12 @@ impl Region {
         copy::prefetch_for_writing(self.start.as_ptr().wrapping_add(offset));
     }
 
+    /// Asks the processor to fetch the line at `offset` for reading. Only a hint: any offset is harmless.
+    #[inline]
+    pub fn prefetch_for_reading(&self, offset: usize) {
+        copy::prefetch_for_reading(self.start.as_ptr().wrapping_add(offset));
+    }
+
     /// The address of the u32 at `offset`, or of the low half of a u64, for futex calls only.
     #[inline]
     pub fn futex_word(&self, offset: usize) -> *const u32 {
@@ -370,6 +483,21 @@ impl Region {
         let at = span(self.start, offset, len, self.readable);
         // SAFETY: in bounds and mapped as long as `self`; unchanging by the caller's promise.
         unsafe { std::slice::from_raw_parts(at, len) }
+    }
+
+    /// The bytes themselves, to be written.
+    ///
+    /// # Safety
+    ///
+    /// 1. Nobody else writes these bytes while the slice lives, in this process or another: as for
+    ///    [`slice`](Self::slice).
+    /// 2. No other slice of them lives.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "a region is a window on memory that is not Rust's")]
+    pub unsafe fn slice_mut(&self, offset: usize, len: usize) -> &mut [u8] {
+        let at = span(self.start, offset, len, self.writable);
+        // SAFETY: in bounds, writable, and mapped as long as `self`; nobody else's by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(at, len) }
     }
 
     /// The mapping this is part of.

@@ -50,6 +50,7 @@ impl Core {
         }
         gather.copy(&self.data, at, part.bytes);
         self.unfinished = part.kind != Kind::Last;
+        self.settle();
         self.publish(part.kind, payload as u32, tag);
         part.bytes
     }

@@ -15,6 +15,7 @@
 //! A crash before P3 leaves nothing visible, after it a whole frame. Not here: what the bytes mean.
 
 use std::io::IoSlice;
+use std::time::Duration;
 
 use crate::asleep::{Asleep, How};
 use crate::batch::{Batch, OpenPack};
@@ -29,7 +30,7 @@ use crate::parts::{Gather, total};
 use crate::position::{Capacity, GONE, HEADER, check_head, frame_size};
 use crate::step::{self, Step};
 use crate::sync::{self, Arc, Instant, Ordering, Region, mutant};
-use crate::wait::{Look, Place, Sleeper, Stopped, Wait};
+use crate::wait::{FIRST, Look, Post, Sleeper, Stopped, Wait};
 
 /// Why nothing was sent, now or for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,11 +84,14 @@ impl SendError {
 /// The sending half of a channel. Dropping it publishes the end-of-stream mark.
 pub struct Producer {
     pub(crate) core: Core,
-    sleeper: Sleeper,
+    sleeper: Sleeper<{ counters::TX }>,
     heads: Arc<Heads>,
+    post: Post,
 }
 
 /// The half without its way of waiting, so that a wait can borrow both.
+// Aligned, so that no field of the hot path ever lies across two cache lines.
+#[repr(align(64))]
 pub(crate) struct Core {
     pub(crate) data: Region,
     mine: Region,
@@ -101,9 +105,17 @@ pub(crate) struct Core {
     woken: u32,
     /// A message in parts was begun and neither ended nor given up.
     pub(crate) unfinished: bool,
-    /// A pack that is being filled in the lane and not published yet.
+    /// A pack that is being filled, and not in the lane yet.
     pub(crate) pack: Option<OpenPack>,
+    /// What is in it. Not written in the lane one by one: its first line has the header that the consumer looks at
+    /// all the time, and every message there would be a fight over it.
+    pub(crate) staged: Vec<u8>,
     max_message: u64,
+    /// Something has to be seen to before the next message: an end, an open pack, a message given up. One question
+    /// on the hot path instead of three; see [`Core::settle`].
+    hindered: bool,
+    /// The largest message that goes in one frame: by the lane, and by what was negotiated.
+    pub(crate) largest: u64,
     life: Arc<Life>,
     end: Option<End>,
     wakes: u64,
@@ -111,7 +123,7 @@ pub(crate) struct Core {
 
 impl Producer {
     pub(crate) fn new(side: &Side, terms: &Terms, heads: Arc<Heads>) -> Self {
-        let counters = Counters::new(side.mine.clone(), counters::TX);
+        let counters = Counters::new(side.mine.clone());
         Self {
             core: Core {
                 data: side.data_out.clone(),
@@ -123,13 +135,22 @@ impl Producer {
                 woken: 0,
                 unfinished: false,
                 pack: None,
+                staged: Vec::new(),
                 max_message: terms.max_message,
+                hindered: false,
+                largest: terms.max_message.min(side.capacity_out.largest_payload()),
                 life: Arc::clone(&side.life),
                 end: None,
                 wakes: 0,
             },
             sleeper: Sleeper::new(terms.wait, counters),
             heads,
+            post: Post {
+                life: Arc::clone(&side.life),
+                shared: side.theirs.clone(),
+                mine: side.mine.clone(),
+                asleep: TX_ASLEEP,
+            },
         }
     }
 
@@ -139,20 +160,30 @@ impl Producer {
     ///
     /// [`TrySendError::Full`], [`TrySendError::TooLarge`] beyond the negotiated largest or what the lane
     /// can hold at once, [`TrySendError::Ended`]. Nothing was sent.
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, bytes: &[u8], tag: u64) -> Result<(), TrySendError> {
+        if self.core.put(bytes, tag) {
+            self.sleeper.counters.message(bytes.len() as u64);
+            return Ok(());
+        }
+        self.try_send_closely(bytes, tag)
+    }
+
+    /// As [`try_send`](Self::try_send), where something stands in the way.
+    #[cold]
+    #[inline(never)]
+    fn try_send_closely(&mut self, bytes: &[u8], tag: u64) -> Result<(), TrySendError> {
         let core = &mut self.core;
         core.ready()?;
         let len = bytes.len() as u64;
-        if len > core.capacity.largest_payload() || len > core.max_message {
+        if len > core.largest {
             return self.try_send_parts(&[IoSlice::new(bytes)], len, tag);
         }
         match core.room(frame_size(len))? {
             Look::Ready(()) => {}
             _ => return Err(TrySendError::Full),
         }
-        core.data.copy_in(core.payload(), bytes);
-        core.publish(Kind::Data, len as u32, tag);
+        core.write(Kind::Data, bytes, tag);
         self.sleeper.counters.message(len);
         Ok(())
     }
@@ -163,14 +194,30 @@ impl Producer {
     ///
     /// [`SendError::TimedOut`], [`SendError::TooLarge`], [`SendError::Ended`]. The peer sees nothing of the
     /// message.
-    #[inline]
+    #[inline(always)]
     pub fn send(
         &mut self,
         bytes: &[u8],
         tag: u64,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        match self.try_send(bytes, tag) {
+        if self.core.put(bytes, tag) {
+            self.sleeper.counters.message(bytes.len() as u64);
+            return Ok(());
+        }
+        self.send_closely(bytes, tag, deadline)
+    }
+
+    /// As [`send`](Self::send), where something stands in the way.
+    #[cold]
+    #[inline(never)]
+    fn send_closely(
+        &mut self,
+        bytes: &[u8],
+        tag: u64,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        match self.try_send_closely(bytes, tag) {
             Ok(()) => Ok(()),
             Err(TrySendError::Ended(end)) => Err(end.into()),
             Err(_) => self.send_vectored(&[IoSlice::new(bytes)], tag, deadline),
@@ -223,7 +270,7 @@ impl Producer {
     ) -> Result<(), TrySendError> {
         self.core.ready()?;
         let len = total(pieces);
-        if len > self.core.capacity.largest_payload() || len > self.core.max_message {
+        if len > self.core.largest {
             return self.try_send_parts(pieces, len, tag);
         }
         match self.core.room(frame_size(len))? {
@@ -371,6 +418,18 @@ impl Producer {
         self.sleeper.counters.message(bytes);
     }
 
+    /// Counts a message of a pack, which observers see when the pack is published.
+    #[inline(always)]
+    pub(crate) fn packed(&mut self, bytes: u64) {
+        self.sleeper.counters.count(bytes);
+    }
+
+    /// Shows observers what was counted.
+    #[inline]
+    pub(crate) fn show(&mut self) {
+        self.sleeper.counters.show();
+    }
+
     /// Closes what a leaked guard or a given-up message left behind, waiting for room if need be.
     pub(crate) fn wait_ready(&mut self, deadline: Option<Instant>) -> Result<(), SendError> {
         match self.core.ready() {
@@ -397,15 +456,18 @@ impl Producer {
             Ok(_) => {}
             Err(end) => return Err(end.into()),
         }
-        let (life, shared, mine) = (Arc::clone(&core.life), core.theirs.clone(), core.mine.clone());
-        let place = Place {
-            life: &life,
-            heads: &self.heads,
-            shared: &shared,
-            mine: &mine,
-            asleep: TX_ASLEEP,
-        };
-        let waited = self.sleeper.wait(&place, deadline, || match core.room(frame) {
+        let budget = self.sleeper.budget();
+        if budget != Some(Duration::ZERO) {
+            for _ in 0..FIRST {
+                match core.room(frame) {
+                    Ok(Look::Ready(())) => return Ok(()),
+                    Ok(_) => sync::pause(),
+                    Err(end) => return Err(end.into()),
+                }
+            }
+        }
+        let place = self.post.place(&self.heads);
+        let waited = self.sleeper.wait(&place, deadline, budget, || match core.room(frame) {
             Ok(Look::Ready(())) => Look::Ready(Ok(())),
             Ok(Look::Nothing { offset, seen }) => Look::Nothing { offset, seen },
             Ok(Look::Again) => Look::Again,
@@ -448,6 +510,7 @@ impl Core {
                 Some(End::HungUp) | None => gone.or(Some(End::HungUp)),
                 over => over,
             };
+            self.settle();
         }
         self.end.unwrap_or(End::HungUp)
     }
@@ -478,6 +541,7 @@ impl Core {
         self.close_pack();
         if self.unfinished {
             self.unfinished = false;
+            self.settle();
             if !mutant("abort-forgotten") {
                 step::at(Step::Abort);
                 self.publish(Kind::Abort, 0, 0);
@@ -487,7 +551,62 @@ impl Core {
 
     #[inline]
     fn largest_frame(&self) -> u64 {
-        self.capacity.largest_payload().min(self.max_message)
+        self.largest
+    }
+
+    /// Says again whether something has to be seen to. Whoever changes what it asks about calls it.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        self.hindered = self.end.is_some() || self.pack.is_some() || self.unfinished;
+    }
+
+    /// Sends a message that goes in one frame, if nothing at all stands in the way.
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8], tag: u64) -> bool {
+        let len = bytes.len() as u64;
+        let unhindered = !self.hindered
+            && self.life.is_open()
+            && !self.life.is_forked()
+            && len <= self.largest
+            && self.capacity.fits(frame_size(len), self.tail.wrapping_sub(self.head));
+        if unhindered {
+            self.write(Kind::Data, bytes, tag);
+        }
+        unhindered
+    }
+
+    /// Writes a frame for which there is room, and publishes it.
+    ///
+    /// From its end to its beginning: the consumer looks at the header's line all the time, and a line that is
+    /// stored to early is taken away before the header can be stored.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, kind: Kind, bytes: &[u8], tag: u64) {
+        let len = bytes.len() as u32;
+        let next = self.tail.wrapping_add(frame_size(len.into()));
+        self.end_frame(next);
+        step::at(Step::P1);
+        self.pad(len);
+        self.data.copy_payload_in(self.tail, bytes);
+        self.announce(Header { kind, len }, tag, next);
+    }
+
+    /// Writes the padding up to the grain behind a payload of `len` bytes, so that no old bytes travel: of P1.
+    #[inline(always)]
+    fn pad(&mut self, len: u32) {
+        let padding = len.wrapping_neg() as usize & (HEADER as usize - 1);
+        if padding != 0 {
+            self.data.zero(self.payload() + len as usize, padding);
+        }
+    }
+
+    /// Stores the empty header that the frame's end is followed by: P2.
+    #[inline(always)]
+    fn end_frame(&mut self, next: u64) {
+        step::at(Step::P2);
+        if !mutant("next-header-not-zeroed") && !mutant("next-header-zeroed-late") {
+            // ORDERING: Relaxed; P3 publishes it. The consumer goes there only after this frame.
+            self.data.store_header(next, 0, Ordering::Relaxed); // P2
+        }
     }
 
     /// Where the payload of the next frame goes.
@@ -535,8 +654,8 @@ impl Core {
             Err(fault) => return Err(self.fault(fault)),
         }
         if word & GONE != 0 {
-            // What was said first stays: a flush can come here after this half has reported a hang-up.
-            return Err(*self.end.get_or_insert(End::Closed));
+            // Not the first word, perhaps: a flush can come here after this half has reported a hang-up.
+            return Err(self.ended(End::Closed));
         }
         if self.capacity.fits(frame, self.tail.wrapping_sub(self.head)) {
             return Ok(Look::Ready(()));
@@ -546,46 +665,51 @@ impl Core {
 
     fn fault(&mut self, fault: Fault) -> End {
         let end = self.life.fail(fault);
-        *self.end.get_or_insert(end)
+        self.ended(end)
+    }
+
+    /// Keeps what ended the direction: what was said first stays.
+    #[cold]
+    fn ended(&mut self, end: End) -> End {
+        let end = *self.end.get_or_insert(end);
+        self.settle();
+        end
     }
 
     /// Publishes the frame at the tail, whose payload of `len` bytes is in place.
     #[inline]
     pub(crate) fn publish(&mut self, kind: Kind, len: u32, tag: u64) {
-        let frame = frame_size(u64::from(len));
-        let at = self.capacity.offset(self.tail);
-        let next = self.tail.wrapping_add(frame);
+        let next = self.tail.wrapping_add(frame_size(u64::from(len)));
         step::at(Step::P1);
-        // P1. The padding up to the grain is written too: no old bytes travel.
-        let padding = (frame - HEADER - u64::from(len)) as usize;
-        if padding != 0 {
-            self.data.zero(at + HEADER as usize + len as usize, padding);
+        self.pad(len);
+        if kind != Kind::End {
+            self.end_frame(next);
         }
+        self.announce(Header { kind, len }, tag, next);
+    }
+
+    /// Stores tag and header of the frame at the tail, of which everything else is in place, and wakes who waits
+    /// for it. The next frame begins at `next`.
+    #[inline(always)]
+    fn announce(&mut self, header: Header, tag: u64, next: u64) {
+        let at = self.tail;
         // ORDERING: Relaxed; P3 publishes it.
-        self.data.store64(at + 8, tag, Ordering::Relaxed);
-        step::at(Step::P2);
-        if kind != Kind::End
-            && !mutant("next-header-not-zeroed")
-            && !mutant("next-header-zeroed-late")
-        {
-            // ORDERING: Relaxed; P3 publishes it. The consumer goes there only after this frame.
-            self.data.store64(self.capacity.offset(next), 0, Ordering::Relaxed); // P2
-        }
+        self.data.store_tag(at, tag, Ordering::Relaxed);
         step::at(Step::P3);
-        // ORDERING: Release; pairs with the Acquire of C1 in the consumer's `Core::look`. Publishes P1 and P2.
+        // ORDERING: Release; pairs with the Acquire of C1 in the consumer's `Core::header`. Publishes P1 and P2.
         let order = sync::order("relaxed-publish", Ordering::Release);
-        self.data.store64(at, Header { kind, len }.word(), order); // P3
+        self.data.store_header(at, header.word(), order); // P3
         if mutant("next-header-zeroed-late") {
-            self.data.store64(self.capacity.offset(next), 0, Ordering::Relaxed);
+            self.data.store_header(next, 0, Ordering::Relaxed);
         }
         self.tail = next;
         step::at(Step::P4);
         self.life.fences().light(); // P4
         step::at(Step::P5);
         // ORDERING: Relaxed; ordered by P4 and by the sleeper's heavy fence.
-        let asleep = Asleep(self.theirs.load32(RX_ASLEEP, Ordering::Relaxed)); // P5
+        let asleep = Asleep(self.theirs.load32_at::<RX_ASLEEP>(Ordering::Relaxed)); // P5
         if asleep.is_new(self.woken) {
-            self.wake(asleep, at);
+            self.wake(asleep, self.capacity.offset(at));
         }
         // The line after the next header: the next payload reaches into it, and the peer does not read it
         // yet. Fetched now, in time that would be idle, it does not hold up the next publish.

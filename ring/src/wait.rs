@@ -28,7 +28,7 @@ use crate::heads::Heads;
 use crate::life::Life;
 use crate::spin::Learnt;
 use crate::step::{self, Step};
-use crate::sync::{self, Instant, Ordering, Region, Sleep, mutant};
+use crate::sync::{self, Arc, Instant, Ordering, Region, Sleep, mutant};
 
 /// How a blocking call waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,11 +71,27 @@ pub(crate) struct Place<'a> {
     pub asleep: usize,
 }
 
+/// The same, kept by a half: a wait borrows it while it looks, and counts no references.
+pub(crate) struct Post {
+    pub life: Arc<Life>,
+    pub shared: Region,
+    pub mine: Region,
+    pub asleep: usize,
+}
+
+impl Post {
+    #[inline]
+    pub(crate) fn place<'a>(&'a self, heads: &'a Heads) -> Place<'a> {
+        let Self { life, shared, mine, asleep } = self;
+        Place { life, heads, shared, mine, asleep: *asleep }
+    }
+}
+
 /// Parts that are taken, when there is no time left, for the sake of the message they belong to. One that
 /// lies in the lane whole, behind one that was given up, has fewer.
 pub(crate) const PARTS: u32 = 8;
 /// Looks before anything else is done: an answer that is on its way comes within these.
-const FIRST: u32 = 512;
+pub(crate) const FIRST: u32 = 512;
 /// Looks between two readings of the clock.
 const STRIDE: u32 = 64;
 /// Wakes without reason before a sleep leaves out the shared word.
@@ -84,16 +100,16 @@ const SPURIOUS: u32 = 8;
 const BACK_OFF: Duration = Duration::from_millis(10);
 
 /// One half's way of waiting: its strategy, its epochs and what it has learnt.
-pub(crate) struct Sleeper {
+pub(crate) struct Sleeper<const HALF: usize> {
     strategy: Wait,
     epoch: u32,
     learnt: Learnt,
     /// For the observers.
-    pub counters: Counters,
+    pub counters: Counters<HALF>,
 }
 
-impl Sleeper {
-    pub(crate) fn new(strategy: Wait, counters: Counters) -> Self {
+impl<const HALF: usize> Sleeper<HALF> {
+    pub(crate) fn new(strategy: Wait, counters: Counters<HALF>) -> Self {
         Self { strategy, epoch: 0, learnt: Learnt::new(), counters }
     }
 
@@ -105,27 +121,25 @@ impl Sleeper {
         self.strategy = strategy;
     }
 
-    /// Waits until `look` is ready.
+    /// How long the next wait spins before it sleeps; `None` is for ever. Asked once a wait.
+    pub(crate) fn budget(&mut self) -> Option<Duration> {
+        match self.strategy {
+            Wait::Spin => None,
+            Wait::Adaptive => Some(self.learnt.budget()),
+            Wait::Park => Some(Duration::ZERO),
+        }
+    }
+
+    /// Waits until `look` is ready. If there is a budget, it has looked [`FIRST`] times already.
     ///
     /// A frame that lies there is always taken before an end or a deadline is reported.
     pub(crate) fn wait<T>(
         &mut self,
         place: &Place<'_>,
         deadline: Option<Instant>,
+        budget: Option<Duration>,
         mut look: impl FnMut() -> Look<T>,
     ) -> Result<T, Stopped> {
-        let budget = match self.strategy {
-            Wait::Spin => None,
-            Wait::Adaptive => Some(self.learnt.budget()),
-            Wait::Park => Some(Duration::ZERO),
-        };
-        if budget != Some(Duration::ZERO) {
-            for _ in 0..FIRST {
-                if let Look::Ready(found) = look() {
-                    return Ok(found);
-                }
-            }
-        }
         // From here on the wait is long enough for the rest to cost nothing.
         place.heads.publish_all();
         let waiting = place.life.enter();

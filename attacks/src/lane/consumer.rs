@@ -134,7 +134,8 @@ impl Lanes {
         }
         match kind {
             DATA => self.deliver(Message { tag, bytes })?,
-            PACK => self.unpack(&bytes)?,
+            PACK if tag == 0 => self.unpack(&bytes)?,
+            PACK => self.unpack_alike(tag, &bytes)?,
             FIRST => {
                 let (total, begin) = bytes.split_at(8);
                 let total = number(total);
@@ -177,6 +178,19 @@ impl Lanes {
             let (bytes, _) = after.split_at(length);
             rest = after.get(length.next_multiple_of(8)..).ok_or_else(bad)?;
             self.deliver(Message { tag, bytes: bytes.to_vec() })?;
+        }
+        Ok(())
+    }
+
+    /// Messages of `each` bytes, one behind the other.
+    fn unpack_alike(&mut self, each: u64, bytes: &[u8]) -> Result<(), Failure> {
+        let stride = each.checked_next_multiple_of(8).filter(|_| each <= self.largest);
+        let stride = stride.and_then(|stride| usize::try_from(stride).ok());
+        let stride = stride
+            .filter(|stride| bytes.len().is_multiple_of(*stride))
+            .ok_or_else(|| Failure::fault("a pack of messages that are alike"))?;
+        for bytes in bytes.chunks(stride) {
+            self.deliver(Message { tag: 0, bytes: bytes[..each as usize].to_vec() })?;
         }
         Ok(())
     }

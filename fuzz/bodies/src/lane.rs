@@ -404,6 +404,8 @@ pub fn seeds() -> Vec<Seed> {
         ("take", wraps().frame(1, 7, b"one").frame(1, 7, b"two").op(Op::Take).op(Op::Take)),
         ("pack", wraps().frame(2, 0, &[entry(5), entry(0), entry(8)].concat()).receive(4)),
         ("pack-of-rest", wraps().frame(2, 0, &[entry(5), vec![0; 8]].concat()).receive(2)),
+        ("pack-alike", wraps().frame(2, 5, &[4; 24]).frame(1, 7, b"next").receive(4)),
+        ("pack-alike-torn", wraps().frame(2, 5, &[4; 20]).receive(2)),
         ("pack-reserved", wraps().frame(2, 0, &[5, 0, 0, 0, 1, 0, 0, 0]).receive(1)),
         ("parts", wraps().frame(3, 5, &first(70)).frame(5, 5, &[2; 30]).receive(2)),
         ("parts-next", wraps().frame(3, 5, &first(80)).frame(4, 5, &[2; 30]).frame(5, 5, &[3; 10])),

@@ -73,6 +73,17 @@ impl Witness {
                 assert!(payload.len() as u64 <= self.max_message);
                 message(tag, &payload);
             }
+            (Kind::Pack, None) if tag != 0 => {
+                assert!(tag <= self.max_message);
+                let (each, stride) = (tag as usize, tag.next_multiple_of(8) as usize);
+                assert!(payload.len() >= 2 * stride, "one alone goes without a pack");
+                assert!(payload.len().is_multiple_of(stride));
+                for this in payload.chunks(stride) {
+                    let (bytes, padding) = this.split_at(each);
+                    assert!(padding.iter().all(|byte| *byte == 0), "of {each} bytes each");
+                    message(0, bytes);
+                }
+            }
             (Kind::Pack, None) => {
                 let mut rest = &payload[..];
                 while !rest.is_empty() {

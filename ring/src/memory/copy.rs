@@ -32,6 +32,26 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
     unsafe { machine::copy(to, from, len) }
 }
 
+/// As [`copy`], and the first line of `to` is written last.
+///
+/// # Safety
+///
+/// As for `copy`.
+#[inline(always)]
+pub(crate) unsafe fn copy_backwards(to: *mut u8, from: *const u8, len: usize) {
+    // Up to here x86_64's copies write their last bytes first; others may do as they like.
+    const SMALL: usize = 64;
+    const LINE: usize = 64;
+    let first = if len <= SMALL { 0 } else { to.addr().wrapping_neg() & (LINE - 1) };
+    // SAFETY: two pieces of the whole: `first` is less than a line, and `len` more than one if it is not zero.
+    unsafe {
+        machine::copy(to.add(first), from.add(first), len - first);
+        if first != 0 {
+            machine::copy(to, from, first);
+        }
+    }
+}
+
 /// Stores `len` zero bytes at `to`.
 ///
 /// # Safety
@@ -55,6 +75,22 @@ pub(super) fn prefetch_for_writing(line: *const u8) {
     // SAFETY: as above.
     unsafe {
         std::arch::asm!("prfm pstl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+    }
+    let _ = line;
+}
+
+/// Asks the processor to fetch a line for reading. A hint, as above.
+#[inline(always)]
+pub(super) fn prefetch_for_reading(line: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prefetcht0 [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
     }
     let _ = line;
 }
@@ -129,7 +165,7 @@ mod x86_64 {
         }
     }
 
-    /// 16 to 32 bytes.
+    /// 16 to 32 bytes, the last first.
     #[inline(always)]
     unsafe fn ends_16(to: *mut u8, from: *const u8, len: usize) {
         // SAFETY: 16 bytes from each end of at least 16.
@@ -137,8 +173,8 @@ mod x86_64 {
             asm!(
                 "movdqu {a}, [{from}]",
                 "movdqu {b}, [{from} + {len} - 16]",
-                "movdqu [{to}], {a}",
                 "movdqu [{to} + {len} - 16], {b}",
+                "movdqu [{to}], {a}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _,
                 from = in(reg) from, to = in(reg) to, len = in(reg) len,
                 options(nostack, preserves_flags),
@@ -146,7 +182,7 @@ mod x86_64 {
         }
     }
 
-    /// 32 to 64 bytes.
+    /// 32 to 64 bytes, the last first.
     #[inline(always)]
     unsafe fn ends_32(to: *mut u8, from: *const u8, len: usize) {
         // SAFETY: 32 bytes from each end of at least 32.
@@ -156,10 +192,10 @@ mod x86_64 {
                 "movdqu {b}, [{from} + 16]",
                 "movdqu {c}, [{from} + {len} - 32]",
                 "movdqu {d}, [{from} + {len} - 16]",
-                "movdqu [{to}], {a}",
-                "movdqu [{to} + 16], {b}",
-                "movdqu [{to} + {len} - 32], {c}",
                 "movdqu [{to} + {len} - 16], {d}",
+                "movdqu [{to} + {len} - 32], {c}",
+                "movdqu [{to} + 16], {b}",
+                "movdqu [{to}], {a}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
                 from = in(reg) from, to = in(reg) to, len = in(reg) len,
                 options(nostack, preserves_flags),

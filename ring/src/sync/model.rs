@@ -149,6 +149,38 @@ impl Region {
 
     pub(crate) fn prefetch_for_writing(&self, _offset: usize) {}
 
+    pub(crate) fn load32_at<const OFFSET: usize>(&self, order: Ordering) -> u32 {
+        self.load32(OFFSET, order)
+    }
+
+    fn frame(&self, position: u64) -> usize {
+        (position as usize) % (8 * self.cells.len())
+    }
+
+    pub(crate) fn load_header(&self, position: u64, order: Ordering) -> u64 {
+        self.load64(self.frame(position), order)
+    }
+
+    pub(crate) fn load_tag(&self, position: u64, order: Ordering) -> u64 {
+        self.load64(self.frame(position) + 8, order)
+    }
+
+    pub(crate) fn store_header(&self, position: u64, value: u64, order: Ordering) {
+        self.store64(self.frame(position), value, order);
+    }
+
+    pub(crate) fn store_tag(&self, position: u64, value: u64, order: Ordering) {
+        self.store64(self.frame(position) + 8, value, order);
+    }
+
+    pub(crate) fn copy_payload_out(&self, position: u64, into: &mut [u8]) {
+        self.copy_out(self.frame(position) + 16, into);
+    }
+
+    pub(crate) fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
+        self.copy_in(self.frame(position) + 16, bytes);
+    }
+
     pub(crate) fn zero(&self, offset: usize, len: usize) {
         // A partial word was padded by `copy_in`.
         for at in (offset.next_multiple_of(8)..offset + len).step_by(8) {
@@ -159,6 +191,11 @@ impl Region {
     #[allow(unsafe_code)]
     pub(crate) unsafe fn slice(&self, _offset: usize, _len: usize) -> &[u8] {
         unreachable!("models do not trust their peer")
+    }
+
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    pub(crate) unsafe fn slice_mut(&self, _offset: usize, _len: usize) -> &mut [u8] {
+        unreachable!("nor is it where this half writes in place")
     }
 
     /// What tells this memory from other memory.

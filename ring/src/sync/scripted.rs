@@ -99,6 +99,47 @@ impl Region {
         self.real.copy_in(offset, bytes);
     }
 
+    pub(crate) fn load32_at<const OFFSET: usize>(&self, order: Ordering) -> u32 {
+        self.load32(OFFSET, order)
+    }
+
+    pub(crate) fn store64_at<const OFFSET: usize>(&self, value: u64, order: Ordering) {
+        self.real.store64_at::<OFFSET>(value, order);
+    }
+
+    /// The offset of the frame at `position`.
+    fn frame(&self, position: u64) -> usize {
+        let capacity = self.real.mapping().capacity();
+        (position % capacity) as usize
+    }
+
+    pub(crate) fn load_header(&self, position: u64, order: Ordering) -> u64 {
+        let real = self.real.load_header(position, order);
+        self.ask(self.frame(position), |peer, place| peer.load64(place)).unwrap_or(real)
+    }
+
+    pub(crate) fn load_tag(&self, position: u64, order: Ordering) -> u64 {
+        let real = self.real.load_tag(position, order);
+        self.ask(self.frame(position) + 8, |peer, place| peer.load64(place)).unwrap_or(real)
+    }
+
+    pub(crate) fn copy_payload_out(&self, position: u64, into: &mut [u8]) {
+        self.real.copy_payload_out(position, into);
+        self.ask(self.frame(position) + 16, |peer, place| peer.copy_out(place, into));
+    }
+
+    pub(crate) fn store_header(&self, position: u64, value: u64, order: Ordering) {
+        self.real.store_header(position, value, order);
+    }
+
+    pub(crate) fn store_tag(&self, position: u64, value: u64, order: Ordering) {
+        self.real.store_tag(position, value, order);
+    }
+
+    pub(crate) fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
+        self.real.copy_payload_in(position, bytes);
+    }
+
     pub(crate) fn zero(&self, offset: usize, len: usize) {
         self.real.zero(offset, len);
     }
@@ -110,6 +151,11 @@ impl Region {
     #[allow(unsafe_code)]
     pub(crate) unsafe fn slice(&self, _offset: usize, _len: usize) -> &[u8] {
         unreachable!("a peer that is played is not trusted")
+    }
+
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    pub(crate) unsafe fn slice_mut(&self, _offset: usize, _len: usize) -> &mut [u8] {
+        unreachable!("nor is it where this half writes in place")
     }
 }
 

@@ -267,22 +267,38 @@ fn attack_52_packs_are_filled_exactly_or_a_fault() {
     good("two", &[pack(&[one.clone(), entry(0, 2, &[]), one.clone()])], &[b"hello", b"", b"hello"]);
     // Padding is not looked at.
     good("dirty padding", &[pack(&[entry(5, 1, b"helloxyz")])], &[b"hello"]);
-    for (case, entries, whole) in [
-        ("one that overruns", vec![entry(9, 1, b"hello\0\0\0")], 0),
-        ("one whose padding is missing", vec![entry(5, 1, b"hello")], 0),
-        ("one with bytes missing", vec![entry(8, 1, b"hello")], 0),
-        ("a length beyond all", vec![entry(0xffff_ffff, 1, b"hello\0\0\0")], 0),
-        ("a length that rounds to 2^32", vec![entry(0xffff_fff9, 1, &[])], 0),
-        ("a reserved bit", vec![entry(5 | 1 << 32, 1, b"hello\0\0\0")], 0),
-        ("the highest reserved bit", vec![entry(5 | 1 << 63, 1, b"hello\0\0\0")], 0),
-        ("trailing bytes", vec![one.clone(), vec![0; 8]], 1),
-        ("one trailing byte", vec![one.clone(), vec![0; 1]], 1),
-        ("half an entry", vec![one.clone(), vec![0; 15]], 1),
-        ("a second that overruns", vec![one.clone(), entry(1, 1, &[])], 1),
+    for (case, entries) in [
+        ("one that overruns", vec![entry(9, 1, b"hello\0\0\0")]),
+        ("one whose padding is missing", vec![entry(5, 1, b"hello")]),
+        ("one with bytes missing", vec![entry(8, 1, b"hello")]),
+        ("a length beyond all", vec![entry(0xffff_ffff, 1, b"hello\0\0\0")]),
+        ("a length that rounds to 2^32", vec![entry(0xffff_fff9, 1, &[])]),
+        ("a reserved bit", vec![entry(5 | 1 << 32, 1, b"hello\0\0\0")]),
+        ("the highest reserved bit", vec![entry(5 | 1 << 63, 1, b"hello\0\0\0")]),
+        ("trailing bytes", vec![one.clone(), vec![0; 8]]),
+        ("one trailing byte", vec![one.clone(), vec![0; 1]]),
+        ("half an entry", vec![one.clone(), vec![0; 15]]),
+        ("a second that overruns", vec![one.clone(), entry(1, 1, &[])]),
     ] {
-        let messages: &[&[u8]] = &[b"hello", b"hello"];
-        faults(case, &[pack(&entries)], &messages[..whole], Fault::Pack);
-        faults(case, &[data(b"hello"), pack(&entries)], &messages[..whole + 1], Fault::Pack);
+        // Nothing of such a frame is delivered, whatever of it was good.
+        faults(case, &[pack(&entries)], &[], Fault::Pack);
+        faults(case, &[data(b"hello"), pack(&entries)], &[b"hello"], Fault::Pack);
+    }
+    // Messages that are alike: the tag is the length of each.
+    let alike = |each: u64, len: usize| frame(Kind::Pack, each, &vec![7; len]);
+    good("two of 8", &[alike(8, 16)], &[&[7_u8; 8] as &[u8]; 2]);
+    good("three of 5", &[alike(5, 24)], &[&[7_u8; 5] as &[u8]; 3]);
+    good("one of 16", &[alike(16, 16), data(b"hello")], &[&[7_u8; 16] as &[u8], b"hello"]);
+    for (case, each, len) in [
+        ("half a message too much", 8, 20),
+        ("one that does not fill it", 24, 16),
+        ("without its padding", 5, 23),
+        ("not a whole number", 16, 40),
+    ] {
+        faults(case, &[data(b"hello"), alike(each, len)], &[b"hello"], Fault::Pack);
+    }
+    for each in [LARGEST + 1, u64::from(u32::MAX) + 9, u64::MAX] {
+        faults("each too large", &[alike(each, 16)], &[], Fault::TooLarge(each));
     }
     for len in [0, 1, 15] {
         let frames = [frame(Kind::Pack, 0, &vec![0; len])];
