@@ -25,6 +25,7 @@ mod closer;
 mod connect;
 mod connection;
 pub mod control;
+mod crew;
 mod drainer;
 mod establish;
 pub mod handshake;

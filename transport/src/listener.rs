@@ -25,6 +25,7 @@ use crate::address::Address;
 use crate::bind::{Accepted, BindError, BindOptions, Bound};
 use crate::connection::Connection;
 use crate::control::{Metadata, RefuseCode, RejectCode, Signature};
+use crate::crew::Crew;
 use crate::establish::accepting::{self, Offer};
 use crate::establish::{Greeting, HandshakeError, after};
 use crate::handshake::{ServerHandshake, SettingsError};
@@ -38,7 +39,6 @@ use crate::session::Charges;
 use crate::settings::Settings;
 use crate::socket::ControlSocket;
 use crate::tally::{self, Reason};
-use crate::thread;
 
 /// Connections taken from the kernel before the finished ones are looked at again.
 const BURST: usize = 16;
@@ -126,6 +126,7 @@ struct Shared {
     bell: OwnedFd,
     turned: [AtomicU64; 5],
     stopped: std::sync::atomic::AtomicBool,
+    crew: Crew,
 }
 
 /// A peer that waits for the application.
@@ -166,6 +167,7 @@ impl ListenOptions {
                 bell,
                 turned: Default::default(),
                 stopped: false.into(),
+                crew: Crew::new(c"memring-hello"),
             }),
             generation: generation(),
         })
@@ -307,7 +309,7 @@ impl Shared {
         };
         let greeting = Greeting::new(socket, peer, accepting::deadline(&self.settings));
         let shared = Arc::clone(self);
-        let started = thread::start(c"memring-hello", move || {
+        let started = self.crew.run(move || {
             shared.greet(greeting, charges);
             drop(handshake);
         });
