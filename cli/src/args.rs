@@ -22,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   memring demo                            two real processes, real data, and what it costs
   memring doctor                          what this machine and sandbox have, and what is lost
+  memring bench 64 B                      memring beside the bare machine, with messages of 64 bytes
   memring echo ./e.sock &                 answer every message
   memring ping ./e.sock --wait spin       measure round trips to it
   memring recv ./p.sock > copy.tar &      take one stream of bytes
@@ -91,6 +92,9 @@ pub(crate) enum Command {
     Demo(Demo),
     #[command(hide = true)]
     DemoChild(DemoChild),
+    Bench(Bench),
+    #[command(hide = true)]
+    BenchWorker(BenchWorker),
     Echo(Echo),
     Ping(Ping),
     Send(Send),
@@ -166,6 +170,59 @@ pub(crate) struct DemoChild {
     /// The processor to run on.
     #[arg(long)]
     pub(crate) pin: Option<usize>,
+}
+
+/// Measure memring beside the bare machine, and beside rivals.
+///
+/// Round trips, messages one way, set-up, idling and the footprint of a session, between two processes on two
+/// processors or on one. All that a group compares is kept open at once and measured in short turns, round by round,
+/// with every byte written and read; what is quoted is the median of turns, and of the ratios of turns in one round.
+///
+/// Groups whose names have all of the WORDs are measured; all of them if none is given, which takes some minutes.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring bench --list                     the names of the groups
+  memring bench round trip 64 B            two of them
+  memring bench --json --plot . > all.json everything, with pictures
+  memring bench --from all.json --markdown the same again, as a page
+
+--rivals takes the program that is built in benches/rivals of memring's repository: it holds what memring is
+compared with, and nobody who installs memring has to build it. The machine should have nothing else to do.
+
+{}", failure::HELP))]
+pub(crate) struct Bench {
+    /// Words that a group's name has to have.
+    #[arg(value_name = "WORD")]
+    pub(crate) words: Vec<String>,
+    /// Rounds in which everybody has a turn.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
+    /// The program that holds the rivals.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rivals: Option<PathBuf>,
+    /// The processors of the two ends, as 0,1. [default: the first two]
+    #[arg(long, value_name = "NEAR,FAR", value_parser = two_processors)]
+    pub(crate) pin: Option<(usize, usize)>,
+    /// Draw pictures of the outcome into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Measure nothing, and show what --json printed once.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rounds", "rivals", "pin"])]
+    pub(crate) from: Option<PathBuf>,
+    /// Print the tables as Markdown.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// List the groups and measure nothing.
+    #[arg(long, conflicts_with_all = ["from", "plot", "markdown"])]
+    pub(crate) list: bool,
+}
+
+/// One end of what `bench` measures.
+#[derive(Args, Debug)]
+pub(crate) struct BenchWorker {
+    /// What to do, as JSON.
+    pub(crate) job: String,
 }
 
 /// Answer every message with itself.

@@ -7,11 +7,11 @@ use std::thread;
 use memring::{
     AcceptError, AcceptFailed, Channel, End, Incoming, Listener, Protocol, RecvError, SendError,
 };
+use memring_benches::pin;
 use serde::Serialize;
 
 use crate::args::{self, Waiting};
 use crate::failure::Failure;
-use crate::measure::pin;
 use crate::{output, signals};
 
 /// Byte strings that come back as they went.

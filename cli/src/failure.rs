@@ -182,7 +182,7 @@ fn without_number(error: &io::Error) -> String {
 }
 
 /// Names and sentences of strangers end up in lines: none may break out of it or command a terminal.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     shown.split_whitespace().collect::<Vec<_>>().join(" ")
 }

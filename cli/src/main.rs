@@ -7,17 +7,16 @@
 //! It holds no messaging of its own: all of that is the `memring` library's public interface.
 
 mod args;
+mod bench;
 mod demo;
 mod doctor;
 mod echo;
 mod failure;
 mod latency;
-mod measure;
 mod negotiated;
 mod output;
 mod ping;
 mod pipe;
-mod scratch;
 mod signals;
 
 use std::process::ExitCode;
@@ -38,6 +37,8 @@ fn main() -> ExitCode {
     };
     let json = options.json;
     let outcome = match options.command {
+        Command::Bench(bench) => bench::run(&bench, json),
+        Command::BenchWorker(worker) => return end(bench::work(&worker), false),
         Command::Demo(demo) => demo::run(&demo, json),
         Command::DemoChild(child) => return end(demo::child::run(&child), false),
         Command::Echo(echo) => echo::run(&echo, json),

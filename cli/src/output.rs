@@ -75,6 +75,26 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The same as Markdown, the first row being the head.
+    pub(crate) fn markdown(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let mut text = String::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            let cells = row.iter().map(String::as_str).chain(std::iter::repeat(""));
+            text.push('|');
+            for cell in cells.take(columns) {
+                text.extend([" ", cell, " |"]);
+            }
+            text.push('\n');
+            if index == 0 {
+                text.extend(["|---|", &"---:|".repeat(columns.saturating_sub(1)), "\n"]);
+            }
+        }
+        text
+    }
+}
+
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -187,5 +207,8 @@ mod tests {
         let mut table = Table::default();
         table.row(["name", "p50", "max"]).row(["a longer name", "5", "1234"]);
         assert_eq!(table.to_string(), "  name           p50   max\n  a longer name    5  1234\n");
+        table.row(["short"]);
+        let markdown = "| name | p50 | max |\n|---|---:|---:|\n| a longer name | 5 | 1234 |\n| short |  |  |\n";
+        assert_eq!(table.markdown(), markdown);
     }
 }

@@ -4,13 +4,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use memring::{Channel, Connector, RecvError, Stats};
+use memring_benches::pin;
 use serde::Serialize;
 
 use crate::args;
 use crate::echo::{self, Echo};
 use crate::failure::{Failure, Status};
 use crate::latency::{COLUMNS, Latencies, Summary};
-use crate::measure::pin;
 use crate::output::{self, Table};
 use crate::{negotiated, signals};
 

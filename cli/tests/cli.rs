@@ -42,6 +42,10 @@ fn bad_input_is_one_line_and_a_status() {
         (&["ping", "x", "--timeout", "soon"], 2, "not a time"),
         (&["demo", "--rounds", "0"], 2, "0 is not in"),
         (&["demo", "--pin", "1"], 2, "two processors"),
+        (&["bench", "round", "square"], 2, "no group's name has all of"),
+        (&["bench", "--rounds", "0"], 2, "0 is not in"),
+        (&["bench", "--from", &of("file"), "--pin", "0,1"], 2, "cannot be used with"),
+        (&["bench-worker", "dance"], 2, "the job of a worker"),
         // Nobody there.
         (&["ping", &of("none")], 3, "nothing at"),
         (&["send", &of("none")], 3, "nothing at"),
@@ -68,8 +72,13 @@ fn bad_input_is_one_line_and_a_status() {
         (&["demo", &of("none")], 1, "No such file or directory"),
         (&["demo", &of("shared")], 1, "Is a directory"),
         (&["demo", &of("empty")], 1, "nothing to pass"),
+        (&["bench", "--from", &of("none")], 1, "No such file or directory"),
+        (&["bench", "--from", &of("file")], 1, "expected value"),
+        (&["bench", "--rivals", &of("none")], 1, "No such file or directory"),
+        (&["bench", "--rivals", "/bin/true"], 1, "no program of contenders"),
         // Processors.
         (&["demo", &of("file"), "--pin", "0,900"], 1, "may not run on processor 900"),
+        (&["bench", "--pin", "0,900"], 1, "may not run on processor 900"),
         (&["echo", &of("e"), "--pin", "99999999"], 1, "may not run on processor 99999999"),
     ];
     for (arguments, status, part) in cases {
@@ -99,7 +108,7 @@ fn help_explains_every_command_with_examples_and_statuses() {
     let general = run(memring().arg("--help"));
     assert!(general.status.success());
     let general = String::from_utf8(general.stdout).unwrap();
-    for command in ["demo", "echo", "ping", "send", "recv", "doctor"] {
+    for command in ["demo", "bench", "echo", "ping", "send", "recv", "doctor"] {
         assert!(general.contains(&format!("  {command} ")), "{command}");
         for arguments in [[command, "--help"], ["help", command]] {
             let output = run(memring().args(arguments));
@@ -110,7 +119,9 @@ fn help_explains_every_command_with_examples_and_statuses() {
             }
         }
     }
-    assert!(!general.contains("demo-child"), "the child's command is not for people");
+    for hidden in ["demo-child", "bench-worker"] {
+        assert!(!general.contains(hidden), "{hidden} is not for people");
+    }
 }
 
 #[test]
@@ -469,6 +480,104 @@ fn the_demo_s_child_may_be_killed_and_the_demo_says_so_and_leaves_nothing_behind
     let line = one_line(&demo.end(), 4);
     assert!(line.contains("the peer died"), "{line}");
     assert_eq!(fs::read_dir(scratch.directory()).unwrap().count(), 0);
+}
+
+#[test]
+fn groups_of_a_bench_are_listed_by_words() {
+    let list = |words: &[&str]| {
+        let output = run(memring().args(["bench", "--list"]).args(words));
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = list(&[]);
+    assert!(all.contains("round trip 64 B\n") && all.contains("footprint of a session\n"), "{all}");
+    assert_eq!(
+        list(&["round trip", "1 KiB"]),
+        "round trip 1 KiB\nround trip 1 KiB, one processor\n"
+    );
+    let json: serde_json::Value = serde_json::from_str(&list(&["idle", "--json"])).unwrap();
+    assert_eq!(json["groups"], serde_json::json!(["idle"]));
+}
+
+#[test]
+fn a_bench_measures_everybody_and_can_be_shown_again() {
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        println!("skipped: spinning takes two processors");
+        return;
+    }
+    let scratch = Scratch::new();
+    let (temporary, saved, pictures) = (scratch.path("t"), scratch.path("s"), scratch.path("p"));
+    fs::create_dir(&temporary).unwrap();
+    let output = run(memring()
+        .args(["bench", "round trip 8 B", "--rounds", "1", "--json", "--plot"])
+        .arg(&pictures)
+        .env("TMPDIR", &temporary));
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let group = &report["groups"][0];
+    assert_eq!(group["name"], "round trip 8 B");
+    assert!(group["probe"]["nanos"].as_f64().unwrap() > 0.0, "{group}");
+    let rows = group["rows"].as_array().unwrap();
+    for row in rows {
+        assert!(row["failed"].is_null() && row["median"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    let first = ["memring", "memring, trust_peer", "memring, bytes", "memring, bytes, trust_peer"];
+    for (row, name) in rows.iter().zip(first) {
+        assert_eq!(row["name"], name);
+    }
+    assert_eq!(rows[0]["ours_over_it"], 1.0);
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "directories are left behind");
+    let picture = fs::read_to_string(pictures.join("round-trip.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("memring, adaptive"));
+
+    fs::write(&saved, &output.stdout).unwrap();
+    for (how, part) in [
+        (&[][..], "  memring, adaptive  "),
+        (&["--markdown"], "| memring, adaptive |"),
+        (&["--json"], "\"memring, adaptive\""),
+    ] {
+        let output = run(memring().args(["bench", "--from"]).arg(&saved).args(how));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(part) && text.contains("time of memring over that of"), "{text}");
+    }
+}
+
+#[test]
+fn a_bench_counts_what_a_session_takes() {
+    let output = run(memring().args(["bench", "footprint", "--json"]));
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |what: &str| report["footprint"][what].as_f64().unwrap();
+    // The socket at least, and both lanes.
+    assert!(of("near_fds") >= 1.0 && of("far_fds") >= 1.0, "{report}");
+    assert!(of("memory") >= f64::from(512 << 10), "{report}");
+    assert_eq!(report["groups"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn an_interrupted_bench_leaves_no_process_and_no_directory() {
+    let scratch = Scratch::new();
+    let bench = Running::start(
+        memring()
+            .args(["bench", "one processor", "--rounds", "10000"])
+            .env("TMPDIR", scratch.directory())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped()),
+    );
+    let children = format!("/proc/{0}/task/{0}/children", bench.child.id());
+    let workers = || -> Vec<u32> {
+        let pids = fs::read_to_string(&children).unwrap_or_default();
+        pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    };
+    while workers().is_empty() {
+        std::thread::yield_now();
+    }
+    let workers = workers();
+    bench.interrupt();
+    let line = one_line(&bench.end(), 130);
+    assert!(line.contains("interrupted while measuring"), "{line}");
+    assert_eq!(fs::read_dir(scratch.directory()).unwrap().count(), 0);
+    assert!(workers.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use memring::rkyv::api::high::to_bytes_in;
 use memring::rkyv::rancor;
 use memring::rkyv::util::AlignedVec;
 use memring::rkyv::{self, Archive};
+use memring_benches::Failed;
 
 use super::records::{Child, FromChild, Parent, ToChild};
-use crate::measure::Failed;
 
 /// Bytes that are gathered before a write, and read ahead.
 const GATHERED: usize = 64 << 10;

@@ -4,14 +4,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use memring::Connector;
+use memring_benches::{Failed, Link, pin};
 
 use super::carrier::{Carrier, Stream};
 use super::records::{ArchivedToChild, Child, Demo, Digest, Digester, FromChild, ToChild, answer};
-use super::{SOCKET, Turn};
+use super::{LINE, Line, SOCKET, Turn};
 use crate::args::DemoChild;
 use crate::failure::{Failure, Status};
-use crate::measure::line::Line;
-use crate::measure::{Failed, Link, pin};
 
 pub(crate) fn run(options: &DemoChild) -> Result<(), Failure> {
     let channel = Connector::new()
@@ -28,7 +27,8 @@ fn serve(options: &DemoChild, mut channel: Child) -> Result<(), Failed> {
     // The parent handed these down as standard input and output.
     let mut apart = match options.apart {
         Some((parents, ours)) => {
-            let mut line = Line::open(rustix::stdio::stdin())?;
+            let memory = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+            let mut line = Line::open(memory, LINE)?;
             let session = Arc::clone(channel.session());
             line.watch(move || session.life().end().is_none());
             Some((parents, ours, line))

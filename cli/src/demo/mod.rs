@@ -19,15 +19,15 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use memring::{AcceptError, AcceptFailed, Listener, RecvError};
+use memring_benches::outcome::median;
+use memring_benches::scratch::Scratch;
+use memring_benches::{Failed, Link, baselines, pin};
 
 use crate::args::{Demo as Options, Pins};
 use crate::failure::{Failure, Status};
 use crate::latency::Latencies;
-use crate::measure::line::Line;
-use crate::measure::{Failed, Link, median, pin};
 use crate::negotiated::Negotiated;
 use crate::output;
-use crate::scratch::Scratch;
 use carrier::{Carrier, Stream};
 use records::{ArchivedFromChild, Demo, Digester, FromChild, Parent, ToChild};
 use report::{Passed, Report, Throughput, Times};
@@ -44,6 +44,11 @@ const LOOK: Duration = Duration::from_millis(50);
 const STREAMED: u32 = 10;
 /// What is passed if no file is named.
 const TEXT: &[u8] = include_bytes!("../../assets/demo.txt");
+
+/// A raw cache line, for scale.
+type Line = baselines::Line<false>;
+/// Bytes that cross on it.
+const LINE: usize = 8;
 
 /// What is timed in a round, in this order, by both processes.
 #[derive(Clone, Copy)]
@@ -132,7 +137,9 @@ impl Pair {
             // Both, before there is a child that would have to explain.
             pin::on(childs, || ()).and_then(|()| pin::on(ours, || ())).map_err(doing("--pin"))?;
         }
-        let (mut line, line_fd) = Line::create().map_err(doing("making a shared page"))?;
+        let (mut line, line_fd) = Line::create(LINE).map_err(|error| {
+            Failure::because(Status::Local, &*error).within("making a shared page")
+        })?;
         let (socket, theirs) = UnixStream::pair().map_err(doing("making a socketpair"))?;
         let stream = Stream::new(socket).map_err(doing("making a socketpair"))?;
 

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
+use memring_benches::outcome::median;
 use serde::Serialize;
 
 use crate::args::Demo as Options;
 use crate::latency::{COLUMNS, Summary};
-use crate::measure::median;
 use crate::negotiated::Negotiated;
 use crate::output::{self, Table};
 

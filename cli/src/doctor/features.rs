@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use memring::{Bytes, Connector, Listener, system};
+use memring_benches::scratch::Scratch;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, inotify};
 use rustix::mm::Advice;
 use rustix::process::PidfdFlags;
@@ -13,7 +14,6 @@ use super::Check;
 use super::probe::{self, SocketOption};
 use crate::failure::Failure;
 use crate::output;
-use crate::scratch::Scratch;
 
 pub(super) fn checks() -> Vec<Check> {
     vec![

@@ -4,10 +4,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use memring::ToAddress;
+use memring_benches::pin;
 use rustix::process::{Resource, getrlimit};
 
 use super::Check;
-use crate::measure::pin;
 use crate::output;
 
 /// Bytes of the file of a default segment, with its control area.

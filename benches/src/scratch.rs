@@ -1,4 +1,4 @@
-//! A directory of our own for a socket, gone when it is dropped.
+//! A directory of our own for sockets and such, gone when it is dropped.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -8,12 +8,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A fresh directory of mode 0700 in the directory for temporary files.
 #[derive(Debug)]
-pub(crate) struct Scratch {
+pub struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Makes one.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn new() -> io::Result<Self> {
         let process = std::process::id();
         let mut salt =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
@@ -30,7 +35,9 @@ impl Scratch {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

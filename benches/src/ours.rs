@@ -1,0 +1,346 @@
+//! memring itself: typed messages and byte strings, copied or read in place.
+
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use memring::{Bytes, Channel, Connector, Lanes, Listener, Protocol, Receiver, Sender, Wait};
+
+use crate::link::{Contender, Failed, Link, Measure, Open, OpenEnd, Room, Side, Terms, Waiting};
+use crate::payload;
+
+/// What memring is measured as.
+pub const ALL: &[Contender] = &[
+    ours(
+        "memring",
+        |_| true,
+        |terms, side, at| match terms.measure {
+            Measure::SetUp => Ok(Box::new(SetUp::meet(side, &at, terms)?)),
+            _ => typed(terms, side, &at, Reading::Copied),
+        },
+    ),
+    ours("memring, trust_peer", in_place, |terms, side, at| {
+        typed(terms, side, &at, Reading::InPlace)
+    }),
+    ours("memring, bytes", bytes, |terms, side, at| {
+        Ok(Box::new(Raw::meet(terms, side, &at, Reading::Copied)?))
+    }),
+    ours("memring, bytes, trust_peer", in_place, |terms, side, at| {
+        Ok(Box::new(Raw::meet(terms, side, &at, Reading::InPlace)?))
+    }),
+];
+
+const fn ours(name: &'static str, can: fn(&Terms) -> bool, open: OpenEnd) -> Contender {
+    Contender { name, version: env!("CARGO_PKG_VERSION"), can, open: Open::Processes(open) }
+}
+
+fn bytes(terms: &Terms) -> bool {
+    matches!(terms.measure, Measure::RoundTrip | Measure::OneWay)
+}
+
+/// Messages in a batch are copied anyway.
+fn in_place(terms: &Terms) -> bool {
+    bytes(terms) && terms.batch == 1 && terms.wait == Waiting::Spin
+}
+
+/// How received messages are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// Copied out of the lane and validated: the peer may be anybody.
+    Copied,
+    /// In the lane: the peer is one program with us.
+    InPlace,
+}
+
+fn wait(waiting: Waiting) -> Wait {
+    match waiting {
+        Waiting::Spin => Wait::Spin,
+        Waiting::Adaptive => Wait::Adaptive,
+        Waiting::Park => Wait::Park,
+    }
+}
+
+fn lanes(room: Room) -> Lanes {
+    Lanes::Bytes(room.bytes() as u64)
+}
+
+fn listener(at: &Path, terms: &Terms) -> Result<Listener, Failed> {
+    Ok(Listener::builder()
+        .lanes_between(Lanes::Small, Lanes::Bulk)
+        .wait(wait(terms.wait))
+        .bind(at.join("memring.sock"))?)
+}
+
+fn connector(terms: &Terms) -> Connector {
+    Connector::new()
+        .wait_for_service()
+        .timeout(Duration::from_secs(10))
+        .wait(wait(terms.wait))
+        .lanes(lanes(terms.room), lanes(terms.room))
+}
+
+/// One end of a channel whose messages are `M` both ways.
+fn meet<P, M>(terms: &Terms, side: Side, at: &Path) -> Result<(Sender<M>, Receiver<M>), Failed>
+where
+    M: memring::Message + ?Sized,
+    P: Protocol<ToClient = M, ToServer = M>,
+{
+    let channel: Channel<M, M> = match side {
+        Side::Near => connector(terms).connect::<P>(at.join("memring.sock"))?,
+        Side::Far => listener(at, terms)?.accept()?.open::<P>()?,
+    };
+    Ok(channel.split())
+}
+
+/// A message of so many words, as plain as a market tick.
+#[memring::message]
+#[derive(Clone, Copy, Debug)]
+pub struct Words<const N: usize> {
+    words: [u64; N],
+}
+
+/// A message whose size is its own business.
+#[memring::message]
+#[derive(Clone, Debug)]
+pub struct Table {
+    words: Vec<u64>,
+}
+
+/// A message type that the payload fits in.
+trait Payload: memring::Message {
+    /// A message of `size` bytes of payload.
+    fn new(size: usize) -> Self;
+    /// Its words, to be written.
+    fn words(&mut self) -> &mut [u64];
+    /// Reads all of a received one.
+    fn read(view: &memring::View<'_, Self>, number: u64) -> Result<(), Failed>
+    where
+        Self: Sized;
+}
+
+/// The sum of words as they lie in an archive, against what it has to be.
+#[inline]
+fn check(words: &[memring::rkyv::rend::u64_le], number: u64) -> Result<(), Failed> {
+    let total = words.iter().fold(0_u64, |sum, word| sum.wrapping_add(word.to_native()));
+    crate::link::expect(total, payload::sum(number, words.len() as u64))
+}
+
+impl<const N: usize> Payload for Words<N> {
+    fn new(_: usize) -> Self {
+        Self { words: [0; N] }
+    }
+
+    #[inline]
+    fn words(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    #[inline]
+    fn read(view: &memring::View<'_, Self>, number: u64) -> Result<(), Failed> {
+        check(&view.words, number)
+    }
+}
+
+impl Payload for Table {
+    fn new(size: usize) -> Self {
+        Self { words: vec![0; size / payload::WORD] }
+    }
+
+    #[inline]
+    fn words(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    #[inline]
+    fn read(view: &memring::View<'_, Self>, number: u64) -> Result<(), Failed> {
+        check(&view.words, number)
+    }
+}
+
+/// Messages of one type both ways.
+struct Both<M>(std::marker::PhantomData<M>);
+
+impl<M: memring::Message> Protocol for Both<M> {
+    const NAME: &'static str = "bench";
+    type ToClient = M;
+    type ToServer = M;
+}
+
+/// A typed link: plain arrays up to 4 KiB, a vector beyond.
+fn typed(terms: &Terms, side: Side, at: &Path, reading: Reading) -> Result<Box<dyn Link>, Failed> {
+    match terms.size {
+        8 => Typed::<Words<1>>::meet(terms, side, at, reading),
+        32 => Typed::<Words<4>>::meet(terms, side, at, reading),
+        64 => Typed::<Words<8>>::meet(terms, side, at, reading),
+        256 => Typed::<Words<32>>::meet(terms, side, at, reading),
+        1024 => Typed::<Words<128>>::meet(terms, side, at, reading),
+        4096 => Typed::<Words<512>>::meet(terms, side, at, reading),
+        _ => Typed::<Table>::meet(terms, side, at, reading),
+    }
+}
+
+struct Typed<M: Payload> {
+    sender: Sender<M>,
+    receiver: Receiver<M>,
+    message: M,
+}
+
+impl<M: Payload + 'static> Typed<M> {
+    fn meet(
+        terms: &Terms,
+        side: Side,
+        at: &Path,
+        reading: Reading,
+    ) -> Result<Box<dyn Link>, Failed> {
+        let (sender, receiver) = meet::<Both<M>, M>(terms, side, at)?;
+        let receiver = match reading {
+            Reading::Copied => receiver,
+            // SAFETY: the other end is this very program, which never writes a message it has sent.
+            Reading::InPlace => unsafe { receiver.trust_peer() },
+        };
+        Ok(Box::new(Self { sender, receiver, message: M::new(terms.size) }))
+    }
+
+    #[inline]
+    fn fill(message: &mut M, number: u64) {
+        for (index, word) in message.words().iter_mut().enumerate() {
+            *word = payload::word(number, index as u64);
+        }
+    }
+}
+
+impl<M: Payload + 'static> Link for Typed<M> {
+    #[inline]
+    fn send(&mut self, number: u64) -> Result<(), Failed> {
+        Self::fill(&mut self.message, number);
+        Ok(self.sender.send(&self.message)?)
+    }
+
+    #[inline]
+    fn receive(&mut self, number: u64) -> Result<(), Failed> {
+        M::read(&self.receiver.recv()?, number)
+    }
+
+    // A batch is a guard that borrows its sender.
+    fn send_each(&mut self, numbers: Range<u64>, batch: u64) -> Result<(), Failed> {
+        if batch == 1 {
+            for number in numbers {
+                self.send(number)?;
+            }
+            return Ok(());
+        }
+        let mut open = self.sender.batch();
+        let mut until_flush = batch;
+        for number in numbers {
+            Self::fill(&mut self.message, number);
+            open.push(&self.message)?;
+            until_flush -= 1;
+            if until_flush == 0 {
+                open.flush();
+                until_flush = batch;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Byte strings: made in the lane if they are large and read there too, else sent from memory of our own.
+struct Raw {
+    sender: Sender<[u8]>,
+    receiver: Receiver<[u8]>,
+    reading: Reading,
+    message: Vec<u8>,
+}
+
+/// Bytes from which a message is worth making in the lane.
+const LARGE: usize = 4096;
+
+impl Raw {
+    fn meet(terms: &Terms, side: Side, at: &Path, reading: Reading) -> Result<Self, Failed> {
+        let (sender, receiver) = meet::<Bytes, [u8]>(terms, side, at)?;
+        let receiver = match reading {
+            Reading::Copied => receiver,
+            // SAFETY: the other end is this very program, which never writes a message it has sent.
+            Reading::InPlace => unsafe { receiver.trust_peer() },
+        };
+        Ok(Self { sender, receiver, reading, message: vec![0; terms.size] })
+    }
+
+    /// Writes the message into the lane.
+    #[inline]
+    fn send_in_place(&mut self, number: u64) -> Result<(), Failed> {
+        let mut slot = self.sender.claim(self.message.len())?;
+        // SAFETY: the other end is this very program, which writes into no lane but its own.
+        payload::write(unsafe { slot.lend(self.message.len())? }, number);
+        slot.commit();
+        Ok(())
+    }
+}
+
+impl Link for Raw {
+    #[inline]
+    fn send(&mut self, number: u64) -> Result<(), Failed> {
+        if self.reading == Reading::InPlace && self.message.len() >= LARGE {
+            return self.send_in_place(number);
+        }
+        payload::write(&mut self.message, number);
+        Ok(self.sender.send(&self.message)?)
+    }
+
+    #[inline]
+    fn receive(&mut self, number: u64) -> Result<(), Failed> {
+        payload::read(&self.receiver.recv()?, number)
+    }
+
+    fn send_each(&mut self, numbers: Range<u64>, batch: u64) -> Result<(), Failed> {
+        if batch == 1 {
+            for number in numbers {
+                self.send(number)?;
+            }
+            return Ok(());
+        }
+        let mut open = self.sender.batch();
+        let mut until_flush = batch;
+        for number in numbers {
+            payload::write(&mut self.message, number);
+            open.push(&self.message)?;
+            until_flush -= 1;
+            if until_flush == 0 {
+                open.flush();
+                until_flush = batch;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A session and its first channel, set up and closed for each call.
+enum SetUp {
+    Near(Terms, PathBuf),
+    Far(Box<Listener>),
+}
+
+impl SetUp {
+    fn meet(side: Side, at: &Path, terms: &Terms) -> Result<Self, Failed> {
+        Ok(match side {
+            Side::Near => Self::Near(terms.clone(), at.join("memring.sock")),
+            Side::Far => Self::Far(Box::new(listener(at, terms)?)),
+        })
+    }
+}
+
+impl Link for SetUp {
+    fn send(&mut self, _: u64) -> Result<(), Failed> {
+        let Self::Near(terms, path) = self else { return Ok(()) };
+        drop(connector(terms).connect::<Both<Words<8>>>(path.as_path())?);
+        Ok(())
+    }
+
+    fn receive(&mut self, _: u64) -> Result<(), Failed> {
+        let Self::Far(listener) = self else { return Ok(()) };
+        drop(listener.accept()?.open::<Both<Words<8>>>()?);
+        Ok(())
+    }
+}
