@@ -173,6 +173,8 @@ pub enum Room {
     Normal,
     /// 4 MiB.
     Bulk,
+    /// 8 MiB: a quarter of it, which is as much as one frame of memring's holds, is more than 1 MiB.
+    Large,
 }
 
 impl Room {
@@ -183,6 +185,7 @@ impl Room {
             Self::Small => 64 << 10,
             Self::Normal => 256 << 10,
             Self::Bulk => 4 << 20,
+            Self::Large => 8 << 20,
         }
     }
 

@@ -68,7 +68,7 @@ fn lanes(room: Room) -> Lanes {
 
 fn listener(at: &Path, terms: &Terms) -> Result<Listener, Failed> {
     Ok(Listener::builder()
-        .lanes_between(Lanes::Small, Lanes::Bulk)
+        .lanes_between(Lanes::Small, lanes(Room::Large))
         .wait(wait(terms.wait))
         .bind(at.join("memring.sock"))?)
 }

@@ -38,7 +38,8 @@ pub fn groups() -> Vec<Group> {
     groups.extend([64, 1 << 10, 64 << 10].map(round_trip_together));
     groups.extend([8, 32, 64, 256, 1 << 10, 4 << 10].map(|size| one_way(size, Room::Normal, 1)));
     groups.extend([8, 64].map(|size| one_way(size, Room::Normal, BATCH)));
-    groups.extend([1 << 10, 64 << 10, 1 << 20].map(|size| one_way(size, Room::Bulk, 1)));
+    groups.extend([1 << 10, 64 << 10].map(|size| one_way(size, Room::Bulk, 1)));
+    groups.push(one_way(1 << 20, Room::Large, 1));
     groups.push(set_up());
     groups.push(idle());
     groups
@@ -49,7 +50,11 @@ fn round_trip(size: usize) -> Group {
         measure: Measure::RoundTrip,
         size,
         wait: Waiting::Spin,
-        room: if size < 64 << 10 { Room::Normal } else { Room::Bulk },
+        room: match size {
+            0..65_536 => Room::Normal,
+            65_536..1_048_576 => Room::Bulk,
+            _ => Room::Large,
+        },
         batch: 1,
         together: false,
     };
@@ -72,6 +77,7 @@ fn round_trip_together(size: usize) -> Group {
 fn one_way(size: usize, room: Room, batch: u64) -> Group {
     let how = match (room, batch) {
         (Room::Bulk, _) => ", bulk lanes",
+        (Room::Large, _) => ", large lanes",
         (_, 1) => "",
         _ => ", in batches",
     };
