@@ -497,6 +497,10 @@ impl Core {
         if self.end.is_some() || self.life.is_over() || self.life.is_forked() {
             return Look::Ready(Err(self.judge()));
         }
+        // The peer may have hung up since: `next` does not look then.
+        if let Some(item) = self.next_packed() {
+            return Look::Ready(Ok(item));
+        }
         self.release_lent();
         let word = match std::mem::take(&mut self.seen) {
             0 => self.header(),
