@@ -85,7 +85,7 @@ impl<T: Archivable> Format<T> for Rkyv {
         }
     }
 
-    /// An archive that is as long as its root has nothing else in it, whose alignment nobody knows.
+    /// An archive that is as long as its root has nothing else in it, or nothing that takes bytes.
     #[inline]
     fn alignment(len: usize) -> usize {
         if len == size_of::<T::Archived>() { align_of::<T::Archived>() } else { 16 }

@@ -52,7 +52,8 @@ pub trait Format<T: ?Sized> {
         None
     }
 
-    /// The alignment that an encoding of `len` bytes needs to be looked at: 16 unless the format knows better.
+    /// The alignment at which most encodings of `len` bytes can be looked at: 16 unless the format knows better. One
+    /// that is refused at a smaller one is looked at again at 16.
     #[inline]
     #[must_use]
     fn alignment(len: usize) -> usize {

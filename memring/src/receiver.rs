@@ -172,13 +172,11 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     #[cold]
     fn unready(&mut self, unready: Unready) -> RecvError {
-        match unready {
-            Unready::TimedOut => RecvError::TimedOut,
-            Unready::Ended => {
-                let end = self.consumer.ended();
-                RecvError::Ended(self.end_of(end))
-            }
+        if unready == Unready::TimedOut {
+            return RecvError::TimedOut;
         }
+        let end = self.consumer.ended().unwrap_or(memring_ring::End::HungUp);
+        RecvError::Ended(self.end_of(end))
     }
 
     #[inline(never)]
@@ -211,8 +209,25 @@ impl<T: Message + ?Sized> Receiver<T> {
         let bytes = unsafe { &*bytes };
         match decode_caught::<T>(bytes) {
             Ok(checked) => Ok(View { checked, bytes }),
-            Err(why) => Err(self.undecodable(why)),
+            Err(why) => self.lend_aligned(item, why),
         }
+    }
+
+    /// Decodes it once more, if it did not lie where every archive may expect to: an empty slice may ask for more
+    /// alignment than its owner.
+    #[cold]
+    #[inline(never)]
+    fn lend_aligned(&mut self, mut item: Item, why: Undecodable) -> Result<View<'_, T>, End> {
+        if matches!(why, Undecodable::Invalid(_)) && self.consumer.align(&mut item) {
+            let bytes: *const [u8] = self.consumer.bytes(&item);
+            // SAFETY: as in `lend`.
+            let bytes = unsafe { &*bytes };
+            return match decode_caught::<T>(bytes) {
+                Ok(checked) => Ok(View { checked, bytes }),
+                Err(why) => Err(self.undecodable(why)),
+            };
+        }
+        Err(self.undecodable(why))
     }
 
     /// A peer that sends what is no message of its type has broken the protocol.
@@ -369,7 +384,7 @@ impl<T: Message + ?Sized> Deref for View<'_, T> {
 
     #[inline]
     fn deref(&self) -> &ViewOf<T> {
-        // SAFETY: (1) `checked` came from decoding these bytes in `Receiver::lend`. (2) They lie in the
+        // SAFETY: (1) `checked` came from decoding these bytes in `Receiver::lend` or `lend_aligned`. (2) They lie in the
         // consumer's buffer, which nothing writes while `'a` borrows the receiver, or in the lane after
         // `trust_peer`, whose caller vouched for the peer. (3) They did not move since.
         unsafe { T::Format::view(&self.checked, self.bytes) }

@@ -301,7 +301,7 @@ impl Slot<'_> {
     ///
     /// The peer must not write into this lane. The kernel refuses it that, unless it kept a mapping from before the
     /// lane was sealed: as with [`Receiver::trust_peer`](crate::Receiver::trust_peer), only a peer that is one program
-    /// with this one can be trusted so.
+    /// with this one can be trusted so. And the bytes must not be touched in a forked child, where the lane is not mapped.
     #[allow(unsafe_code)]
     pub unsafe fn lend(&mut self, len: usize) -> Result<&mut [u8], memring_ring::grant::GrantFull> {
         // SAFETY: passed on.

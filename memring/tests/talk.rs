@@ -643,3 +643,26 @@ fn deadlines_that_nobody_lives_to_see_are_no_deadlines() {
     listener.accept_deadline(far).expect("accepts").open::<Bytes>().expect("opens");
     client.join().unwrap().expect("connects");
 }
+
+#[test]
+fn an_empty_slice_of_what_needs_more_alignment_than_its_owner_is_no_fault() {
+    #[memring::message]
+    struct Wide {
+        wide: Vec<u128>,
+    }
+    struct Wides;
+    impl memring::Protocol for Wides {
+        const NAME: &'static str = "wides";
+        type ToClient = Wide;
+        type ToServer = Wide;
+    }
+    let (mut server, mut client) = memring::pair::<Wides>().expect("a pair");
+    let mut batch = server.batch();
+    for len in [0, 0, 0, 1, 0, 2] {
+        batch.push(&Wide { wide: vec![7; len] }).expect("room");
+    }
+    drop(batch);
+    for len in [0, 0, 0, 1, 0, 2] {
+        assert_eq!(client.recv().expect("what was sent").wide.len(), len);
+    }
+}

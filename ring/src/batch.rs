@@ -54,7 +54,7 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn grow_stage(&mut self, least: usize) {
-        // By doubling, up to what a frame holds.
+        // By doubling, from a page on; at most to twice what a frame holds.
         self.staged.resize(least.next_power_of_two().max(4096), 0);
     }
 
@@ -98,7 +98,12 @@ impl<'a> Batch<'a> {
     /// As [`Producer::try_send`]. What was pushed before has been published if there is no room for more.
     #[inline]
     pub fn try_push(&mut self, bytes: &[u8], tag: u64) -> Result<(), TrySendError> {
-        if self.put(bytes, tag) { Ok(()) } else { self.try_push_closely(bytes, tag) }
+        if self.put(bytes, tag) {
+            return Ok(());
+        }
+        let pushed = self.try_push_closely(bytes, tag);
+        self.producer.show(); // a full pack was published, perhaps
+        pushed
     }
 
     /// As [`try_push`](Self::try_push), where the open pack does not hold it.
@@ -220,12 +225,12 @@ impl<'a> Batch<'a> {
     /// As [`Producer::try_claim`]; the largest message of a batch is 16 bytes less than that of a frame.
     #[inline]
     pub fn try_claim(&mut self, len: usize) -> Result<Grant<'_>, TrySendError> {
-        let needed = Entry::size(len as u64);
         let core = &mut self.producer.core;
         let max = core.max_message();
         if len as u64 > max {
             return Err(TrySendError::TooLarge { len: len as u64, max });
         }
+        let needed = Entry::size(len as u64);
         let at = match core.pack {
             Some(pack) if pack.each == 0 && needed <= pack.limit - pack.filled => {
                 core.alive()?;

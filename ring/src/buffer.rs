@@ -55,10 +55,10 @@ impl Buffer {
         self.len = 0;
     }
 
-    /// A piece of what the buffer's memory holds; nothing if it does not hold so much.
+    /// A piece of the bytes; nothing if there are not so many.
     #[inline]
     pub(crate) fn piece(&self, start: usize, len: usize) -> &[u8] {
-        self.blocks.as_bytes().get(start..start + len).unwrap_or(&[])
+        self.bytes().get(start..start + len).unwrap_or(&[])
     }
 
     /// Makes the buffer `start + len` bytes long and lends the last `len`, to be written in full.
@@ -86,31 +86,26 @@ impl Buffer {
         self.extend(0, bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Moves `len` bytes at `from`, a multiple of 8, down to the grain below, and says where they are now.
+    /// Moves `len` bytes at `from`, a multiple of 8, down to the grain below, and says where they are now. Nothing is
+    /// moved if there are not so many.
     #[inline]
-    pub(crate) fn align(&mut self, from: usize, len: usize) -> usize {
-        let to = from & !15;
-        if to != from {
-            self.move_down(from, len);
-        }
-        to
-    }
-
-    /// Moves a few words by hand: a call to the library costs more.
-    #[inline]
-    fn move_down(&mut self, from: usize, len: usize) {
+    pub(crate) fn move_down(&mut self, from: usize, len: usize) -> usize {
         const FEW: usize = 64;
         let to = from & !15;
         let bytes = self.blocks.as_mut_bytes();
         if len > FEW {
-            bytes.copy_within(from..from + len, to);
-            return;
+            if from + len <= bytes.len() {
+                bytes.copy_within(from..from + len, to);
+            }
+            return to;
         }
+        // A few words by hand: a call to the library costs more.
         let words = <[u64]>::mut_from_bytes(bytes).unwrap_or_default();
         let words = words.get_mut(to / 8..(from + len).div_ceil(8)).unwrap_or_default();
         for at in 1..words.len() {
             words[at - 1] = words[at];
         }
+        to
     }
 }
 

@@ -52,12 +52,15 @@ pub enum RecvError {
 
 /// Why there is no message, in a word: the size of an item's, with which it shares them in a `Result`. One that were
 /// smaller would make the compiler carry items byte by byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[repr(usize)]
+#[non_exhaustive]
 pub enum Unready {
     /// The deadline passed.
+    #[error("no message before the deadline")]
     TimedOut,
-    /// The direction has ended.
+    /// The direction has ended; [`Consumer::ended`] says how.
+    #[error("the direction has ended")]
     Ended,
 }
 
@@ -131,8 +134,8 @@ struct Core {
     largest: usize,
     life: Arc<Life>,
     end: Option<End>,
-    /// What comes next is a frame or nothing: there is no end, no open pack, no message in parts. One question on
-    /// the hot path instead of three; see [`Core::settle`].
+    /// What comes next is a frame or nothing: there is no end, no open pack, no message in parts, no header kept. One
+    /// question on the hot path instead of four; see [`Core::settle`].
     plain: bool,
 }
 
@@ -198,9 +201,10 @@ impl Consumer {
 
     /// Takes the next message if it lies there as most do: whole, in a frame of its own or in an open pack.
     ///
-    /// `None` says nothing: [`try_recv`](Self::try_recv) and [`recv`](Self::recv) look closely. It is here for
-    /// callers that want the common case among their own instructions, and an item in registers. Its bytes begin at
-    /// a multiple of 8, see [`align`](Self::align).
+    /// `None` says nothing, and has to be followed by [`try_recv`](Self::try_recv), [`recv`](Self::recv) or
+    /// [`next_within`](Self::next_within), which look closely, see ends and tell the producer what is free. It is here
+    /// for callers that want the common case among their own instructions, and an item in registers. Its bytes begin
+    /// at a multiple of 8, see [`align`](Self::align).
     #[inline(always)]
     pub fn next_ready(&mut self) -> Option<Item> {
         let item = self.core.next()?;
@@ -211,12 +215,18 @@ impl Consumer {
         Some(item)
     }
 
-    /// Moves the message received last so that its bytes begin at a multiple of 16.
+    /// Moves the message received last so that its bytes begin at a multiple of 16; whether that was needed.
+    ///
+    /// An item of an earlier receive stays where it is.
     #[inline(always)]
-    pub fn align(&mut self, item: &mut Item) {
-        if item.place == IN_PACK {
-            item.start = self.core.buffer.align(item.start, item.len);
+    pub fn align(&mut self, item: &mut Item) -> bool {
+        // What comes behind it was checked and must not be moved into.
+        let behind = self.core.pack.unwrap_or(self.core.buffer.len());
+        if item.place != IN_PACK || item.start & 15 == 0 || item.start + item.len > behind {
+            return false;
         }
+        item.start = self.core.buffer.move_down(item.start, item.len);
+        true
     }
 
     /// As [`try_recv`](Self::try_recv), where there is nothing, or something special.
@@ -278,7 +288,7 @@ impl Consumer {
                 Ok(item)
             }
             Err(Unready::TimedOut) => Err(RecvError::TimedOut),
-            Err(Unready::Ended) => Err(RecvError::Ended(self.ended())),
+            Err(Unready::Ended) => Err(RecvError::Ended(self.core.judge())),
         }
     }
 
@@ -316,14 +326,18 @@ impl Consumer {
                 self.sleeper.counters.message(item.len as u64);
                 Ok(item)
             }
-            Ok(Err(_)) | Err(Stopped::Ended) => Err(Unready::Ended),
+            Ok(Err(_)) | Err(Stopped::Ended) => {
+                self.core.judge();
+                Err(Unready::Ended)
+            }
             Err(Stopped::TimedOut) => Err(Unready::TimedOut),
         }
     }
 
-    /// How the direction ended, after a receive that says that it has.
-    pub fn ended(&mut self) -> End {
-        self.core.judge()
+    /// How the direction ended, if a receive has said that it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<End> {
+        if self.core.life.is_forked() { Some(End::Forked) } else { self.core.end }
     }
 
     /// The bytes of the message received last.
@@ -528,6 +542,7 @@ impl Core {
     }
 
     fn take_any(&mut self, word: u64) -> Result<Option<Item>, End> {
+        debug_assert!(self.pack.is_none(), "a frame is taken over an open pack");
         step::at(Step::C2);
         let header = match Header::decode(word, self.capacity.largest_payload()) {
             Ok(header) => header, // C2

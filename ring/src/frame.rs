@@ -10,7 +10,7 @@ use crate::fault::Fault;
 pub enum Kind {
     /// One whole message.
     Data = 1,
-    /// Several small messages, each behind an [`Entry`].
+    /// Several small messages: each behind an [`Entry`], or all of one length and back to back.
     Pack = 2,
     /// The first part of a large message: its total length (u64), then bytes.
     First = 3,

@@ -77,7 +77,8 @@ impl<'a> Grant<'a> {
     ///
     /// The peer must not write into this lane. The kernel refuses it that, unless it kept a mapping from before the
     /// segment was sealed: only a peer that is one program with us can be trusted not to. One that does changes the
-    /// bytes under a unique reference, which is undefined behaviour in this process.
+    /// bytes under a unique reference, which is undefined behaviour in this process. And the bytes must not be touched in
+    /// a forked child, where the lane is not mapped.
     #[allow(unsafe_code)]
     #[inline]
     pub unsafe fn lend(&mut self, len: usize) -> Result<&mut [u8], GrantFull> {

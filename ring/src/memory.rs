@@ -284,7 +284,7 @@ impl fmt::Debug for Mapping {
 ///
 /// # Panics
 ///
-/// Each method panics if the access leaves the region, is not aligned to its size, or stores into a
+/// Each method that takes an offset panics if the access leaves the region, is not aligned to its size, or stores into a
 /// read-only mapping: a mistake in this crate, and better a panic than memory that is not ours.
 #[derive(Clone)]
 pub struct Region {
@@ -405,6 +405,7 @@ impl Region {
 
     #[inline(always)]
     fn frame(&self, position: u64) -> *mut u8 {
+        debug_assert!(self.frames != 0, "a control area has no frames");
         // SAFETY: `frames` is zero, and a region has a page; or it takes the position below the capacity, of which
         // there are two.
         unsafe { self.start.add(position as usize & self.frames).as_ptr() }

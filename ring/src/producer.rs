@@ -6,7 +6,7 @@
 //!
 //! | step | what |
 //! |---|---|
-//! | P1 | write payload and tag |
+//! | P1 | write payload and tag; before it or after it |
 //! | P2 | zero the next header |
 //! | P3 | store this header (Release) |
 //! | P4 | light fence |
@@ -584,9 +584,9 @@ impl Core {
         let len = bytes.len() as u32;
         let next = self.tail.wrapping_add(frame_size(len.into()));
         self.end_frame(next);
-        step::at(Step::P1);
         self.pad(len);
         self.data.copy_payload_in(self.tail, bytes);
+        step::at(Step::P1);
         self.announce(Header { kind, len }, tag, next);
     }
 
@@ -680,8 +680,8 @@ impl Core {
     #[inline]
     pub(crate) fn publish(&mut self, kind: Kind, len: u32, tag: u64) {
         let next = self.tail.wrapping_add(frame_size(u64::from(len)));
-        step::at(Step::P1);
         self.pad(len);
+        step::at(Step::P1);
         if kind != Kind::End {
             self.end_frame(next);
         }

@@ -17,7 +17,7 @@
 //! without W5: W5 saves the call. To sleep on a value that no look has judged would lose wakes (the mutant
 //! `sleep-without-look` does that).
 //!
-//! Not here: what is being waited for, and who wakes (`Producer::publish`, `Head::publish`).
+//! Not here: what is being waited for, and who wakes (the producer's `Core::announce`, `Head::publish`).
 
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ impl<const HALF: usize> Sleeper<HALF> {
         }
     }
 
-    /// Waits until `look` is ready. If there is a budget, it has looked [`FIRST`] times already.
+    /// Waits until `look` is ready. If there is a budget, the caller has looked up to [`FIRST`] times already.
     ///
     /// A frame that lies there is always taken before an end or a deadline is reported.
     pub(crate) fn wait<T>(

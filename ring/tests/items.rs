@@ -106,3 +106,103 @@ fn attack_78_a_grant_and_a_lent_frame_are_nothing_in_a_forked_child() {
     let item = peer.consumer.try_recv().expect("a message");
     assert_eq!(peer.consumer.bytes(&item), b"the parent's goes on");
 }
+
+/// What the consumer makes of all that lies there, by calls that wait or do not.
+fn rest(peer: &mut Side, waits: bool) -> (Vec<Vec<u8>>, String) {
+    let mut messages = Vec::new();
+    loop {
+        let item = match waits {
+            true => peer.consumer.recv(Some(Instant::now())).map_err(|error| error.to_string()),
+            false => peer.consumer.try_recv().map_err(|error| error.to_string()),
+        };
+        match item {
+            Ok(item) => messages.push(peer.consumer.bytes(&item).to_vec()),
+            Err(end) => return (messages, end),
+        }
+    }
+}
+
+#[test]
+fn attack_67_the_rest_of_a_pack_outlives_whoever_sent_it() {
+    for (waits, tag, received) in [false, true]
+        .into_iter()
+        .flat_map(|waits| [0, 7].map(|tag| (waits, tag)))
+        .flat_map(|(waits, tag)| [0, 1, 2].map(|received| (waits, tag, received)))
+    {
+        let (mut us, mut peer) = pair();
+        let mut batch = us.producer.batch();
+        for n in 1..=3 {
+            batch.try_push(&[n; 8], tag).expect("room");
+        }
+        drop(batch);
+        us.producer.try_send(b"behind", 0).expect("room");
+        for n in 1..=received {
+            let item = peer.consumer.try_recv().expect("a message");
+            assert_eq!(peer.consumer.bytes(&item), [n; 8]);
+        }
+        peer.life.hang_up();
+        let (messages, end) = rest(&mut peer, waits);
+        let mut expected: Vec<Vec<u8>> = (received + 1..=3).map(|n| vec![n; 8]).collect();
+        expected.push(b"behind".to_vec());
+        assert_eq!(messages, expected, "waits: {waits}, tag {tag}, {received} before");
+        assert_eq!(end, "the peer died");
+    }
+}
+
+#[test]
+fn messages_that_are_alike_share_a_pack_until_one_differs() {
+    let (mut us, mut peer) = pair();
+    let mut sent: Vec<(Vec<u8>, u64)> = (0..5).map(|n| (vec![n; 12], 0)).collect();
+    sent.push((vec![], 0));
+    sent.extend((0..3).map(|n| (vec![n; 8], 0)));
+    sent.push((vec![9; 8], 1));
+    sent.push((vec![9; 1000], 0));
+    for together in [true, false] {
+        let mut batch = us.producer.batch();
+        for (message, tag) in &sent {
+            batch.try_push(message, *tag).expect("room");
+            if !together {
+                batch.flush();
+            }
+        }
+        drop(batch);
+        for (message, tag) in &sent {
+            let item = peer.consumer.try_recv().expect("a message");
+            assert_eq!((peer.consumer.bytes(&item), item.tag), (&message[..], *tag));
+            assert_eq!(peer.consumer.bytes(&item).as_ptr().addr() % 16, 0);
+        }
+        assert_eq!(peer.consumer.try_recv().err(), Some(TryRecvError::Empty));
+    }
+}
+
+#[test]
+fn aligning_an_item_of_an_earlier_receive_moves_nothing() {
+    let (mut us, mut peer) = pair();
+    for len in [8, 200] {
+        let mut batch = us.producer.batch();
+        for n in 0..6 {
+            batch.try_push(&[n; 200][..len], 1).expect("room");
+        }
+        drop(batch);
+    }
+    let mut old = Vec::new();
+    for n in 0..12_u8 {
+        // As the typed half does it: the first comes by a closer look.
+        let item = match peer.consumer.next_ready() {
+            Some(item) => item,
+            None => peer.consumer.next_within(Some(Instant::now())).expect("a message"),
+        };
+        assert!(peer.consumer.bytes(&item).iter().all(|byte| *byte == n % 6), "message {n}");
+        old.push(item);
+        for item in &mut old {
+            // Later ones are checked above, and whatever this lends is bytes of ours.
+            peer.consumer.align(item);
+            let _ = peer.consumer.bytes(item);
+        }
+    }
+    let mut spare = Buffer::new();
+    for item in &mut old {
+        spare = peer.consumer.take(item, spare);
+        peer.consumer.align(item);
+    }
+}

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ pub(crate) struct Crew {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    dismissed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -36,7 +38,6 @@ struct State {
     jobs: VecDeque<Job>,
     /// Threads that wait.
     waiting: usize,
-    dismissed: bool,
 }
 
 impl Crew {
@@ -69,10 +70,9 @@ impl Crew {
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        // In a forked child somebody may hold the lock who is not there, and nobody is there to be told.
-        if let Ok(mut state) = self.shared.state.try_lock() {
-            state.dismissed = true;
-        }
+        // Without the lock, which somebody may hold in a forked child who is not there. Who misses it goes when it has
+        // lingered.
+        self.shared.dismissed.store(true, Ordering::Relaxed);
         self.shared.changed.notify_all();
     }
 }
@@ -82,11 +82,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Relaxed)
+    }
+
     /// Does what comes, until nothing does for a while.
     fn serve(&self) {
         let mut state = self.lock();
         loop {
-            if state.dismissed || state.waiting >= WAITING {
+            if self.is_dismissed() || state.waiting >= WAITING {
                 return;
             }
             let until = Instant::now() + LINGER;
@@ -96,7 +100,7 @@ impl Shared {
                     break Some(job);
                 }
                 let left = until.saturating_duration_since(Instant::now());
-                if state.dismissed || left.is_zero() {
+                if self.is_dismissed() || left.is_zero() {
                     break None;
                 }
                 state = self

@@ -39,7 +39,7 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
 /// As for `copy`.
 #[inline(always)]
 pub(crate) unsafe fn copy_backwards(to: *mut u8, from: *const u8, len: usize) {
-    // Up to here x86_64's copies write their last bytes first; others may do as they like.
+    // Up to here x86_64's copies write their last line first; others may do as they like.
     const SMALL: usize = 64;
     const LINE: usize = 64;
     let first = if len <= SMALL { 0 } else { to.addr().wrapping_neg() & (LINE - 1) };
