@@ -424,10 +424,12 @@ impl Producer {
         self.sleeper.counters.count(bytes);
     }
 
-    /// Shows observers what was counted.
+    /// Shows observers what was counted. In a forked child there are none, and no memory to show it in.
     #[inline]
     pub(crate) fn show(&mut self) {
-        self.sleeper.counters.show();
+        if !self.core.is_forked() {
+            self.sleeper.counters.show();
+        }
     }
 
     /// Closes what a leaked guard or a given-up message left behind, waiting for room if need be.
