@@ -5,4 +5,7 @@ source "$(dirname "$0")/common.sh"
 # Those with `publish = false` are for this repository only.
 mapfile -t kept < <(git grep -l '^publish = false' -- '*Cargo.toml' ':!fuzz/Cargo.toml' |
   xargs awk -F'"' '/^name = / { print "--exclude"; print $2; nextfile }')
+# A run that was cut short leaves unpacked crates behind, in the folder of a registry without a name, which the next run
+# would take for its own: the version is the same.
+rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/memring{,-*}-[0-9]*
 step package cargo package --workspace --locked "${kept[@]}" "$@"
