@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -15,7 +15,10 @@ use crate::worker::{COMMAND, Job, Named, Reply};
 /// A worker that says nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One worker, or two: the near end's first. They are killed with this.
+/// How long workers have to end by themselves.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// One worker, or two: the near end's first. They end with this.
 ///
 /// To be started by a thread that lasts: a worker dies with the thread that started it.
 pub(crate) struct Workers {
@@ -77,8 +80,16 @@ pub(crate) fn unexpected() -> Failed {
 }
 
 impl Drop for Workers {
+    /// Who has no more orders to expect ends by itself, and takes away what it has made; who does not is killed.
     fn drop(&mut self) {
-        for (child, _) in &mut self.children {
+        let children = self.children.drain(..).map(|(child, _orders)| child);
+        let mut children: Vec<Child> = children.collect();
+        let until = Instant::now() + FAREWELL;
+        let running = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        while children.iter_mut().any(running) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+        for child in &mut children {
             let _ = child.kill();
             let _ = child.wait();
         }
