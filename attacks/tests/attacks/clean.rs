@@ -102,12 +102,15 @@ fn listen(path: &Path, wait: Wait) -> Listener {
         .expect("a listener")
 }
 
+/// What the library sends as a batch: the first three are alike, and go without entries.
+const BATCH: [&str; 5] = ["a", "b", "c", "", "nine byte"];
+
 /// Sends a batch, then every message back, until the attacker closes. Waits longer than the attacker
 /// does: a message that is only found at the deadline comes too late.
 fn echo(mut victim: Victim) {
     let last = soon() + 5 * PATIENCE;
     let mut batch = victim.batch();
-    for message in ["a", "", "nine byte"] {
+    for message in BATCH {
         batch.push(message.as_bytes()).expect("room");
     }
     drop(batch);
@@ -125,13 +128,17 @@ fn talk(setting: Setting) {
     let mut attacker = start();
     let victim = meet(&mut attacker, setting);
     let echo = thread::spawn(move || echo(victim));
-    for hex in ["61", "", "6e696e652062797465"] {
+    for hex in ["61", "62", "63", "", "6e696e652062797465"] {
         assert_eq!(attacker.run("recvmsg").get("hex"), hex, "of the batch, {setting:?}");
     }
     let most = setting.capacity / 4 - 16;
     let sizes = [0, 1, 15, 16, 17, most - 1, most, most + 1, 2 * most, 5 * setting.capacity];
     for (seed, size) in sizes.iter().enumerate() {
         comes_back(&mut attacker, &format!("send size={size} seed={seed}"));
+    }
+    attacker.run("frame kind=2 tag=3 payload=61626300000000006465660000000000");
+    for hex in ["616263", "646566"] {
+        assert_eq!(attacker.run("recvmsg").get("hex"), hex, "of those alike, {setting:?}");
     }
     attacker.run("pack aa bbcc \"\" 0102030405060708");
     for hex in ["aa", "bbcc", "", "0102030405060708"] {
@@ -169,7 +176,7 @@ fn the_attacker_wakes_the_library() {
         let mut attacker = start();
         let victim = meet(&mut attacker, quiet(side));
         let echo = thread::spawn(move || echo(victim));
-        for _ in 0..3 {
+        for _ in BATCH {
             attacker.run("recvmsg");
         }
         for tag in 0..5 {
@@ -209,7 +216,7 @@ fn fence_is_answered_by_either_side() {
         let victim = meet(&mut attacker, quiet(side));
         let session = victim.session().clone();
         let echo = thread::spawn(move || echo(victim));
-        for _ in 0..3 {
+        for _ in BATCH {
             attacker.run("recvmsg");
         }
         attacker.run("fence");

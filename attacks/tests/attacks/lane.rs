@@ -138,6 +138,12 @@ fn attack_52_a_header_that_breaks_a_rule_is_that_rule_s_fault() {
         (&["frame kind=7 fds=0xffff"], Reason::LaneDescriptors),
         (&["frame kind=1 len=1009"], Reason::LaneLength),
         (&["frame kind=2 len=15"], Reason::LaneLength),
+        // A pack of messages that are alike: the tag is their length.
+        (&["frame kind=2 tag=8 len=20"], Reason::LanePack),
+        (&["frame kind=2 tag=5 len=23"], Reason::LanePack),
+        (&["frame kind=2 tag=24 len=16"], Reason::LanePack),
+        (&["frame kind=2 tag=1009 len=16"], Reason::LaneTooLarge),
+        (&["frame kind=2 tag=0xffffffffffffffff len=16"], Reason::LaneTooLarge),
         (&["frame kind=3 len=8"], Reason::LaneLength),
         (&[&of_32, "frame kind=4 tag=7 len=0"], Reason::LaneLength),
         (&[&of_32, "frame kind=5 tag=7 len=0"], Reason::LaneLength),
