@@ -178,26 +178,29 @@ fn messages_that_are_alike_share_a_pack_until_one_differs() {
 #[test]
 fn aligning_an_item_of_an_earlier_receive_moves_nothing() {
     let (mut us, mut peer) = pair();
-    for len in [8, 200] {
+    // Where an item of one pack would be moved to lie the entries of the next.
+    for len in [8, 8, 200] {
         let mut batch = us.producer.batch();
         for n in 0..6 {
-            batch.try_push(&[n; 200][..len], 1).expect("room");
+            batch.try_push(&[n; 200][..len], 100 + u64::from(n)).expect("room");
         }
         drop(batch);
     }
     let mut old = Vec::new();
-    for n in 0..12_u8 {
+    for n in 0..18_u8 {
         // As the typed half does it: the first comes by a closer look.
         let item = match peer.consumer.next_ready() {
             Some(item) => item,
             None => peer.consumer.next_within(Some(Instant::now())).expect("a message"),
         };
+        assert_eq!(item.tag, 100 + u64::from(n % 6), "message {n}");
+        assert_eq!(item.len(), if n < 12 { 8 } else { 200 }, "message {n}");
         assert!(peer.consumer.bytes(&item).iter().all(|byte| *byte == n % 6), "message {n}");
         old.push(item);
-        for item in &mut old {
+        for mut item in old.clone() {
             // Later ones are checked above, and whatever this lends is bytes of ours.
-            peer.consumer.align(item);
-            let _ = peer.consumer.bytes(item);
+            peer.consumer.align(&mut item);
+            let _ = peer.consumer.bytes(&item);
         }
     }
     let mut spare = Buffer::new();
