@@ -82,7 +82,12 @@ fn connector(terms: &Terms) -> Connector {
 }
 
 /// One end of a channel whose messages are `M` both ways.
-fn meet<P, M>(terms: &Terms, side: Side, at: &Path) -> Result<(Sender<M>, Receiver<M>), Failed>
+fn meet<P, M>(
+    terms: &Terms,
+    side: Side,
+    at: &Path,
+    reading: Reading,
+) -> Result<(Sender<M>, Receiver<M>), Failed>
 where
     M: memring::Message + ?Sized,
     P: Protocol<ToClient = M, ToServer = M>,
@@ -91,7 +96,43 @@ where
         Side::Near => connector(terms).connect::<P>(at.join("memring.sock"))?,
         Side::Far => listener(at, terms)?.accept()?.open::<P>()?,
     };
-    Ok(channel.split())
+    let (sender, receiver) = channel.split();
+    let receiver = match reading {
+        Reading::Copied => receiver,
+        // SAFETY: the other end is this very program, which never writes a message it has sent.
+        Reading::InPlace => unsafe { receiver.trust_peer() },
+    };
+    Ok((sender, receiver))
+}
+
+/// Sends messages in batches. A batch is a guard that borrows its sender, so this is a loop of its own.
+#[inline]
+fn in_batches<M: memring::Message + ?Sized>(
+    sender: &mut Sender<M>,
+    numbers: Range<u64>,
+    batch: u64,
+    mut push: impl FnMut(&mut memring::Batch<'_, M>, u64) -> Result<(), memring::SendError>,
+) -> Result<(), Failed> {
+    let mut open = sender.batch();
+    let mut until_flush = batch;
+    for number in numbers {
+        push(&mut open, number)?;
+        until_flush -= 1;
+        if until_flush == 0 {
+            open.flush();
+            until_flush = batch;
+        }
+    }
+    Ok(())
+}
+
+/// Sends each by itself.
+#[inline]
+fn one_by_one(link: &mut impl Link, numbers: Range<u64>) -> Result<(), Failed> {
+    for number in numbers {
+        link.send(number)?;
+    }
+    Ok(())
 }
 
 /// A message of so many words, as plain as a market tick.
@@ -194,12 +235,7 @@ impl<M: Payload + 'static> Typed<M> {
         at: &Path,
         reading: Reading,
     ) -> Result<Box<dyn Link>, Failed> {
-        let (sender, receiver) = meet::<Both<M>, M>(terms, side, at)?;
-        let receiver = match reading {
-            Reading::Copied => receiver,
-            // SAFETY: the other end is this very program, which never writes a message it has sent.
-            Reading::InPlace => unsafe { receiver.trust_peer() },
-        };
+        let (sender, receiver) = meet::<Both<M>, M>(terms, side, at, reading)?;
         Ok(Box::new(Self { sender, receiver, message: M::new(terms.size) }))
     }
 
@@ -223,26 +259,15 @@ impl<M: Payload + 'static> Link for Typed<M> {
         M::read(&self.receiver.recv()?, number)
     }
 
-    // A batch is a guard that borrows its sender.
     fn send_each(&mut self, numbers: Range<u64>, batch: u64) -> Result<(), Failed> {
         if batch == 1 {
-            for number in numbers {
-                self.send(number)?;
-            }
-            return Ok(());
+            return one_by_one(self, numbers);
         }
-        let mut open = self.sender.batch();
-        let mut until_flush = batch;
-        for number in numbers {
-            Self::fill(&mut self.message, number);
-            open.push(&self.message)?;
-            until_flush -= 1;
-            if until_flush == 0 {
-                open.flush();
-                until_flush = batch;
-            }
-        }
-        Ok(())
+        let Self { sender, message, .. } = self;
+        in_batches(sender, numbers, batch, |open, number| {
+            Self::fill(message, number);
+            open.push(message)
+        })
     }
 }
 
@@ -259,12 +284,7 @@ const LARGE: usize = 4096;
 
 impl Raw {
     fn meet(terms: &Terms, side: Side, at: &Path, reading: Reading) -> Result<Self, Failed> {
-        let (sender, receiver) = meet::<Bytes, [u8]>(terms, side, at)?;
-        let receiver = match reading {
-            Reading::Copied => receiver,
-            // SAFETY: the other end is this very program, which never writes a message it has sent.
-            Reading::InPlace => unsafe { receiver.trust_peer() },
-        };
+        let (sender, receiver) = meet::<Bytes, [u8]>(terms, side, at, reading)?;
         Ok(Self { sender, receiver, reading, message: vec![0; terms.size] })
     }
 
@@ -296,23 +316,13 @@ impl Link for Raw {
 
     fn send_each(&mut self, numbers: Range<u64>, batch: u64) -> Result<(), Failed> {
         if batch == 1 {
-            for number in numbers {
-                self.send(number)?;
-            }
-            return Ok(());
+            return one_by_one(self, numbers);
         }
-        let mut open = self.sender.batch();
-        let mut until_flush = batch;
-        for number in numbers {
-            payload::write(&mut self.message, number);
-            open.push(&self.message)?;
-            until_flush -= 1;
-            if until_flush == 0 {
-                open.flush();
-                until_flush = batch;
-            }
-        }
-        Ok(())
+        let Self { sender, message, .. } = self;
+        in_batches(sender, numbers, batch, |open, number| {
+            payload::write(message, number);
+            open.push(message)
+        })
     }
 }
 

@@ -461,12 +461,6 @@ impl Region {
         copy::prefetch_for_writing(self.start.as_ptr().wrapping_add(offset));
     }
 
-    /// Asks the processor to fetch the line at `offset` for reading. Only a hint: any offset is harmless.
-    #[inline]
-    pub fn prefetch_for_reading(&self, offset: usize) {
-        copy::prefetch_for_reading(self.start.as_ptr().wrapping_add(offset));
-    }
-
     /// The address of the u32 at `offset`, or of the low half of a u64, for futex calls only.
     #[inline]
     pub fn futex_word(&self, offset: usize) -> *const u32 {

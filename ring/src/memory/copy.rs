@@ -79,22 +79,6 @@ pub(super) fn prefetch_for_writing(line: *const u8) {
     let _ = line;
 }
 
-/// Asks the processor to fetch a line for reading. A hint, as above.
-#[inline(always)]
-pub(super) fn prefetch_for_reading(line: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!("prefetcht0 [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
-    }
-    let _ = line;
-}
-
 /// SSE2, which every x86_64 has.
 ///
 /// Sizes between two powers are covered by a piece from the front and a piece from the back that may
