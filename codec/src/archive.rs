@@ -71,6 +71,22 @@ impl<T: Archivable> Format<T> for Rkyv {
     type View = T::Archived;
     type Checked = ();
 
+    /// An archive without anything beside its root.
+    const USUAL: Option<usize> = Some(size_of::<T::Archived>());
+
+    /// A type whose bytes are its archive's, in this layout and without padding: plain words, say.
+    #[inline]
+    fn ready(value: &T) -> Option<&[u8]> {
+        let as_it_is = const {
+            T::COPY_OPTIMIZATION.is_enabled() && size_of::<T>() == size_of::<T::Archived>()
+        };
+        // SAFETY: rkyv's flag, which is unsafe to set, says that the value has no uninitialised byte and that its bytes
+        // are what its serialisation would write. They are borrowed as `value` is.
+        as_it_is.then(|| unsafe {
+            std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>())
+        })
+    }
+
     #[inline]
     fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError> {
         let mut stage = [MaybeUninit::uninit(); STAGE];

@@ -66,10 +66,13 @@ macro_rules! next {
     ($receiver:ident, $deadline:expr) => {
         match $receiver.consumer.next_ready() {
             Some(item) => item,
-            None => match $receiver.consumer.next_within($deadline) {
-                Ok(item) => item,
-                Err(unready) => return Err($receiver.unready(unready)),
-            },
+            None => {
+                let begun = $receiver.consumer.begin_wait();
+                match $receiver.consumer.next_within(&begun, $deadline) {
+                    Ok(item) => item,
+                    Err(unready) => return Err($receiver.unready(unready)),
+                }
+            }
         }
     };
 }
@@ -119,8 +122,34 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     #[inline]
     fn recv_by(&mut self, deadline: Option<Instant>) -> Result<View<'_, T>, RecvError> {
-        let item = next!(self, deadline);
-        Ok(self.lend(item)?)
+        let Some(len) = T::Format::USUAL else {
+            let item = next!(self, deadline);
+            return Ok(self.lend(item)?);
+        };
+        if let Some(bytes) = self.consumer.next_of(len).map(std::ptr::from_ref) {
+            return Ok(self.lend_usual(bytes)?);
+        }
+        if let Some(item) = self.consumer.next_other() {
+            return Ok(self.lend(item)?);
+        }
+        self.recv_closely(len, deadline)
+    }
+
+    /// As [`recv_by`](Self::recv_by), where the message is not there yet or is not as most are.
+    #[inline(never)]
+    fn recv_closely(
+        &mut self,
+        len: usize,
+        deadline: Option<Instant>,
+    ) -> Result<View<'_, T>, RecvError> {
+        let begun = self.consumer.begin_wait();
+        if let Some(bytes) = self.consumer.next_soon_of(&begun, len).map(std::ptr::from_ref) {
+            return Ok(self.lend_usual(bytes)?);
+        }
+        match self.consumer.next_within(&begun, deadline) {
+            Ok(item) => Ok(self.lend(item)?),
+            Err(unready) => Err(self.unready(unready)),
+        }
     }
 
     /// Lends a view of the next message if there is one now.
@@ -130,6 +159,11 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// [`TryRecvError`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<View<'_, T>, TryRecvError> {
+        if let Some(len) = T::Format::USUAL
+            && let Some(bytes) = self.consumer.next_of(len).map(std::ptr::from_ref)
+        {
+            return Ok(self.lend_usual(bytes)?);
+        }
         let item = try_next!(self);
         Ok(self.lend(item)?)
     }
@@ -194,6 +228,19 @@ impl<T: Message + ?Sized> Receiver<T> {
                 End::Fault(fault.clone())
             }
             (_, end) => end_of(end, self.session.peer()),
+        }
+    }
+
+    /// Decodes the message received last, which are these bytes, and lends it.
+    ///
+    /// They come as a pointer: a reference would be taken for one that lasts when the message turns out to be none.
+    #[inline(always)]
+    fn lend_usual(&mut self, bytes: *const [u8]) -> Result<View<'_, T>, End> {
+        // SAFETY: they were borrowed from `self`, as what is returned is, and nothing was done with `self` since.
+        let bytes = unsafe { &*bytes };
+        match decode_caught::<T>(bytes) {
+            Ok(checked) => Ok(View { checked, bytes }),
+            Err(why) => Err(self.undecodable(why)),
         }
     }
 
@@ -321,7 +368,7 @@ enum Undecodable {
 
 /// Decodes. A type may bring checks of its own, and the peer chooses what they are asked about: one that
 /// panics has not accepted the message (attack 77). Where panics abort, nobody can help.
-#[inline]
+#[inline(always)]
 fn decode_caught<T: Message + ?Sized>(bytes: &[u8]) -> Result<CheckedOf<T>, Undecodable> {
     // Nothing that the check could leave broken is looked at again: the bytes are shared with nobody, and
     // what it returns is dropped.
@@ -384,7 +431,7 @@ impl<T: Message + ?Sized> Deref for View<'_, T> {
 
     #[inline]
     fn deref(&self) -> &ViewOf<T> {
-        // SAFETY: (1) `checked` came from decoding these bytes in `Receiver::lend` or `lend_aligned`. (2) They lie in the
+        // SAFETY: (1) `checked` came from decoding these bytes in one of the ways that `Receiver` lends them. (2) They lie in the
         // consumer's buffer, which nothing writes while `'a` borrows the receiver, or in the lane after
         // `trust_peer`, whose caller vouched for the peer. (3) They did not move since.
         unsafe { T::Format::view(&self.checked, self.bytes) }

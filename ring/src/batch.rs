@@ -7,10 +7,11 @@
 use crate::frame::{Entry, Kind};
 use crate::grant::Grant;
 use crate::position::frame_size;
-use crate::producer::{Core, Producer, SendError, TrySendError};
+use crate::producer::{Producer, SendError, TrySendError};
 use crate::step::{self, Step};
 use crate::sync::{Instant, mutant};
 use crate::wait::Look;
+use crate::writer::Writer;
 
 /// The pack at the tail: how much of it is filled and how much it can hold.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct OpenPack {
     each: u64,
 }
 
-impl Core {
+impl Writer {
     /// Publishes the open pack, if there is one with anything in it.
     #[inline]
     pub(crate) fn close_pack(&mut self) {
@@ -110,12 +111,13 @@ impl<'a> Batch<'a> {
     #[cold]
     #[inline(never)]
     fn try_push_closely(&mut self, bytes: &[u8], tag: u64) -> Result<(), TrySendError> {
-        let core = &mut self.producer.core;
+        let writer = &mut self.producer.writer;
         let len = bytes.len() as u64;
         let alike = tag == 0 && len != 0;
-        self.mixed |= core.pack.is_some_and(|pack| pack.each != 0 && !(alike && pack.each == len));
-        if alike && !self.mixed && len <= core.largest {
-            Self::open(core, len, len)?;
+        self.mixed |=
+            writer.pack.is_some_and(|pack| pack.each != 0 && !(alike && pack.each == len));
+        if alike && !self.mixed && len <= writer.largest {
+            Self::open(writer, len, len)?;
             if self.put(bytes, tag) {
                 return Ok(());
             }
@@ -139,18 +141,18 @@ impl<'a> Batch<'a> {
     /// Writes a message into the open pack, if that holds it and nothing stands in the way.
     #[inline(always)]
     fn put(&mut self, bytes: &[u8], tag: u64) -> bool {
-        let core = &mut self.producer.core;
+        let writer = &mut self.producer.writer;
         let len = bytes.len() as u64;
-        let Some(OpenPack { filled, limit, each }) = core.pack else { return false };
+        let Some(OpenPack { filled, limit, each }) = writer.pack else { return false };
         let alike = each != 0;
         let size = if alike { alike_size(len) } else { Entry::size(len) };
-        if size > limit - filled || len > core.largest || core.alive().is_err() {
+        if size > limit - filled || len > writer.largest || writer.alive().is_err() {
             return false;
         }
         if alike && (len != each || tag != 0) {
             return false;
         }
-        let place = core.stage(filled as usize, size as usize);
+        let place = writer.stage(filled as usize, size as usize);
         let (header, place) = place.split_at_mut(if alike { 0 } else { Entry::SIZE as usize });
         if !alike {
             header.copy_from_slice(&Entry { len: len as u32, tag }.bytes());
@@ -159,10 +161,10 @@ impl<'a> Batch<'a> {
         payload.copy_from_slice(bytes);
         padding.fill(0);
         step::at(Step::Grow);
-        core.pack = Some(OpenPack { filled: filled + size, limit, each });
+        writer.pack = Some(OpenPack { filled: filled + size, limit, each });
         self.producer.packed(len);
         if mutant("push-publishes") {
-            self.producer.core.close_pack();
+            self.producer.writer.close_pack();
         }
         true
     }
@@ -195,7 +197,7 @@ impl<'a> Batch<'a> {
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
         // A message that no pack holds is not retried here: room for a part of it is not room for all of it.
-        if Entry::size(bytes.len() as u64) > self.producer.core.capacity.largest_payload() {
+        if Entry::size(bytes.len() as u64) > self.producer.writer.capacity.largest_payload() {
             return self.producer.send(bytes, tag, deadline);
         }
         loop {
@@ -225,23 +227,23 @@ impl<'a> Batch<'a> {
     /// As [`Producer::try_claim`]; the largest message of a batch is 16 bytes less than that of a frame.
     #[inline]
     pub fn try_claim(&mut self, len: usize) -> Result<Grant<'_>, TrySendError> {
-        let core = &mut self.producer.core;
-        let max = core.max_message();
+        let writer = &mut self.producer.writer;
+        let max = writer.max_message();
         if len as u64 > max {
             return Err(TrySendError::TooLarge { len: len as u64, max });
         }
         let needed = Entry::size(len as u64);
-        let at = match core.pack {
+        let at = match writer.pack {
             Some(pack) if pack.each == 0 && needed <= pack.limit - pack.filled => {
-                core.alive()?;
+                writer.alive()?;
                 pack.filled
             }
             _ => {
-                Self::open(core, len as u64, 0)?;
+                Self::open(writer, len as u64, 0)?;
                 0
             }
         };
-        let limit = core.pack.map_or(0, |pack| pack.limit);
+        let limit = writer.pack.map_or(0, |pack| pack.limit);
         let at = at as usize + Entry::SIZE as usize;
         // Down to the grain of entries, so that the padding of whatever is written fits as well.
         let room = (limit as usize).saturating_sub(at) & !7;
@@ -252,23 +254,23 @@ impl<'a> Batch<'a> {
     /// Publishes the full pack and opens one that holds at least this message: of messages of `each` bytes, or of
     /// entries if that is zero.
     #[cold]
-    fn open(core: &mut Core, len: u64, each: u64) -> Result<(), TrySendError> {
+    fn open(writer: &mut Writer, len: u64, each: u64) -> Result<(), TrySendError> {
         if !mutant("wait-without-batch") {
-            core.ready()?; // publishes the full pack: nothing is held back while we may wait for room
+            writer.ready()?; // publishes the full pack: nothing is held back while we may wait for room
         }
         let needed = if each == 0 { Entry::size(len) } else { alike_size(len) };
-        let largest = core.capacity.largest_payload();
+        let largest = writer.capacity.largest_payload();
         if needed > largest {
             return Err(TrySendError::TooLarge { len, max: largest - u64::from(Entry::SIZE) });
         }
-        match core.room(frame_size(needed))? {
+        match writer.room(frame_size(needed))? {
             Look::Ready(()) => {
                 if mutant("wait-without-batch") {
-                    core.close_pack();
+                    writer.close_pack();
                 }
-                let limit = core.free_pack();
-                core.pack = Some(OpenPack { filled: 0, limit, each });
-                core.settle();
+                let limit = writer.free_pack();
+                writer.pack = Some(OpenPack { filled: 0, limit, each });
+                writer.settle();
                 Ok(())
             }
             _ => Err(TrySendError::Full),
@@ -283,8 +285,8 @@ impl<'a> Batch<'a> {
 
     /// Publishes what was pushed so far.
     pub fn flush(&mut self) {
-        if !self.producer.core.is_forked() {
-            self.producer.core.close_pack();
+        if !self.producer.writer.is_forked() {
+            self.producer.writer.close_pack();
             self.producer.show();
         }
     }

@@ -26,21 +26,23 @@ pub struct Stats {
     pub wakes: u64,
 }
 
-/// Whose counters: [`TX`] or [`RX`].
+/// What passed through a half, whose place is [`TX`] or [`RX`].
 ///
-/// Aligned, for the first two numbers are added to at each message, as one vector: across two cache lines that would
+/// Aligned, for both numbers are added to at each message, as one vector: across two cache lines that would
 /// cost more than everything else.
-#[repr(align(64))]
-pub(crate) struct Counters<const HALF: usize> {
-    stats: Stats,
+#[repr(align(16))]
+pub(crate) struct Traffic<const HALF: usize> {
+    messages: u64,
+    bytes: u64,
     region: Region,
 }
 
-impl<const HALF: usize> Counters<HALF> {
+impl<const HALF: usize> Traffic<HALF> {
     pub(crate) fn new(region: Region) -> Self {
-        Self { stats: Stats::default(), region }
+        Self { messages: 0, bytes: 0, region }
     }
 
+    /// Counts a message, and shows it.
     #[inline(always)]
     pub(crate) fn message(&mut self, bytes: u64) {
         self.count(bytes);
@@ -50,8 +52,8 @@ impl<const HALF: usize> Counters<HALF> {
     /// Counts a message, without showing it yet.
     #[inline(always)]
     pub(crate) fn count(&mut self, bytes: u64) {
-        self.stats.messages += 1;
-        self.stats.bytes += bytes;
+        self.messages += 1;
+        self.bytes += bytes;
     }
 
     /// Shows observers what was counted.
@@ -63,29 +65,53 @@ impl<const HALF: usize> Counters<HALF> {
             // ORDERING: Relaxed; numbers for people, here and below.
             match HALF {
                 TX => {
-                    self.region.store64_at::<TX>(self.stats.messages, Ordering::Relaxed);
-                    self.region.store64_at::<{ TX + 8 }>(self.stats.bytes, Ordering::Relaxed);
+                    self.region.store64_at::<TX>(self.messages, Ordering::Relaxed);
+                    self.region.store64_at::<{ TX + 8 }>(self.bytes, Ordering::Relaxed);
                 }
                 _ => {
-                    self.region.store64_at::<RX>(self.stats.messages, Ordering::Relaxed);
-                    self.region.store64_at::<{ RX + 8 }>(self.stats.bytes, Ordering::Relaxed);
+                    self.region.store64_at::<RX>(self.messages, Ordering::Relaxed);
+                    self.region.store64_at::<{ RX + 8 }>(self.bytes, Ordering::Relaxed);
                 }
             }
         }
     }
 
+    /// Messages so far.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// These numbers among the others.
+    pub(crate) fn among(&self, stats: Stats) -> Stats {
+        Stats { messages: self.messages, bytes: self.bytes, ..stats }
+    }
+}
+
+/// How a half waited, whose place is [`TX`] or [`RX`].
+pub(crate) struct Waits<const HALF: usize> {
+    spins: u64,
+    sleeps: u64,
+    region: Region,
+}
+
+impl<const HALF: usize> Waits<HALF> {
+    pub(crate) fn new(region: Region) -> Self {
+        Self { spins: 0, sleeps: 0, region }
+    }
+
     pub(crate) fn spin(&mut self, spinning: bool) {
-        self.stats.spins += u64::from(spinning);
-        put(&self.region, HALF + 8 * 2, self.stats.spins);
+        self.spins += u64::from(spinning);
+        put(&self.region, HALF + 8 * 2, self.spins);
     }
 
     pub(crate) fn sleep(&mut self) {
-        self.stats.sleeps += 1;
-        put(&self.region, HALF + 8 * 3, self.stats.sleeps);
+        self.sleeps += 1;
+        put(&self.region, HALF + 8 * 3, self.sleeps);
     }
 
+    /// These numbers, and none of the others.
     pub(crate) fn stats(&self) -> Stats {
-        self.stats
+        Stats { spins: self.spins, sleeps: self.sleeps, ..Stats::default() }
     }
 }
 

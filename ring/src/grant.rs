@@ -31,8 +31,8 @@ impl<'a> Grant<'a> {
     #[inline]
     pub(crate) fn frame(producer: &'a mut Producer) -> Self {
         step::at(Step::Claim);
-        let at = producer.core.payload();
-        let limit = producer.core.free_payload() as usize;
+        let at = producer.writer.payload();
+        let limit = producer.writer.free_payload() as usize;
         Self { producer, at, limit, written: 0, in_pack: false }
     }
 
@@ -53,15 +53,15 @@ impl<'a> Grant<'a> {
         if bytes.len() > self.limit - self.written {
             return Err(GrantFull { limit: self.limit });
         }
-        if self.producer.core.is_forked() {
+        if self.producer.writer.is_forked() {
             return Err(GrantFull { limit: 0 }); // the parent's room, and no memory of this process
         }
         step::at(Step::Write);
-        let (core, at) = (&mut self.producer.core, self.at + self.written);
+        let (writer, at) = (&mut self.producer.writer, self.at + self.written);
         if self.in_pack {
-            core.stage(at, bytes.len()).copy_from_slice(bytes);
+            writer.stage(at, bytes.len()).copy_from_slice(bytes);
         } else {
-            core.data.copy_in(at, bytes);
+            writer.data.copy_in(at, bytes);
         }
         self.written += bytes.len();
         Ok(())
@@ -85,17 +85,17 @@ impl<'a> Grant<'a> {
         if len > self.limit - self.written {
             return Err(GrantFull { limit: self.limit });
         }
-        if self.producer.core.is_forked() {
+        if self.producer.writer.is_forked() {
             return Err(GrantFull { limit: 0 });
         }
         let at = self.at + self.written;
         self.written += len;
         if self.in_pack {
-            return Ok(self.producer.core.stage(at, len));
+            return Ok(self.producer.writer.stage(at, len));
         }
         // SAFETY: (1) The peer does not write them, by the caller's promise, and in this process the producer alone
         // does, which the grant borrows. (2) The slice borrows the grant, and no two of them overlap.
-        Ok(unsafe { self.producer.core.data.slice_mut(at, len) })
+        Ok(unsafe { self.producer.writer.data.slice_mut(at, len) })
     }
 
     /// Bytes written so far.
@@ -114,19 +114,19 @@ impl<'a> Grant<'a> {
     #[inline]
     pub fn commit(self, tag: u64) {
         let len = self.written as u32;
-        let core = &mut self.producer.core;
-        if core.is_forked() {
+        let writer = &mut self.producer.writer;
+        if writer.is_forked() {
             return;
         }
         step::at(Step::Commit);
         if self.in_pack {
             let size = Entry::size(u64::from(len)) as usize;
-            let entry = core.stage(self.at - Entry::SIZE as usize, size);
+            let entry = writer.stage(self.at - Entry::SIZE as usize, size);
             entry[..Entry::SIZE as usize].copy_from_slice(&Entry { len, tag }.bytes());
             entry[Entry::SIZE as usize + self.written..].fill(0);
-            core.grow_pack(u64::from(len));
+            writer.grow_pack(u64::from(len));
         } else {
-            core.publish(Kind::Data, len, tag);
+            writer.publish(Kind::Data, len, tag);
         }
         self.producer.sent(u64::from(len));
     }

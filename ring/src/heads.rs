@@ -73,13 +73,6 @@ impl Head {
         self.released.store(position, order); // H1
     }
 
-    /// Whether the peer's producer says that it sleeps for room.
-    #[inline]
-    pub(crate) fn producer_sleeps(&self) -> bool {
-        // ORDERING: Relaxed; only a hint to publish sooner, and the publish looks again.
-        self.theirs.load32_at::<TX_ASLEEP>(Ordering::Relaxed) != 0
-    }
-
     /// Publishes what was released, if that is news, and wakes a producer that sleeps for it.
     pub(crate) fn publish(&self) {
         let unlocked = mutant("head-read-unlocked").then(|| self.released.load(Ordering::Acquire));

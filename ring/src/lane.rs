@@ -7,7 +7,7 @@ use crate::position::Capacity;
 use crate::producer::Producer;
 #[cfg(not(memring_loom))]
 use crate::sync;
-use crate::sync::{Arc, Region};
+use crate::sync::{Arc, Region, WritableRegion};
 use crate::wait::Wait;
 
 /// What both sides agreed on, and how this side waits.
@@ -53,7 +53,7 @@ pub(crate) struct Side {
     /// The peer's control area, which it writes.
     pub theirs: Region,
     /// The lane we write.
-    pub data_out: Region,
+    pub data_out: WritableRegion,
     /// The lane we read.
     pub data_in: Region,
     pub capacity_out: Capacity,
@@ -79,7 +79,6 @@ pub fn channel(
     life: &Arc<Life>,
     terms: &Terms,
 ) -> (Producer, Consumer) {
-    assert!(mine.is_writable(), "a side writes its own segment");
     let capacity = |mapping: &crate::memory::Mapping| {
         // A mapping was made from a checked geometry.
         Capacity::new(mapping.capacity()).expect("a mapped lane has a lane's capacity")
@@ -87,7 +86,7 @@ pub fn channel(
     let side = Side {
         mine: sync::region(mine.control()),
         theirs: sync::region(theirs.control()),
-        data_out: sync::region(mine.data()),
+        data_out: sync::writable_region(mine.data()),
         data_in: sync::region(theirs.data()),
         capacity_out: capacity(mine),
         capacity_in: capacity(theirs),

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | [`position`] | arithmetic of positions: pure |
 //! | [`frame`] | frame headers: pure |
-//! | [`producer`], [`consumer`] | the two halves and their numbered protocols |
+//! | [`producer`], [`consumer`] | the two halves |
+//! | `writer`, `reader` | their numbered protocols, without the waiting |
 //! | [`batch`], [`grant`] | many messages in one frame; writing in place |
 //! | [`wait`] | spin, sleep, and no lost wake |
 //! | [`fence`] | the asymmetric fence pair |
@@ -32,6 +33,7 @@ pub mod batch;
 pub mod buffer;
 pub mod consumer;
 mod counters;
+mod cursor;
 pub mod fault;
 pub mod fence;
 pub mod frame;
@@ -42,11 +44,13 @@ pub mod life;
 mod parts;
 pub mod position;
 pub mod producer;
+mod reader;
 mod spin;
 #[doc(hidden)]
 pub mod step;
 mod sync;
 pub mod wait;
+mod writer;
 
 #[cfg(not(memring_loom))]
 pub mod fork;

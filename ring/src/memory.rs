@@ -370,37 +370,12 @@ impl Region {
         unsafe { AtomicU64::from_ptr(self.frame(position).add(8).cast()) }.load(order)
     }
 
-    /// Stores the header of the frame at `position`.
-    #[inline]
-    pub fn store_header(&self, position: u64, value: u64, order: Ordering) {
-        self.to_be_written();
-        // SAFETY: as in `load_header`, and the mapping is writable.
-        unsafe { AtomicU64::from_ptr(self.frame(position).cast()) }.store(value, order);
-    }
-
-    /// Stores the tag of the frame at `position`.
-    #[inline]
-    pub fn store_tag(&self, position: u64, value: u64, order: Ordering) {
-        self.to_be_written();
-        // SAFETY: as in `load_tag`, and the mapping is writable.
-        unsafe { AtomicU64::from_ptr(self.frame(position).add(8).cast()) }.store(value, order);
-    }
-
     /// Copies the payload of the frame at `position` out, as [`copy_out`](Self::copy_out) does.
     #[inline]
     pub fn copy_payload_out(&self, position: u64, into: &mut [u8]) {
         let from = self.payload(position, into.len());
         // SAFETY: `payload` checked the bounds; `into` is as in `copy_out`.
         unsafe { copy::copy(into.as_mut_ptr(), from, into.len()) }
-    }
-
-    /// Copies the payload of the frame at `position` in, and writes the header's cache line last.
-    #[inline]
-    pub fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
-        self.to_be_written();
-        let to = self.payload(position, bytes.len());
-        // SAFETY: `payload` checked the bounds, and the mapping is writable.
-        unsafe { copy::copy_backwards(to, bytes.as_ptr(), bytes.len()) }
     }
 
     #[inline(always)]
@@ -499,6 +474,61 @@ impl Region {
     #[inline]
     pub fn mapping(&self) -> &Arc<Mapping> {
         &self.owner
+    }
+}
+
+/// A data area that this process writes: what is checked of a [`Region`] at each store is known of this one.
+#[derive(Clone, Debug)]
+pub struct WritableRegion {
+    region: Region,
+}
+
+impl WritableRegion {
+    /// A data area.
+    ///
+    /// # Panics
+    ///
+    /// If its mapping is read-only, or it is none.
+    #[must_use]
+    pub fn new(region: Region) -> Self {
+        assert!(region.writable != 0, "a side writes its own segment");
+        assert!(region.frames != 0, "a control area has no frames");
+        Self { region }
+    }
+
+    /// Stores the header of the frame at `position`.
+    #[inline]
+    pub fn store_header(&self, position: u64, value: u64, order: Ordering) {
+        // SAFETY: as in `Region::load_header`, and the mapping is writable, as `new` saw.
+        unsafe { AtomicU64::from_ptr(self.frame(position).cast()) }.store(value, order);
+    }
+
+    /// Stores the tag of the frame at `position`.
+    #[inline]
+    pub fn store_tag(&self, position: u64, value: u64, order: Ordering) {
+        // SAFETY: as in `Region::load_tag`, and the mapping is writable, as `new` saw.
+        unsafe { AtomicU64::from_ptr(self.frame(position).add(8).cast()) }.store(value, order);
+    }
+
+    /// Copies the payload of the frame at `position` in, and writes the header's cache line last.
+    ///
+    /// # Panics
+    ///
+    /// If the payload is no smaller than the lane.
+    #[inline]
+    pub fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
+        let to = self.payload(position, bytes.len());
+        // SAFETY: `payload` checked the bounds, and the mapping is writable, as `new` saw.
+        unsafe { copy::copy_backwards(to, bytes.as_ptr(), bytes.len()) }
+    }
+}
+
+impl std::ops::Deref for WritableRegion {
+    type Target = Region;
+
+    #[inline(always)]
+    fn deref(&self) -> &Region {
+        &self.region
     }
 }
 

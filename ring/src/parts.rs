@@ -8,9 +8,9 @@ use std::io::IoSlice;
 
 use crate::frame::Kind;
 use crate::position::frame_size;
-use crate::producer::Core;
 use crate::step::{self, Step};
-use crate::sync::Region;
+use crate::sync::WritableRegion;
+use crate::writer::Writer;
 
 /// One part of a large message: how many bytes of it, and how large its frame is.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub(crate) struct Part {
     pub(crate) frame: u64,
 }
 
-impl Core {
+impl Writer {
     /// The part of a large message that follows `sent` bytes of `len`.
     pub(crate) fn next_part(&self, sent: u64, len: u64) -> Part {
         let largest = self.capacity.largest_payload();
@@ -73,7 +73,7 @@ impl<'a> Gather<'a> {
     }
 
     /// Copies the next `len` bytes to `at`. The pieces hold at least as many.
-    pub(crate) fn copy(&mut self, data: &Region, mut at: usize, len: u64) {
+    pub(crate) fn copy(&mut self, data: &WritableRegion, mut at: usize, len: u64) {
         let mut left = len as usize;
         while left > 0 {
             let Some((piece, rest)) = self.pieces.split_first() else {

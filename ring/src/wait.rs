@@ -17,12 +17,12 @@
 //! without W5: W5 saves the call. To sleep on a value that no look has judged would lose wakes (the mutant
 //! `sleep-without-look` does that).
 //!
-//! Not here: what is being waited for, and who wakes (the producer's `Core::announce`, `Head::publish`).
+//! Not here: what is being waited for, and who wakes (the producer's `Writer::announce`, `Head::publish`).
 
 use std::time::Duration;
 
 use crate::asleep::Asleep;
-use crate::counters::Counters;
+use crate::counters::Waits;
 use crate::fence::Heavy;
 use crate::heads::Heads;
 use crate::life::Life;
@@ -105,12 +105,12 @@ pub(crate) struct Sleeper<const HALF: usize> {
     epoch: u32,
     learnt: Learnt,
     /// For the observers.
-    pub counters: Counters<HALF>,
+    pub counted: Waits<HALF>,
 }
 
 impl<const HALF: usize> Sleeper<HALF> {
-    pub(crate) fn new(strategy: Wait, counters: Counters<HALF>) -> Self {
-        Self { strategy, epoch: 0, learnt: Learnt::new(), counters }
+    pub(crate) fn new(strategy: Wait, counted: Waits<HALF>) -> Self {
+        Self { strategy, epoch: 0, learnt: Learnt::new(), counted }
     }
 
     pub(crate) fn strategy(&self) -> Wait {
@@ -145,7 +145,7 @@ impl<const HALF: usize> Sleeper<HALF> {
         let waiting = place.life.enter();
         let began = (self.strategy != Wait::Park).then(Instant::now);
         let mut spinning = budget != Some(Duration::ZERO);
-        self.counters.spin(spinning);
+        self.counted.spin(spinning);
         let mut spurious = 0;
         let mut late = 0;
         let mut last = None;
@@ -241,7 +241,7 @@ impl<const HALF: usize> Sleeper<HALF> {
             let shared = spurious < SPURIOUS;
             let back_off = (!shared).then(|| Instant::now() + BACK_OFF);
             let until = [deadline, slice, back_off].into_iter().flatten().min();
-            self.counters.sleep();
+            self.counted.sleep();
             let how = Sleep { shared, until };
             step::at(Step::W6);
             let woken =

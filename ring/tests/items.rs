@@ -191,7 +191,10 @@ fn aligning_an_item_of_an_earlier_receive_moves_nothing() {
         // As the typed half does it: the first comes by a closer look.
         let item = match peer.consumer.next_ready() {
             Some(item) => item,
-            None => peer.consumer.next_within(Some(Instant::now())).expect("a message"),
+            None => {
+                let begun = peer.consumer.begin_wait();
+                peer.consumer.next_within(&begun, Some(Instant::now())).expect("a message")
+            }
         };
         assert_eq!(item.tag, 100 + u64::from(n % 6), "message {n}");
         assert_eq!(item.len(), if n < 12 { 8 } else { 200 }, "message {n}");

@@ -32,19 +32,20 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
     unsafe { machine::copy(to, from, len) }
 }
 
-/// As [`copy`], and the first line of `to` is written last.
+/// As [`copy`], of bytes that this process wrote just now, and the first line of `to` is written last.
 ///
 /// # Safety
 ///
 /// As for `copy`.
 #[inline(always)]
 pub(crate) unsafe fn copy_backwards(to: *mut u8, from: *const u8, len: usize) {
-    // Up to here x86_64's copies write their last line first; others may do as they like.
-    const SMALL: usize = 64;
     const LINE: usize = 64;
-    let first = if len <= SMALL { 0 } else { to.addr().wrapping_neg() & (LINE - 1) };
-    // SAFETY: two pieces of the whole: `first` is less than a line, and `len` more than one if it is not zero.
+    // SAFETY: the pieces of the whole: `first` is less than a line, and `len` more than one where it is taken away.
     unsafe {
+        if len <= LINE {
+            return machine::copy_fresh(to, from, len);
+        }
+        let first = to.addr().wrapping_neg() & (LINE - 1);
         machine::copy(to.add(first), from.add(first), len - first);
         if first != 0 {
             machine::copy(to, from, first);
@@ -103,6 +104,54 @@ mod x86_64 {
                 ends_32(to, from, len);
             } else {
                 copy_vectors(to, from, len);
+            }
+        }
+    }
+
+    /// Up to 64 bytes, the last first, by words: what was stored as a word a moment ago can be loaded as one at once,
+    /// while a load of two waits until both are in the cache.
+    #[inline(always)]
+    pub(super) unsafe fn copy_fresh(to: *mut u8, from: *const u8, len: usize) {
+        // SAFETY: each piece lies within `len`, by the branch that leads to it.
+        unsafe {
+            if len <= 16 {
+                copy_small(to, from, len);
+            } else if len <= 32 {
+                asm!(
+                    "mov {a}, [{from} + {len} - 8]",
+                    "mov {b}, [{from} + {len} - 16]",
+                    "mov [{to} + {len} - 8], {a}",
+                    "mov [{to} + {len} - 16], {b}",
+                    "mov {a}, [{from} + 8]",
+                    "mov {b}, [{from}]",
+                    "mov [{to} + 8], {a}",
+                    "mov [{to}], {b}",
+                    a = out(reg) _, b = out(reg) _,
+                    from = in(reg) from, to = in(reg) to, len = in(reg) len,
+                    options(nostack, preserves_flags),
+                );
+            } else {
+                asm!(
+                    "mov {a}, [{from} + {len} - 8]",
+                    "mov {b}, [{from} + {len} - 16]",
+                    "mov [{to} + {len} - 8], {a}",
+                    "mov [{to} + {len} - 16], {b}",
+                    "mov {a}, [{from} + {len} - 24]",
+                    "mov {b}, [{from} + {len} - 32]",
+                    "mov [{to} + {len} - 24], {a}",
+                    "mov [{to} + {len} - 32], {b}",
+                    "mov {a}, [{from} + 24]",
+                    "mov {b}, [{from} + 16]",
+                    "mov [{to} + 24], {a}",
+                    "mov [{to} + 16], {b}",
+                    "mov {a}, [{from} + 8]",
+                    "mov {b}, [{from}]",
+                    "mov [{to} + 8], {a}",
+                    "mov [{to}], {b}",
+                    a = out(reg) _, b = out(reg) _,
+                    from = in(reg) from, to = in(reg) to, len = in(reg) len,
+                    options(nostack, preserves_flags),
+                );
             }
         }
     }
@@ -315,6 +364,8 @@ mod x86_64 {
 mod aarch64 {
     use std::arch::asm;
 
+    pub(super) use copy as copy_fresh;
+
     /// See [`super::copy`].
     #[inline(always)]
     pub(super) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
@@ -445,6 +496,8 @@ mod aarch64 {
 #[cfg_attr(all(test, not(miri)), allow(dead_code))]
 mod portable {
     use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+    pub(super) use copy as copy_fresh;
 
     const WORD: usize = size_of::<usize>();
 

@@ -48,6 +48,8 @@ pub(crate) fn pause() {
     loom::thread::yield_now();
 }
 
+pub(crate) fn moment() {}
+
 pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);
 }
@@ -91,6 +93,9 @@ pub struct Region {
     cells: Arc<Vec<AtomicU64>>,
     grain: usize,
 }
+
+/// A model's halves only write what is theirs.
+pub(crate) type WritableRegion = Region;
 
 impl Region {
     fn new(cells: usize, grain: usize) -> Self {

@@ -8,11 +8,16 @@ pub(crate) use std::time::Instant;
 
 pub(crate) use crate::fork::Generation;
 pub(crate) use crate::futex::{Sleep, sleep, wake, wake_private};
-pub(crate) use crate::memory::Region;
+pub(crate) use crate::memory::{Region, WritableRegion};
 
 /// The region as the lanes see it: here as it is.
 pub(crate) fn region(real: Region) -> Region {
     real
+}
+
+/// The lane that this side writes, likewise.
+pub(crate) fn writable_region(real: Region) -> WritableRegion {
+    WritableRegion::new(real)
 }
 
 /// Whether the named mutant is being run. Only models have mutants.
@@ -36,6 +41,17 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[inline(always)]
 pub(crate) fn pause() {
     std::hint::spin_loop();
+}
+
+/// Leaves the peer's memory alone for a microsecond.
+#[cold]
+pub(crate) fn moment() {
+    let until = Instant::now() + std::time::Duration::from_micros(1);
+    while Instant::now() < until {
+        for _ in 0..4 {
+            pause();
+        }
+    }
 }
 
 /// The cheap half of the asymmetric pair; see `fence`.

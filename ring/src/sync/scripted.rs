@@ -65,6 +65,13 @@ pub(crate) fn region(real: Real) -> Region {
     Region { place: (!mapping.is_writable()).then_some(place), real: native::region(real) }
 }
 
+/// A lane that this side writes is the machine's.
+pub(crate) type WritableRegion = Region;
+
+pub(crate) fn writable_region(real: Real) -> WritableRegion {
+    region(real)
+}
+
 impl Region {
     fn ask<T>(&self, offset: usize, answer: impl FnOnce(&mut dyn Peer, Place) -> T) -> Option<T> {
         let place = self.place?(offset);
@@ -129,15 +136,15 @@ impl Region {
     }
 
     pub(crate) fn store_header(&self, position: u64, value: u64, order: Ordering) {
-        self.real.store_header(position, value, order);
+        self.real.store64(self.frame(position), value, order);
     }
 
     pub(crate) fn store_tag(&self, position: u64, value: u64, order: Ordering) {
-        self.real.store_tag(position, value, order);
+        self.real.store64(self.frame(position) + 8, value, order);
     }
 
     pub(crate) fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
-        self.real.copy_payload_in(position, bytes);
+        self.real.copy_in(self.frame(position) + 16, bytes);
     }
 
     pub(crate) fn zero(&self, offset: usize, len: usize) {

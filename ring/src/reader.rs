@@ -1,0 +1,585 @@
+//! Reading frames off a lane, without waiting: what a consumer does once something lies there.
+//!
+//! It trusts nothing it reads: a header is loaded once and decoded into plain data, a payload is copied once
+//! into a buffer of our own, and only then looked at.
+//!
+//! | step | what |
+//! |---|---|
+//! | C1 | load the header at the head (Acquire); zero is empty |
+//! | C2 | decode it; a broken rule is a fault |
+//! | C3 | copy the payload out |
+//! | C4 | release the frame: `Head::release`, and publish it when that is due |
+//!
+//! C1, C3 and C4 are the [`Cursor`]'s.
+//!
+//! Not here: what the bytes mean. They are whole messages, as long as their headers said, and anything.
+
+use crate::buffer::Buffer;
+use crate::cursor::Cursor;
+use crate::fault::Fault;
+use crate::frame::{Entry, Header, Kind};
+use crate::heads::Head;
+use crate::lane::{Side, Terms};
+use crate::life::{End, Life};
+use crate::position::frame_size;
+use crate::step::{self, Step};
+use crate::sync::{self, Arc, mutant};
+use crate::wait::{FIRST, Look};
+
+/// Reads frames, and lends or hands out the messages in them.
+// Aligned, so that no field of the hot path ever lies across two cache lines.
+#[repr(align(64))]
+pub(crate) struct Reader {
+    pub(crate) cursor: Cursor,
+    buffer: Buffer,
+    life: Arc<Life>,
+    /// The largest message that one frame may hold: by the lane, and by what was negotiated.
+    largest: usize,
+    /// What comes next is a frame, to be copied, or nothing: there is no end, no open pack, no message in parts, no
+    /// header kept. One question on the hot path instead of five; see [`Reader::settle`].
+    plain: bool,
+    /// The same, but that the frame is lent in place.
+    lending: bool,
+    /// Whole frames are lent in place: the peer is trusted not to change them.
+    in_place: bool,
+    /// Bytes of the frame lent in place, to be released by the next receive.
+    lent: u64,
+    /// A message in parts, as far as it has come.
+    parts: Option<Parts>,
+    /// Where the next message of the pack in the buffer begins.
+    pack: Option<usize>,
+    /// Bytes of each of its messages, if they are alike, and from one to the next; zero if each has an entry.
+    each: usize,
+    stride: usize,
+    /// A header that was loaded and is for a closer look, or zero: it is not loaded again.
+    seen: u64,
+    max_message: u64,
+    end: Option<End>,
+    /// Messages received when the lane was last found empty, or a pack was read to its end.
+    run_began: u64,
+}
+
+/// Messages in a row, each in a frame of its own, after which a reader that spins lets the writer get ahead.
+const RUN: u64 = 64;
+
+#[derive(Clone, Copy)]
+struct Parts {
+    total: u64,
+    arrived: usize,
+    tag: u64,
+}
+
+/// Where a received message lies, until the next receive: see
+/// [`Consumer::bytes`](crate::consumer::Consumer::bytes).
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the message is lost unless its bytes are looked at"]
+pub struct Item {
+    start: usize,
+    len: usize,
+    /// What travelled with the message.
+    pub tag: u64,
+    /// A word like the others, so that an item goes from hand to hand in registers.
+    place: usize,
+}
+
+/// In the lane, until the next receive.
+const IN_PLACE: usize = 0;
+/// In the buffer, which holds nothing else.
+const ALONE: usize = 1;
+/// In the buffer, with others.
+const IN_PACK: usize = 2;
+
+impl Item {
+    /// Bytes of the message.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the message has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(side: &Side, terms: &Terms, shared: Arc<Head>) -> Self {
+        Self {
+            cursor: Cursor::new(side, terms, shared),
+            buffer: Buffer::new(),
+            life: Arc::clone(&side.life),
+            largest: terms.max_message.min(side.capacity_in.largest_payload()) as usize,
+            plain: true,
+            lending: false,
+            in_place: false,
+            lent: 0,
+            parts: None,
+            pack: None,
+            each: 0,
+            stride: 0,
+            seen: 0,
+            max_message: terms.max_message,
+            end: None,
+            run_began: 0,
+        }
+    }
+
+    /// Whether there may be something to read for this process, and no end to report.
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        self.life.is_open() && !self.life.is_forked()
+    }
+
+    /// The next message, if it lies there as most do: whole, in a frame of its own or in the open pack.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Option<Item> {
+        if !self.is_open() {
+            return None;
+        }
+        if !self.plain {
+            // Not out of line: an item that comes back through memory, word by word, is loaded by pairs of words,
+            // which wait until the stores have reached the cache.
+            if !self.lending {
+                return self.next_packed();
+            }
+            self.release_lent();
+        }
+        let word = self.cursor.header();
+        self.take_plain(word)
+    }
+
+    /// The next message, if it lies there in a frame of its own and is `len` bytes long.
+    ///
+    /// A length that the caller knows makes this short, and what it makes of the frame does not hang on what is
+    /// loaded: the processor goes on to the next while this one is on its way.
+    #[inline(always)]
+    pub(crate) fn next_of(&mut self, len: usize) -> Option<&[u8]> {
+        if !self.is_open() || !self.plain {
+            return None;
+        }
+        let word = self.cursor.header();
+        self.take_of(len, word)
+    }
+
+    /// Looks some times for a message that is on its way; not at anything else.
+    #[inline(always)]
+    pub(crate) fn next_soon(&mut self) -> Option<Item> {
+        self.let_ahead();
+        for _ in 0..FIRST {
+            if !(self.plain || self.lending) || !self.is_open() {
+                return self.next().or_else(|| self.take_kept());
+            }
+            let word = self.cursor.header();
+            if word as u32 != 0 {
+                return self.take_plain(word).or_else(|| self.take_kept());
+            }
+            sync::pause();
+        }
+        None
+    }
+
+    /// As [`next_of`](Self::next_of), and as [`next_soon`](Self::next_soon).
+    #[inline(always)]
+    pub(crate) fn next_soon_of(&mut self, len: usize) -> Option<&[u8]> {
+        let mut looks = FIRST;
+        self.let_ahead();
+        while self.plain && self.is_open() {
+            let word = self.cursor.header();
+            if word as u32 != 0 {
+                return self.take_of(len, word);
+            }
+            looks -= 1;
+            if looks == 0 {
+                break;
+            }
+            sync::pause();
+        }
+        None
+    }
+
+    /// The lane is empty. After a long run, a moment without a look: a reader at the writer's heels takes each line away
+    /// while it is being written, and both wait for it twice.
+    fn let_ahead(&mut self) {
+        let received = self.cursor.traffic.messages();
+        if received - self.run_began >= RUN {
+            sync::moment();
+        }
+        self.run_began = received;
+    }
+
+    /// Keeps the header for a closer look, unless it is none.
+    #[cold]
+    #[inline(never)]
+    fn take_later(&mut self, word: u64) {
+        if word as u32 != 0 {
+            self.seen = word;
+            self.settle();
+        }
+    }
+
+    /// Takes what was kept for a closer look, if that is a message. What else it is shows later.
+    #[inline(never)]
+    fn take_kept(&mut self) -> Option<Item> {
+        if self.seen == 0 {
+            return None;
+        }
+        match self.look_closely() {
+            Look::Ready(Ok(item)) => Some(item),
+            _ => None,
+        }
+    }
+
+    /// Takes the frame that `word` published at the head, if it is a plain message.
+    #[inline(always)]
+    fn take_plain(&mut self, word: u64) -> Option<Item> {
+        let len = (word >> 32) as usize;
+        // The low half of a data frame's header is its kind and nothing else.
+        if word as u32 != Kind::Data as u32 || len > self.largest {
+            self.take_later(word);
+            return None;
+        }
+        step::at(Step::C2);
+        Some(if self.in_place { self.lend(len) } else { self.copy(len) })
+    }
+
+    /// Takes the frame that `word` published at the head, if it is a plain message of `len` bytes.
+    #[inline(always)]
+    fn take_of(&mut self, len: usize, word: u64) -> Option<&[u8]> {
+        let due = Header { kind: Kind::Data, len: len as u32 }.word();
+        if word != due || len > self.largest {
+            self.take_later(word);
+            return None;
+        }
+        step::at(Step::C2);
+        Some(self.copy_out(len))
+    }
+
+    /// Looks for the next message; takes parts and marks on the way.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Look<Result<Item, End>> {
+        match self.next() {
+            Some(item) => Look::Ready(Ok(item)),
+            None => self.look_closely(),
+        }
+    }
+
+    /// As [`look`](Self::look), where there is nothing, or something special.
+    #[inline(never)]
+    fn look_closely(&mut self) -> Look<Result<Item, End>> {
+        if self.end.is_some() || self.life.is_over() || self.life.is_forked() {
+            return Look::Ready(Err(self.judge()));
+        }
+        // The peer may have hung up since: `next` does not look then.
+        if let Some(item) = self.next_packed() {
+            return Look::Ready(Ok(item));
+        }
+        self.release_lent();
+        let word = match std::mem::take(&mut self.seen) {
+            0 => self.cursor.header(),
+            seen => seen,
+        };
+        match word {
+            empty if empty as u32 == 0 => Look::Nothing { offset: self.cursor.offset(), seen: 0 },
+            word => self.take_frame(word),
+        }
+    }
+
+    /// Takes the frame that `word` published at the head, whatever it is.
+    #[cold]
+    #[inline(never)]
+    fn take_frame(&mut self, word: u64) -> Look<Result<Item, End>> {
+        let taken = self.take_any(word);
+        self.settle();
+        match taken {
+            Ok(Some(item)) => Look::Ready(Ok(item)),
+            Ok(None) => Look::Again,
+            Err(end) => Look::Ready(Err(end)),
+        }
+    }
+
+    fn take_any(&mut self, word: u64) -> Result<Option<Item>, End> {
+        debug_assert!(self.pack.is_none(), "a frame is taken over an open pack");
+        step::at(Step::C2);
+        let header = match Header::decode(word, self.cursor.capacity().largest_payload()) {
+            Ok(header) => header, // C2
+            Err(fault) => return Err(self.fault(fault)),
+        };
+        if header.kind != Kind::Data || self.parts.is_some() {
+            return self.take_other(header);
+        }
+        if u64::from(header.len) > self.max_message {
+            return Err(self.fault(Fault::TooLarge(header.len.into())));
+        }
+        let len = header.len as usize;
+        Ok(Some(if self.in_place { self.lend(len) } else { self.copy(len) }))
+    }
+
+    /// Lends the frame at the head in place; the next receive releases it.
+    #[inline]
+    fn lend(&mut self, len: usize) -> Item {
+        let tag = self.cursor.tag();
+        self.lent = frame_size(len as u64);
+        self.cursor.traffic.count(len as u64);
+        Item { start: self.cursor.payload(), len, tag, place: IN_PLACE }
+    }
+
+    /// Copies a whole message out of the frame at the head, and releases that.
+    #[inline(always)]
+    fn copy(&mut self, len: usize) -> Item {
+        let tag = self.cursor.tag();
+        self.copy_out(len);
+        Item { start: 0, len, tag, place: ALONE }
+    }
+
+    /// Copies the payload of the frame at the head, a whole message, and releases that.
+    #[inline(always)]
+    fn copy_out(&mut self, len: usize) -> &[u8] {
+        let Self { cursor, buffer, .. } = self;
+        let frame = frame_size(len as u64);
+        let into = buffer.extend(0, len);
+        if mutant("release-before-copy") {
+            cursor.release_first(frame, into);
+        } else {
+            cursor.copy_payload(into); // C3
+            cursor.release(frame); // C4
+        }
+        cursor.traffic.count(len as u64);
+        into
+    }
+
+    /// Says again whether anything is special. Whoever changes what it asks about calls it.
+    fn settle(&mut self) {
+        let nothing =
+            self.seen == 0 && self.end.is_none() && self.pack.is_none() && self.parts.is_none();
+        self.plain = nothing && !self.in_place;
+        self.lending = nothing && self.in_place;
+    }
+
+    /// Everything that is not a plain message.
+    #[cold]
+    fn take_other(&mut self, header: Header) -> Result<Option<Item>, End> {
+        let tag = self.cursor.tag();
+        let payload = self.cursor.payload();
+        let len = header.len as usize;
+        let frame = frame_size(header.len.into());
+        if mutant("part-released-before-copy") {
+            let after = self.cursor.position().wrapping_add(frame);
+            self.cursor.shared().release(after);
+            self.cursor.shared().publish();
+        }
+        let item = match (header.kind, self.parts) {
+            (Kind::End, _) => {
+                self.parts = None; // an unfinished message is discarded
+                self.end = Some(End::Closed);
+                self.cursor.release(frame);
+                self.cursor.publish();
+                return Err(End::Closed);
+            }
+            (Kind::Abort, Some(_)) => {
+                self.parts = None;
+                None
+            }
+            (Kind::Pack, None) => {
+                self.cursor.copy_out(payload, self.buffer.extend(0, len));
+                self.cursor.release(frame);
+                if let Err(fault) = self.check_pack(tag) {
+                    return Err(self.fault(fault));
+                }
+                self.pack = Some(0);
+                return Ok(self.next_packed());
+            }
+            (Kind::First, None) => {
+                let mut total = [0; 8];
+                self.cursor.copy_out(payload, &mut total);
+                let total = u64::from_le_bytes(total);
+                if total > self.max_message {
+                    return Err(self.fault(Fault::TooLarge(total)));
+                }
+                let arrived = len - 8; // `Header::decode` made sure that there are more than 8
+                if arrived as u64 >= total {
+                    return Err(self.fault(Fault::Parts));
+                }
+                self.cursor.copy_out(payload + 8, self.buffer.extend(0, arrived));
+                self.parts = Some(Parts { total, arrived, tag });
+                None
+            }
+            (Kind::Next | Kind::Last, Some(parts)) => {
+                let arrived = parts.arrived + len;
+                let whole = arrived as u64 == parts.total;
+                let surplus = arrived as u64 > parts.total;
+                if surplus || whole != (header.kind == Kind::Last) || tag != parts.tag {
+                    return Err(self.fault(Fault::Parts));
+                }
+                self.cursor.copy_out(payload, self.buffer.extend(parts.arrived, len));
+                self.parts = (!whole).then_some(Parts { arrived, ..parts });
+                if whole {
+                    self.cursor.traffic.count(arrived as u64);
+                }
+                whole.then_some(Item { start: 0, len: arrived, tag, place: ALONE })
+            }
+            // A part without its first, or anything else in the middle of a message.
+            _ => return Err(self.fault(Fault::Parts)),
+        };
+        self.cursor.release(frame);
+        Ok(item)
+    }
+
+    /// Checks the pack in the buffer, which is not empty: that its messages fill it, and none is too large.
+    fn check_pack(&mut self, tag: u64) -> Result<(), Fault> {
+        self.each = 0;
+        let mut rest = self.buffer.bytes();
+        if tag != 0 {
+            if tag > self.largest as u64 {
+                return Err(Fault::TooLarge(tag));
+            }
+            self.each = tag as usize;
+            self.stride = self.each.next_multiple_of(8);
+            return if rest.len().is_multiple_of(self.stride) { Ok(()) } else { Err(Fault::Pack) };
+        }
+        loop {
+            let entry = Entry::decode(rest)?;
+            if entry.len as usize > self.largest {
+                return Err(Fault::TooLarge(entry.len.into()));
+            }
+            rest = &rest[Entry::size(entry.len.into()) as usize..];
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether what comes next is a frame to be copied, or nothing.
+    #[inline(always)]
+    pub(crate) fn copies_frames(&self) -> bool {
+        self.plain
+    }
+
+    /// The next message of the open pack, which was checked; `None` if none is open.
+    #[inline(always)]
+    fn next_packed(&mut self) -> Option<Item> {
+        let at = self.pack?;
+        let (start, len, tag, next) = if self.each != 0 {
+            (at, self.each, 0, at + self.stride)
+        } else {
+            let header = self.buffer.piece(at, Entry::SIZE as usize);
+            let Entry { len, tag } = Entry::read(header.first_chunk()?);
+            let next = at + Entry::size(len.into()) as usize;
+            (at + Entry::SIZE as usize, len as usize, tag, next)
+        };
+        self.cursor.traffic.count(len as u64);
+        if next < self.buffer.len() {
+            self.pack = Some(next);
+        } else {
+            self.pack = None;
+            self.run_began = self.cursor.traffic.messages();
+            self.settle();
+        }
+        Some(Item { start, len, tag, place: IN_PACK })
+    }
+
+    /// Releases what was lent, if anything is.
+    #[inline]
+    pub(crate) fn release_lent(&mut self) {
+        if self.lent != 0 {
+            let frame = std::mem::take(&mut self.lent);
+            self.cursor.release(frame);
+        }
+    }
+
+    /// See [`Consumer::align`](crate::consumer::Consumer::align).
+    #[inline(always)]
+    pub(crate) fn align(&mut self, item: &mut Item) -> bool {
+        // What comes behind it was checked and must not be moved into.
+        let behind = self.pack.unwrap_or(self.buffer.len());
+        if item.place != IN_PACK || item.start & 15 == 0 || item.start + item.len > behind {
+            return false;
+        }
+        item.start = self.buffer.move_down(item.start, item.len);
+        true
+    }
+
+    /// See [`Consumer::bytes`](crate::consumer::Consumer::bytes).
+    #[inline]
+    pub(crate) fn bytes(&self, item: &Item) -> &[u8] {
+        if item.place == IN_PLACE {
+            return self.in_place(item);
+        }
+        self.buffer.piece(item.start, item.len)
+    }
+
+    /// See [`Consumer::take`](crate::consumer::Consumer::take).
+    pub(crate) fn take(&mut self, item: &Item, mut spare: Buffer) -> Buffer {
+        // An item of an earlier receive must not take away what later ones rely on.
+        if item.place == ALONE && self.parts.is_none() && self.pack.is_none() {
+            spare.clear();
+            return std::mem::replace(&mut self.buffer, spare);
+        }
+        spare.copy_from(self.bytes(item));
+        spare
+    }
+
+    /// Lends whole frames in place from now on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Consumer::trust_peer`](crate::consumer::Consumer::trust_peer).
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn trust_peer(&mut self) {
+        self.in_place = true;
+        self.settle();
+    }
+
+    #[allow(unsafe_code)]
+    fn in_place(&self, item: &Item) -> &[u8] {
+        let start = self.cursor.payload();
+        if item.start != start || frame_size(item.len as u64) != self.lent || self.life.is_forked()
+        {
+            return &[]; // of an earlier receive, or of another process, where the lane is not mapped
+        }
+        // SAFETY: (1) `lent` is set only after `trust_peer`, whose caller vouches that the peer does not
+        // change a published frame. (2) The item lies in the frame that is lent now, as was just checked;
+        // it is not released before the next receive or `publish`, which need `&mut self`, so the producer
+        // does not write over it either. (3) It lies in bounds: the offset is masked, the frame at most a
+        // quarter of the lane, and the mirror follows.
+        unsafe { self.cursor.slice(item.start, item.len) }
+    }
+
+    /// How the direction ended, if that was said already.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// The negotiated largest message.
+    pub(crate) fn max_message(&self) -> u64 {
+        self.max_message
+    }
+
+    /// What the session is.
+    pub(crate) fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// Says how the direction ended, when nothing is left to take.
+    #[cold]
+    pub(crate) fn judge(&mut self) -> End {
+        if self.life.is_forked() {
+            return End::Forked;
+        }
+        if self.end.is_none() {
+            self.end = self.life.end();
+            self.settle();
+        }
+        self.end.unwrap_or(End::HungUp)
+    }
+
+    #[cold]
+    pub(crate) fn fault(&mut self, fault: Fault) -> End {
+        self.pack = None;
+        let end = self.life.fail(fault);
+        self.end = Some(end);
+        self.settle();
+        end
+    }
+}
