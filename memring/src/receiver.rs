@@ -126,13 +126,19 @@ impl<T: Message + ?Sized> Receiver<T> {
             let item = next!(self, deadline);
             return Ok(self.lend(item)?);
         };
-        if let Some(bytes) = self.consumer.next_of(len).map(std::ptr::from_ref) {
+        if let Some(bytes) = self.next_usual(len) {
             return Ok(self.lend_usual(bytes)?);
         }
         if let Some(item) = self.consumer.next_other() {
             return Ok(self.lend(item)?);
         }
         self.recv_closely(len, deadline)
+    }
+
+    /// The next message, if it lies there and is `len` bytes long, as most are.
+    #[inline(always)]
+    fn next_usual(&mut self, len: usize) -> Option<*const [u8]> {
+        self.consumer.next_of(len, T::Format::alignment(len) <= 8).map(std::ptr::from_ref)
     }
 
     /// As [`recv_by`](Self::recv_by), where the message is not there yet or is not as most are.
@@ -160,7 +166,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     #[inline]
     pub fn try_recv(&mut self) -> Result<View<'_, T>, TryRecvError> {
         if let Some(len) = T::Format::USUAL
-            && let Some(bytes) = self.consumer.next_of(len).map(std::ptr::from_ref)
+            && let Some(bytes) = self.next_usual(len)
         {
             return Ok(self.lend_usual(bytes)?);
         }

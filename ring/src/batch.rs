@@ -4,79 +4,14 @@
 //! flushed or dropped, when its frame is full, or when the producer has to wait. A guard that is leaked is
 //! closed by the next call.
 
-use crate::frame::{Entry, Kind};
+use crate::frame::Entry;
 use crate::grant::Grant;
 use crate::position::frame_size;
 use crate::producer::{Producer, SendError, TrySendError};
-use crate::step::{self, Step};
+use crate::stage::alike_size;
 use crate::sync::{Instant, mutant};
 use crate::wait::Look;
 use crate::writer::Writer;
-
-/// The pack at the tail: how much of it is filled and how much it can hold.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OpenPack {
-    filled: u64,
-    limit: u64,
-    /// Bytes of each message, if they are alike: all of this length, and without a tag. Zero if each has an
-    /// [`Entry`] of its own.
-    each: u64,
-}
-
-impl Writer {
-    /// Publishes the open pack, if there is one with anything in it.
-    #[inline]
-    pub(crate) fn close_pack(&mut self) {
-        let Some(OpenPack { filled, each, .. }) = self.pack.take() else { return };
-        self.settle();
-        if filled == 0 {
-            return;
-        }
-        step::at(Step::Flush);
-        let staged = std::mem::take(&mut self.staged);
-        if each != 0 && filled == alike_size(each) {
-            // One message alone goes as a frame of its own.
-            self.write(Kind::Data, &staged[..each as usize], 0);
-        } else {
-            self.write(Kind::Pack, &staged[..filled as usize], each);
-        }
-        self.staged = staged;
-    }
-
-    /// The next `size` bytes of the open pack, to be written.
-    #[inline(always)]
-    pub(crate) fn stage(&mut self, at: usize, size: usize) -> &mut [u8] {
-        if self.staged.len() < at + size {
-            self.grow_stage(at + size);
-        }
-        &mut self.staged[at..at + size]
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn grow_stage(&mut self, least: usize) {
-        // By doubling, from a page on; at most to twice what a frame holds.
-        self.staged.resize(least.next_power_of_two().max(4096), 0);
-    }
-
-    /// An entry with a payload of `len` was committed to the open pack.
-    #[inline]
-    pub(crate) fn grow_pack(&mut self, len: u64) {
-        if let Some(pack) = &mut self.pack {
-            step::at(Step::Grow);
-            pack.filled += Entry::size(len);
-        }
-        if mutant("push-publishes") {
-            self.close_pack();
-        }
-    }
-}
-
-/// Bytes that a message takes in a pack of messages that are alike.
-#[inline]
-const fn alike_size(len: u64) -> u64 {
-    (len + 7) & !7
-}
 
 /// A batch of messages; see [`Producer::batch`].
 #[must_use = "a batch is published when it is dropped"]
@@ -102,9 +37,7 @@ impl<'a> Batch<'a> {
         if self.put(bytes, tag) {
             return Ok(());
         }
-        let pushed = self.try_push_closely(bytes, tag);
-        self.producer.show(); // a full pack was published, perhaps
-        pushed
+        self.try_push_closely(bytes, tag)
     }
 
     /// As [`try_push`](Self::try_push), where the open pack does not hold it.
@@ -114,10 +47,15 @@ impl<'a> Batch<'a> {
         let writer = &mut self.producer.writer;
         let len = bytes.len() as u64;
         let alike = tag == 0 && len != 0;
-        self.mixed |=
-            writer.pack.is_some_and(|pack| pack.each != 0 && !(alike && pack.each == len));
+        self.mixed |= writer.stage.each().is_some_and(|each| !(alike && each == len));
         if alike && !self.mixed && len <= writer.largest {
+            writer.stage.make_room();
+            if self.put(bytes, tag) {
+                return Ok(());
+            }
+            let writer = &mut self.producer.writer;
             Self::open(writer, len, len)?;
+            writer.stage.make_room();
             if self.put(bytes, tag) {
                 return Ok(());
             }
@@ -138,35 +76,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Writes a message into the open pack, if that holds it and nothing stands in the way.
+    /// Writes a message into the open pack, if that is one of messages like this and nothing stands in the way.
     #[inline(always)]
     fn put(&mut self, bytes: &[u8], tag: u64) -> bool {
         let writer = &mut self.producer.writer;
-        let len = bytes.len() as u64;
-        let Some(OpenPack { filled, limit, each }) = writer.pack else { return false };
-        let alike = each != 0;
-        let size = if alike { alike_size(len) } else { Entry::size(len) };
-        if size > limit - filled || len > writer.largest || writer.alive().is_err() {
-            return false;
+        let put = tag == 0 && writer.is_open() && writer.stage.put(bytes);
+        if put && mutant("push-publishes") {
+            writer.close_pack();
         }
-        if alike && (len != each || tag != 0) {
-            return false;
-        }
-        let place = writer.stage(filled as usize, size as usize);
-        let (header, place) = place.split_at_mut(if alike { 0 } else { Entry::SIZE as usize });
-        if !alike {
-            header.copy_from_slice(&Entry { len: len as u32, tag }.bytes());
-        }
-        let (payload, padding) = place.split_at_mut(bytes.len());
-        payload.copy_from_slice(bytes);
-        padding.fill(0);
-        step::at(Step::Grow);
-        writer.pack = Some(OpenPack { filled: filled + size, limit, each });
-        self.producer.packed(len);
-        if mutant("push-publishes") {
-            self.producer.writer.close_pack();
-        }
-        true
+        put
     }
 
     /// Adds a message, waiting for room until the deadline. What was pushed before is published first.
@@ -232,21 +150,17 @@ impl<'a> Batch<'a> {
         if len as u64 > max {
             return Err(TrySendError::TooLarge { len: len as u64, max });
         }
-        let needed = Entry::size(len as u64);
-        let at = match writer.pack {
-            Some(pack) if pack.each == 0 && needed <= pack.limit - pack.filled => {
+        let (at, room) = match writer.stage.entry(len) {
+            Some(place) => {
                 writer.alive()?;
-                pack.filled
+                place
             }
-            _ => {
+            None => {
                 Self::open(writer, len as u64, 0)?;
-                0
+                // Opened with at least this much room.
+                writer.stage.entry(len).ok_or(TrySendError::Full)?
             }
         };
-        let limit = writer.pack.map_or(0, |pack| pack.limit);
-        let at = at as usize + Entry::SIZE as usize;
-        // Down to the grain of entries, so that the padding of whatever is written fits as well.
-        let room = (limit as usize).saturating_sub(at) & !7;
         let limit = max.min(room as u64) as usize;
         Ok(Grant::entry(self.producer, at, limit))
     }
@@ -258,7 +172,7 @@ impl<'a> Batch<'a> {
         if !mutant("wait-without-batch") {
             writer.ready()?; // publishes the full pack: nothing is held back while we may wait for room
         }
-        let needed = if each == 0 { Entry::size(len) } else { alike_size(len) };
+        let needed = if each == 0 { Entry::size(len) } else { alike_size(len as usize) as u64 };
         let largest = writer.capacity.largest_payload();
         if needed > largest {
             return Err(TrySendError::TooLarge { len, max: largest - u64::from(Entry::SIZE) });
@@ -269,7 +183,7 @@ impl<'a> Batch<'a> {
                     writer.close_pack();
                 }
                 let limit = writer.free_pack();
-                writer.pack = Some(OpenPack { filled: 0, limit, each });
+                writer.stage.open(limit, each);
                 writer.settle();
                 Ok(())
             }
@@ -287,7 +201,6 @@ impl<'a> Batch<'a> {
     pub fn flush(&mut self) {
         if !self.producer.writer.is_forked() {
             self.producer.writer.close_pack();
-            self.producer.show();
         }
     }
 }

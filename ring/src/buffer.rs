@@ -61,6 +61,12 @@ impl Buffer {
         self.bytes().get(start..start + len).unwrap_or(&[])
     }
 
+    /// A piece of all the memory that there is: what it holds beyond the bytes is anything.
+    #[inline(always)]
+    pub(crate) fn within(&self, start: usize, len: usize) -> Option<&[u8]> {
+        self.blocks.as_bytes().get(start..start + len)
+    }
+
     /// Makes the buffer `start + len` bytes long and lends the last `len`, to be written in full.
     #[inline]
     pub(crate) fn extend(&mut self, start: usize, len: usize) -> &mut [u8] {

@@ -121,15 +121,15 @@ impl Consumer {
         self.reader.next()
     }
 
-    /// As [`next_ready`](Self::next_ready), if the message is `len` bytes long and in a frame of its own: for callers that
-    /// know, when they are compiled, how long most are. Its bytes, which begin at a multiple of 16; there is no tag.
+    /// As [`next_ready`](Self::next_ready), if the message is `len` bytes long: for callers that know, when they are compiled,
+    /// how long most are. Its bytes; there is no tag. They begin at a multiple of 16, but if `packed` allows it, of 8.
     #[inline(always)]
-    pub fn next_of(&mut self, len: usize) -> Option<&[u8]> {
-        self.reader.next_of(len)
+    pub fn next_of(&mut self, len: usize, packed: bool) -> Option<&[u8]> {
+        self.reader.next_of(len, packed)
     }
 
-    /// As [`next_ready`](Self::next_ready), where [`next_of`](Self::next_of) never finds anything: in an open pack, or if the
-    /// peer is trusted.
+    /// As [`next_ready`](Self::next_ready), where [`next_of`](Self::next_of) never finds anything: in a pack of other
+    /// messages, or if the peer is trusted.
     #[inline(always)]
     pub fn next_other(&mut self) -> Option<Item> {
         if self.reader.copies_frames() { None } else { self.reader.next() }
@@ -313,7 +313,7 @@ impl Consumer {
     pub fn stats(&self) -> Stats {
         // In a forked child the lock that guards them may be held for good.
         let wakes = if self.reader.life().is_forked() { 0 } else { self.reader.cursor.wakes() };
-        self.reader.cursor.traffic.among(Stats { wakes, ..self.sleeper.counted.stats() })
+        self.reader.stats(Stats { wakes, ..self.sleeper.counted.stats() })
     }
 
     /// Bytes the lane holds.

@@ -56,6 +56,12 @@ impl<const HALF: usize> Traffic<HALF> {
         self.bytes += bytes;
     }
 
+    /// Counts so many messages.
+    pub(crate) fn count_many(&mut self, messages: u64, bytes: u64) {
+        self.messages += messages;
+        self.bytes += bytes;
+    }
+
     /// Shows observers what was counted.
     #[inline(always)]
     pub(crate) fn show(&mut self) {

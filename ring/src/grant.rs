@@ -59,7 +59,7 @@ impl<'a> Grant<'a> {
         step::at(Step::Write);
         let (writer, at) = (&mut self.producer.writer, self.at + self.written);
         if self.in_pack {
-            writer.stage(at, bytes.len()).copy_from_slice(bytes);
+            writer.stage.lend(at, bytes.len()).copy_from_slice(bytes);
         } else {
             writer.data.copy_in(at, bytes);
         }
@@ -91,7 +91,7 @@ impl<'a> Grant<'a> {
         let at = self.at + self.written;
         self.written += len;
         if self.in_pack {
-            return Ok(self.producer.writer.stage(at, len));
+            return Ok(self.producer.writer.stage.lend(at, len));
         }
         // SAFETY: (1) The peer does not write them, by the caller's promise, and in this process the producer alone
         // does, which the grant borrows. (2) The slice borrows the grant, and no two of them overlap.
@@ -121,7 +121,7 @@ impl<'a> Grant<'a> {
         step::at(Step::Commit);
         if self.in_pack {
             let size = Entry::size(u64::from(len)) as usize;
-            let entry = writer.stage(self.at - Entry::SIZE as usize, size);
+            let entry = writer.stage.lend(self.at - Entry::SIZE as usize, size);
             entry[..Entry::SIZE as usize].copy_from_slice(&Entry { len, tag }.bytes());
             entry[Entry::SIZE as usize + self.written..].fill(0);
             writer.grow_pack(u64::from(len));

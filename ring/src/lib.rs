@@ -46,6 +46,7 @@ pub mod position;
 pub mod producer;
 mod reader;
 mod spin;
+mod stage;
 #[doc(hidden)]
 pub mod step;
 mod sync;

@@ -541,6 +541,22 @@ impl fmt::Debug for Region {
     }
 }
 
+/// Copies bytes that were written just now, all of `from`, within memory of our own.
+///
+/// # Panics
+///
+/// If the two are not of one length.
+#[inline(always)]
+pub(crate) fn copy_fresh(to: &mut [u8], from: &[u8]) {
+    const MOST: usize = 64;
+    if from.len() > MOST {
+        return to.copy_from_slice(from);
+    }
+    assert_eq!(to.len(), from.len());
+    // SAFETY: both are valid by their types, which also keep them apart, and of one length by the line above.
+    unsafe { copy::copy_backwards(to.as_mut_ptr(), from.as_ptr(), from.len()) }
+}
+
 /// The address of a word of `size` bytes. `limit` is a multiple of 16, so an aligned start below it
 /// is a whole word below it.
 #[inline(always)]

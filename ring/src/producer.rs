@@ -355,20 +355,6 @@ impl Producer {
         self.writer.traffic.message(bytes);
     }
 
-    /// Counts a message of a pack, which observers see when the pack is published.
-    #[inline(always)]
-    pub(crate) fn packed(&mut self, bytes: u64) {
-        self.writer.traffic.count(bytes);
-    }
-
-    /// Shows observers what was counted. In a forked child there are none, and no memory to show it in.
-    #[inline]
-    pub(crate) fn show(&mut self) {
-        if !self.writer.is_forked() {
-            self.writer.traffic.show();
-        }
-    }
-
     /// Closes what a leaked guard or a given-up message left behind, waiting for room if need be.
     pub(crate) fn wait_ready(&mut self, deadline: Option<Instant>) -> Result<(), SendError> {
         match self.writer.ready() {

@@ -15,6 +15,7 @@
 //! Not here: what the bytes mean. They are whole messages, as long as their headers said, and anything.
 
 use crate::buffer::Buffer;
+use crate::counters::Stats;
 use crate::cursor::Cursor;
 use crate::fault::Fault;
 use crate::frame::{Entry, Header, Kind};
@@ -46,11 +47,7 @@ pub(crate) struct Reader {
     lent: u64,
     /// A message in parts, as far as it has come.
     parts: Option<Parts>,
-    /// Where the next message of the pack in the buffer begins.
-    pack: Option<usize>,
-    /// Bytes of each of its messages, if they are alike, and from one to the next; zero if each has an entry.
-    each: usize,
-    stride: usize,
+    pack: Pack,
     /// A header that was loaded and is for a closer look, or zero: it is not loaded again.
     seen: u64,
     max_message: u64,
@@ -61,6 +58,32 @@ pub(crate) struct Reader {
 
 /// Messages in a row, each in a frame of its own, after which a reader that spins lets the writer get ahead.
 const RUN: u64 = 64;
+
+/// A pack that was checked and lies in the buffer.
+#[derive(Clone, Copy, Default)]
+struct Pack {
+    /// Where its next message begins, and where the last one ends: the same if none is open.
+    at: usize,
+    end: usize,
+    /// Bytes of each of its messages, if they are alike. Zero if each has an entry, or none is open.
+    each: usize,
+}
+
+impl Pack {
+    fn is_open(&self) -> bool {
+        self.at != self.end
+    }
+
+    /// Bytes from one of its messages to the next, if they are `each` bytes long.
+    const fn stride(each: usize) -> usize {
+        each.next_multiple_of(8)
+    }
+
+    /// Messages that were counted when it was opened, and not taken yet.
+    fn ahead(&self) -> u64 {
+        if self.each == 0 { 0 } else { ((self.end - self.at) / Self::stride(self.each)) as u64 }
+    }
+}
 
 #[derive(Clone, Copy)]
 struct Parts {
@@ -116,9 +139,7 @@ impl Reader {
             in_place: false,
             lent: 0,
             parts: None,
-            pack: None,
-            each: 0,
-            stride: 0,
+            pack: Pack::default(),
             seen: 0,
             max_message: terms.max_message,
             end: None,
@@ -150,17 +171,35 @@ impl Reader {
         self.take_plain(word)
     }
 
-    /// The next message, if it lies there in a frame of its own and is `len` bytes long.
+    /// The next message, if it lies there and is `len` bytes long: in a frame of its own, or in an open pack of messages
+    /// that are all so long, if `packed`. There its bytes begin at a multiple of 8 only.
     ///
     /// A length that the caller knows makes this short, and what it makes of the frame does not hang on what is
     /// loaded: the processor goes on to the next while this one is on its way.
     #[inline(always)]
-    pub(crate) fn next_of(&mut self, len: usize) -> Option<&[u8]> {
-        if !self.is_open() || !self.plain {
+    pub(crate) fn next_of(&mut self, len: usize, packed: bool) -> Option<&[u8]> {
+        if !self.is_open() {
             return None;
+        }
+        if !self.plain {
+            return if packed { self.next_alike(len) } else { None };
         }
         let word = self.cursor.header();
         self.take_of(len, word)
+    }
+
+    /// The next message of the open pack, if its messages are alike and `len` bytes long.
+    #[inline(always)]
+    fn next_alike(&mut self, len: usize) -> Option<&[u8]> {
+        if len == 0 || self.pack.each != len {
+            return None;
+        }
+        let at = self.pack.at;
+        self.pack.at = at + Pack::stride(len);
+        if self.pack.at == self.pack.end {
+            self.close_pack();
+        }
+        self.buffer.within(at, len)
     }
 
     /// Looks some times for a message that is on its way; not at anything else.
@@ -300,7 +339,7 @@ impl Reader {
     }
 
     fn take_any(&mut self, word: u64) -> Result<Option<Item>, End> {
-        debug_assert!(self.pack.is_none(), "a frame is taken over an open pack");
+        debug_assert!(!self.pack.is_open(), "a frame is taken over an open pack");
         step::at(Step::C2);
         let header = match Header::decode(word, self.cursor.capacity().largest_payload()) {
             Ok(header) => header, // C2
@@ -352,7 +391,7 @@ impl Reader {
     /// Says again whether anything is special. Whoever changes what it asks about calls it.
     fn settle(&mut self) {
         let nothing =
-            self.seen == 0 && self.end.is_none() && self.pack.is_none() && self.parts.is_none();
+            self.seen == 0 && self.end.is_none() && !self.pack.is_open() && self.parts.is_none();
         self.plain = nothing && !self.in_place;
         self.lending = nothing && self.in_place;
     }
@@ -384,10 +423,9 @@ impl Reader {
             (Kind::Pack, None) => {
                 self.cursor.copy_out(payload, self.buffer.extend(0, len));
                 self.cursor.release(frame);
-                if let Err(fault) = self.check_pack(tag) {
+                if let Err(fault) = self.open_pack(tag) {
                     return Err(self.fault(fault));
                 }
-                self.pack = Some(0);
                 return Ok(self.next_packed());
             }
             (Kind::First, None) => {
@@ -426,17 +464,29 @@ impl Reader {
         Ok(item)
     }
 
-    /// Checks the pack in the buffer, which is not empty: that its messages fill it, and none is too large.
-    fn check_pack(&mut self, tag: u64) -> Result<(), Fault> {
-        self.each = 0;
+    /// Whether what comes next is a frame to be copied, or nothing.
+    #[inline(always)]
+    pub(crate) fn copies_frames(&self) -> bool {
+        self.plain
+    }
+
+    /// Opens the pack in the buffer, which is not empty, if its messages fill it and none is too large.
+    fn open_pack(&mut self, tag: u64) -> Result<(), Fault> {
         let mut rest = self.buffer.bytes();
+        let end = rest.len();
         if tag != 0 {
             if tag > self.largest as u64 {
                 return Err(Fault::TooLarge(tag));
             }
-            self.each = tag as usize;
-            self.stride = self.each.next_multiple_of(8);
-            return if rest.len().is_multiple_of(self.stride) { Ok(()) } else { Err(Fault::Pack) };
+            let each = tag as usize;
+            if !rest.len().is_multiple_of(Pack::stride(each)) {
+                return Err(Fault::Pack);
+            }
+            self.pack = Pack { at: 0, end, each };
+            // All at once, and not one by one as they are taken: see `stats`.
+            let count = self.pack.ahead();
+            self.cursor.traffic.count_many(count, count * tag);
+            return Ok(());
         }
         loop {
             let entry = Entry::decode(rest)?;
@@ -445,38 +495,52 @@ impl Reader {
             }
             rest = &rest[Entry::size(entry.len.into()) as usize..];
             if rest.is_empty() {
+                self.pack = Pack { at: 0, end, each: 0 };
                 return Ok(());
             }
         }
     }
 
-    /// Whether what comes next is a frame to be copied, or nothing.
-    #[inline(always)]
-    pub(crate) fn copies_frames(&self) -> bool {
-        self.plain
-    }
-
-    /// The next message of the open pack, which was checked; `None` if none is open.
+    /// The next message of the open pack; `None` if none is open.
     #[inline(always)]
     fn next_packed(&mut self) -> Option<Item> {
-        let at = self.pack?;
-        let (start, len, tag, next) = if self.each != 0 {
-            (at, self.each, 0, at + self.stride)
+        let Pack { at, end, each } = self.pack;
+        if at == end {
+            return None;
+        }
+        let (start, len, tag, next) = if each != 0 {
+            (at, each, 0, at + Pack::stride(each))
         } else {
-            let header = self.buffer.piece(at, Entry::SIZE as usize);
+            let header = self.buffer.within(at, Entry::SIZE as usize)?;
             let Entry { len, tag } = Entry::read(header.first_chunk()?);
+            self.cursor.traffic.count(len.into());
             let next = at + Entry::size(len.into()) as usize;
             (at + Entry::SIZE as usize, len as usize, tag, next)
         };
-        self.cursor.traffic.count(len as u64);
-        if next < self.buffer.len() {
-            self.pack = Some(next);
-        } else {
-            self.pack = None;
-            self.run_began = self.cursor.traffic.messages();
-            self.settle();
+        self.pack.at = next;
+        if next == end {
+            self.close_pack();
         }
         Some(Item { start, len, tag, place: IN_PACK })
+    }
+
+    /// The pack was read to its end.
+    #[inline(never)]
+    fn close_pack(&mut self) {
+        self.pack = Pack::default();
+        self.run_began = self.cursor.traffic.messages();
+        self.settle();
+    }
+
+    /// What this half did, with how it waited and how often it woke the peer.
+    pub(crate) fn stats(&self, waits: Stats) -> Stats {
+        let ahead = self.pack.ahead();
+        let stats = self.cursor.traffic.among(waits);
+        Stats {
+            messages: stats.messages - ahead,
+            bytes: stats.bytes - ahead * self.pack.each as u64,
+            ..stats
+        }
     }
 
     /// Releases what was lent, if anything is.
@@ -492,7 +556,7 @@ impl Reader {
     #[inline(always)]
     pub(crate) fn align(&mut self, item: &mut Item) -> bool {
         // What comes behind it was checked and must not be moved into.
-        let behind = self.pack.unwrap_or(self.buffer.len());
+        let behind = if self.pack.is_open() { self.pack.at } else { self.buffer.len() };
         if item.place != IN_PACK || item.start & 15 == 0 || item.start + item.len > behind {
             return false;
         }
@@ -512,7 +576,7 @@ impl Reader {
     /// See [`Consumer::take`](crate::consumer::Consumer::take).
     pub(crate) fn take(&mut self, item: &Item, mut spare: Buffer) -> Buffer {
         // An item of an earlier receive must not take away what later ones rely on.
-        if item.place == ALONE && self.parts.is_none() && self.pack.is_none() {
+        if item.place == ALONE && self.parts.is_none() && !self.pack.is_open() {
             spare.clear();
             return std::mem::replace(&mut self.buffer, spare);
         }
@@ -576,7 +640,7 @@ impl Reader {
 
     #[cold]
     pub(crate) fn fault(&mut self, fault: Fault) -> End {
-        self.pack = None;
+        self.pack = Pack::default();
         let end = self.life.fail(fault);
         self.end = Some(end);
         self.settle();

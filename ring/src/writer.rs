@@ -15,7 +15,6 @@
 //! A crash before P3 leaves nothing visible, after it a whole frame. Not here: what the bytes mean.
 
 use crate::asleep::{Asleep, How};
-use crate::batch::OpenPack;
 use crate::counters::{self, Stats, TX, Traffic};
 use crate::fault::Fault;
 use crate::frame::{Header, Kind};
@@ -24,6 +23,7 @@ use crate::lane::{Side, Terms};
 use crate::life::{End, Life};
 use crate::position::{Capacity, GONE, HEADER, check_head, frame_size};
 use crate::producer::TrySendError;
+use crate::stage::Stage;
 use crate::step::{self, Step};
 use crate::sync::{self, Arc, Ordering, Region, WritableRegion, mutant};
 use crate::wait::Look;
@@ -46,11 +46,8 @@ pub(crate) struct Writer {
     woken: u32,
     /// A message in parts was begun and neither ended nor given up.
     pub(crate) unfinished: bool,
-    /// A pack that is being filled, and not in the lane yet.
-    pub(crate) pack: Option<OpenPack>,
-    /// What is in it. Not written in the lane one by one: its first line has the header that the consumer looks at
-    /// all the time, and every message there would be a fight over it.
-    pub(crate) staged: Vec<u8>,
+    /// A pack that is being filled.
+    pub(crate) stage: Stage,
     max_message: u64,
     /// Something has to be seen to before the next message: an end, an open pack, a message given up. One question
     /// on the hot path instead of three; see [`Writer::settle`].
@@ -83,8 +80,7 @@ impl Writer {
             limit: limit(side.capacity_out, terms.start),
             woken: 0,
             unfinished: false,
-            pack: None,
-            staged: Vec::new(),
+            stage: Stage::default(),
             max_message: terms.max_message,
             hindered: false,
             largest: terms.max_message.min(side.capacity_out.largest_payload()),
@@ -104,6 +100,12 @@ impl Writer {
         Err(self.judge())
     }
 
+    /// Whether nothing is known that ends it. What ended this half alone has emptied its stage.
+    #[inline(always)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.life.is_open() && !self.life.is_forked()
+    }
+
     /// Says how the direction ended, by the peer's own word before anything else.
     #[cold]
     pub(crate) fn judge(&mut self) -> End {
@@ -120,6 +122,7 @@ impl Writer {
                 Some(End::HungUp) | None => gone.or(Some(End::HungUp)),
                 over => over,
             };
+            self.stage.discard();
             self.settle();
         }
         self.end.unwrap_or(End::HungUp)
@@ -129,7 +132,7 @@ impl Writer {
     #[inline]
     pub(crate) fn ready(&mut self) -> Result<(), TrySendError> {
         self.alive()?;
-        if (self.pack.is_some() || self.unfinished) && !mutant("send-without-tidying") {
+        if (self.stage.is_open() || self.unfinished) && !mutant("send-without-tidying") {
             return self.tidy();
         }
         Ok(())
@@ -167,7 +170,7 @@ impl Writer {
     /// Says again whether something has to be seen to. Whoever changes what it asks about calls it.
     #[inline]
     pub(crate) fn settle(&mut self) {
-        self.hindered = self.end.is_some() || self.pack.is_some() || self.unfinished;
+        self.hindered = self.end.is_some() || self.stage.is_open() || self.unfinished;
     }
 
     /// Sends a message that goes in one frame, if nothing at all stands in the way.
@@ -175,8 +178,7 @@ impl Writer {
     pub(crate) fn put(&mut self, bytes: &[u8], tag: u64) -> bool {
         let len = bytes.len() as u64;
         let unhindered = !self.hindered
-            && self.life.is_open()
-            && !self.life.is_forked()
+            && self.is_open()
             && len <= self.largest
             && frame_size(len) <= self.free();
         if unhindered {
@@ -302,6 +304,7 @@ impl Writer {
     #[cold]
     fn ended(&mut self, end: End) -> End {
         let end = *self.end.get_or_insert(end);
+        self.stage.discard(); // nobody would read it
         self.settle();
         end
     }

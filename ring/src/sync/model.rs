@@ -50,6 +50,10 @@ pub(crate) fn pause() {
 
 pub(crate) fn moment() {}
 
+pub(crate) fn copy_fresh(to: &mut [u8], from: &[u8]) {
+    to.copy_from_slice(from);
+}
+
 pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);
 }

@@ -8,7 +8,7 @@ pub(crate) use std::time::Instant;
 
 pub(crate) use crate::fork::Generation;
 pub(crate) use crate::futex::{Sleep, sleep, wake, wake_private};
-pub(crate) use crate::memory::{Region, WritableRegion};
+pub(crate) use crate::memory::{Region, WritableRegion, copy_fresh};
 
 /// The region as the lanes see it: here as it is.
 pub(crate) fn region(real: Region) -> Region {
