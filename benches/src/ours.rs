@@ -18,11 +18,16 @@ pub const ALL: &[Contender] = &[
         |_| true,
         |terms, side, at| match terms.measure {
             Measure::SetUp => Ok(Box::new(SetUp::meet(side, &at, terms)?)),
-            _ => typed(terms, side, &at, Reading::Copied),
+            _ => typed(terms, side, &at, Reading::Copied, Batching::Together),
         },
     ),
+    ours(
+        "memring, pushed",
+        |terms| terms.batch > 1,
+        |terms, side, at| typed(terms, side, &at, Reading::Copied, Batching::Pushed),
+    ),
     ours("memring, trust_peer", in_place, |terms, side, at| {
-        typed(terms, side, &at, Reading::InPlace)
+        typed(terms, side, &at, Reading::InPlace, Batching::Pushed)
     }),
     ours("memring, bytes", bytes, |terms, side, at| {
         Ok(Box::new(Raw::meet(terms, side, &at, Reading::Copied)?))
@@ -52,6 +57,15 @@ enum Reading {
     Copied,
     /// In the lane: the peer is one program with us.
     InPlace,
+}
+
+/// How messages are batched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Batching {
+    /// They are there together, sent as one, and taken as they came.
+    Together,
+    /// One after the other is added to the batch, and received.
+    Pushed,
 }
 
 fn wait(waiting: Waiting) -> Wait {
@@ -135,11 +149,41 @@ fn one_by_one(link: &mut impl Link, numbers: Range<u64>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A message of so many words, as plain as a market tick.
-#[memring::message]
-#[derive(Clone, Copy, Debug)]
-pub struct Words<const N: usize> {
-    words: [u64; N],
+/// Messages of so many words, as plain as market ticks.
+macro_rules! words {
+    ($($name:ident: $words:literal,)+) => {$(
+        /// A message of so many words.
+        #[memring::message]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name {
+            words: [u64; $words],
+        }
+
+        impl Payload for $name {
+            fn new(_: usize) -> Self {
+                Self { words: [0; $words] }
+            }
+
+            #[inline]
+            fn words(&mut self) -> &mut [u64] {
+                &mut self.words
+            }
+
+            #[inline]
+            fn read(view: &memring::View<'_, Self>, number: u64) -> Result<(), Failed> {
+                check(&view.words, number)
+            }
+        }
+    )+};
+}
+
+words! {
+    Words1: 1,
+    Words4: 4,
+    Words8: 8,
+    Words32: 32,
+    Words128: 128,
+    Words512: 512,
 }
 
 /// A message whose size is its own business.
@@ -168,22 +212,6 @@ fn check(words: &[memring::rkyv::rend::u64_le], number: u64) -> Result<(), Faile
     crate::link::expect(total, payload::sum(number, words.len() as u64))
 }
 
-impl<const N: usize> Payload for Words<N> {
-    fn new(_: usize) -> Self {
-        Self { words: [0; N] }
-    }
-
-    #[inline]
-    fn words(&mut self) -> &mut [u64] {
-        &mut self.words
-    }
-
-    #[inline]
-    fn read(view: &memring::View<'_, Self>, number: u64) -> Result<(), Failed> {
-        check(&view.words, number)
-    }
-}
-
 impl Payload for Table {
     fn new(size: usize) -> Self {
         Self { words: vec![0; size / payload::WORD] }
@@ -210,15 +238,21 @@ impl<M: memring::Message> Protocol for Both<M> {
 }
 
 /// A typed link: plain arrays up to 4 KiB, a vector beyond.
-fn typed(terms: &Terms, side: Side, at: &Path, reading: Reading) -> Result<Box<dyn Link>, Failed> {
+fn typed(
+    terms: &Terms,
+    side: Side,
+    at: &Path,
+    reading: Reading,
+    batching: Batching,
+) -> Result<Box<dyn Link>, Failed> {
     match terms.size {
-        8 => Typed::<Words<1>>::meet(terms, side, at, reading),
-        32 => Typed::<Words<4>>::meet(terms, side, at, reading),
-        64 => Typed::<Words<8>>::meet(terms, side, at, reading),
-        256 => Typed::<Words<32>>::meet(terms, side, at, reading),
-        1024 => Typed::<Words<128>>::meet(terms, side, at, reading),
-        4096 => Typed::<Words<512>>::meet(terms, side, at, reading),
-        _ => Typed::<Table>::meet(terms, side, at, reading),
+        8 => Typed::<Words1>::meet(terms, side, at, reading, batching),
+        32 => Typed::<Words4>::meet(terms, side, at, reading, batching),
+        64 => Typed::<Words8>::meet(terms, side, at, reading, batching),
+        256 => Typed::<Words32>::meet(terms, side, at, reading, batching),
+        1024 => Typed::<Words128>::meet(terms, side, at, reading, batching),
+        4096 => Typed::<Words512>::meet(terms, side, at, reading, batching),
+        _ => Typed::<Table>::meet(terms, side, at, reading, batching),
     }
 }
 
@@ -226,6 +260,9 @@ struct Typed<M: Payload> {
     sender: Sender<M>,
     receiver: Receiver<M>,
     message: M,
+    batching: Batching,
+    /// As many messages as are sent together.
+    batch: Vec<M>,
 }
 
 impl<M: Payload + 'static> Typed<M> {
@@ -234,9 +271,14 @@ impl<M: Payload + 'static> Typed<M> {
         side: Side,
         at: &Path,
         reading: Reading,
+        batching: Batching,
     ) -> Result<Box<dyn Link>, Failed> {
         let (sender, receiver) = meet::<Both<M>, M>(terms, side, at, reading)?;
-        Ok(Box::new(Self { sender, receiver, message: M::new(terms.size) }))
+        let message = M::new(terms.size);
+        let together = if batching == Batching::Together { terms.batch } else { 1 };
+        let batch = (0..together).map(|_| M::new(terms.size)).collect();
+        let batching = if terms.batch == 1 { Batching::Pushed } else { batching };
+        Ok(Box::new(Self { sender, receiver, message, batching, batch }))
     }
 
     #[inline]
@@ -244,6 +286,21 @@ impl<M: Payload + 'static> Typed<M> {
         for (index, word) in message.words().iter_mut().enumerate() {
             *word = payload::word(number, index as u64);
         }
+    }
+
+    /// Sends batch after batch.
+    fn together(&mut self, numbers: Range<u64>) -> Result<(), Failed> {
+        let Self { sender, batch, .. } = self;
+        let mut next = numbers.start;
+        while next < numbers.end {
+            let some = batch.len().min((numbers.end - next) as usize);
+            for (message, number) in batch[..some].iter_mut().zip(next..) {
+                Self::fill(message, number);
+            }
+            sender.send_all(&batch[..some])?;
+            next += some as u64;
+        }
+        Ok(())
     }
 }
 
@@ -263,11 +320,34 @@ impl<M: Payload + 'static> Link for Typed<M> {
         if batch == 1 {
             return one_by_one(self, numbers);
         }
+        if self.batching == Batching::Together {
+            return self.together(numbers);
+        }
         let Self { sender, message, .. } = self;
         in_batches(sender, numbers, batch, |open, number| {
             Self::fill(message, number);
             open.push(message)
         })
+    }
+
+    /// Batches are sent for one such range at a time, and end where it ends.
+    fn receive_each(&mut self, mut numbers: Range<u64>) -> Result<(), Failed> {
+        if self.batching == Batching::Pushed {
+            return numbers.try_for_each(|number| self.receive(number));
+        }
+        while numbers.start < numbers.end {
+            let mut read = Ok(());
+            let took = self.receiver.recv_each(|message| {
+                let one = M::read(&message, numbers.start);
+                numbers.start += 1;
+                if one.is_err() {
+                    read = one;
+                }
+            });
+            took?;
+            read?;
+        }
+        Ok(())
     }
 }
 
@@ -344,13 +424,13 @@ impl SetUp {
 impl Link for SetUp {
     fn send(&mut self, _: u64) -> Result<(), Failed> {
         let Self::Near(terms, path) = self else { return Ok(()) };
-        drop(connector(terms).connect::<Both<Words<8>>>(path.as_path())?);
+        drop(connector(terms).connect::<Both<Words8>>(path.as_path())?);
         Ok(())
     }
 
     fn receive(&mut self, _: u64) -> Result<(), Failed> {
         let Self::Far(listener) = self else { return Ok(()) };
-        drop(listener.accept()?.open::<Both<Words<8>>>()?);
+        drop(listener.accept()?.open::<Both<Words8>>()?);
         Ok(())
     }
 }

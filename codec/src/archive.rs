@@ -77,14 +77,13 @@ impl<T: Archivable> Format<T> for Rkyv {
     /// A type whose bytes are its archive's, in this layout and without padding: plain words, say.
     #[inline]
     fn ready(value: &T) -> Option<&[u8]> {
-        let as_it_is = const {
-            T::COPY_OPTIMIZATION.is_enabled() && size_of::<T>() == size_of::<T::Archived>()
-        };
-        // SAFETY: rkyv's flag, which is unsafe to set, says that the value has no uninitialised byte and that its bytes
-        // are what its serialisation would write. They are borrowed as `value` is.
-        as_it_is.then(|| unsafe {
-            std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>())
-        })
+        as_they_are(std::slice::from_ref(value))
+    }
+
+    #[inline]
+    fn ready_all(values: &[T]) -> Option<&[u8]> {
+        let whole_words = const { size_of::<T>() != 0 && size_of::<T>().is_multiple_of(8) };
+        if whole_words { as_they_are(values) } else { None }
     }
 
     #[inline]
@@ -128,6 +127,17 @@ impl<T: Archivable> Format<T> for Rkyv {
         // `T::Archived` at the root position, alignment included, and (2) they have not changed.
         unsafe { rkyv::access_unchecked::<T::Archived>(bytes) }
     }
+}
+
+/// The bytes of values that are their archives' too.
+#[inline(always)]
+fn as_they_are<T: Archive>(values: &[T]) -> Option<&[u8]> {
+    let as_they_are =
+        const { T::COPY_OPTIMIZATION.is_enabled() && size_of::<T>() == size_of::<T::Archived>() };
+    // SAFETY: rkyv's flag, which is unsafe to set, says that a value has no uninitialised byte and that its bytes are what
+    // its serialisation would write. They are borrowed as the values are.
+    as_they_are
+        .then(|| unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) })
 }
 
 /// Checks the root, and whatever it points at: rkyv's `check_pos_with_context` in one piece. That is inlined or not as

@@ -55,6 +55,18 @@ pub trait Format<T: ?Sized> {
         None
     }
 
+    /// The encodings of `values`, if they lie there already, one after the other: each `size_of::<T>()` bytes, a multiple of 8
+    /// and not zero.
+    #[inline]
+    #[must_use]
+    fn ready_all(values: &[T]) -> Option<&[u8]>
+    where
+        T: Sized,
+    {
+        let _ = values;
+        None
+    }
+
     /// The alignment at which most encodings of `len` bytes can be looked at: 16 unless the format knows better. One
     /// that is refused at a smaller one is looked at again at 16.
     #[inline]

@@ -93,6 +93,18 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
         self.sender.try_send(message)
     }
 
+    /// See [`Sender::send_all`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_all(&mut self, messages: &[S]) -> Result<(), SendError>
+    where
+        S: Sized,
+    {
+        self.sender.send_all(messages)
+    }
+
     /// See [`Sender::batch`].
     pub fn batch(&mut self) -> Batch<'_, S> {
         self.sender.batch()
@@ -126,6 +138,15 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
     #[inline]
     pub fn try_recv(&mut self) -> Result<View<'_, R>, TryRecvError> {
         self.receiver.try_recv()
+    }
+
+    /// See [`Receiver::recv_each`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn recv_each(&mut self, each: impl FnMut(View<'_, R>)) -> Result<usize, RecvError> {
+        self.receiver.recv_each(each)
     }
 
     /// Who is at the other end, as the kernel says.

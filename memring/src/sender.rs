@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
-use memring_codec::{EncodeError, Message, Scratch};
+use memring_codec::{EncodeError, Format, Message, Scratch};
 use memring_ring::batch;
 use memring_ring::grant::Grant;
 use memring_ring::producer::Producer;
@@ -98,6 +98,48 @@ impl<T: Message + ?Sized> Sender<T> {
         let way = &mut self.producer;
         let sent = carry(way, message, &mut self.hint, &mut self.scratch).map_err(unsent_now)?;
         sent.map_err(|error| try_send_error(error, self.session.peer()))
+    }
+
+    /// Sends messages that are there already as one batch: they share frames, and are seen together. Plain ones, whose
+    /// bytes are their archive's, go as they are, at the speed of a copy.
+    ///
+    /// ```
+    /// #[memring::message]
+    /// #[derive(Clone, Copy)]
+    /// struct Tick { price: u64, size: u64 }
+    ///
+    /// struct Ticks;
+    /// impl memring::Protocol for Ticks {
+    ///     const NAME: &'static str = "ticks";
+    ///     type ToClient = Tick;
+    ///     type ToServer = [u8];
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut server, mut client) = memring::pair::<Ticks>()?;
+    /// server.send_all(&[Tick { price: 3, size: 1 }, Tick { price: 4, size: 2 }])?;
+    /// let mut sum = 0;
+    /// assert_eq!(client.recv_each(|tick| sum += tick.price.to_native())?, 2);
+    /// assert_eq!(sum, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send). Some of the messages may have been sent; how many, [`stats`](Self::stats) says.
+    pub fn send_all(&mut self, messages: &[T]) -> Result<(), SendError>
+    where
+        T: Sized,
+    {
+        if let Some(bytes) = T::Format::ready_all(messages) {
+            return self
+                .producer
+                .send_alike(bytes, size_of::<T>(), None)
+                .map_err(|error| send_error(error, self.session.peer()));
+        }
+        let mut batch = self.batch();
+        messages.iter().try_for_each(|message| batch.push(message))
     }
 
     /// Begins a batch: small messages share a frame and are seen together, when the batch is flushed or

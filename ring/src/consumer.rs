@@ -135,6 +135,27 @@ impl Consumer {
         if self.reader.copies_frames() { None } else { self.reader.next() }
     }
 
+    /// Whether messages are left that came in one frame with the last one.
+    #[inline]
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.reader.has_pack()
+    }
+
+    /// The messages that are left of those that came in one frame with the last one, if all are `len` bytes long and
+    /// without a tag: back to back, each padded to a multiple of 8. To be taken by [`skip_alike`](Self::skip_alike).
+    #[inline]
+    #[must_use]
+    pub fn alike(&self, len: usize) -> &[u8] {
+        self.reader.alike(len)
+    }
+
+    /// Takes the next `count` of [`alike`](Self::alike).
+    #[inline]
+    pub fn skip_alike(&mut self, count: usize) {
+        self.reader.skip_alike(count);
+    }
+
     /// Moves the message received last so that its bytes begin at a multiple of 16; whether that was needed.
     ///
     /// An item of an earlier receive stays where it is.

@@ -3,7 +3,7 @@
 //! A child of `fork` inherits every object of its parent and none of its threads, and lane memory is
 //! not there at all (`MADV_DONTFORK`): touching it would be a SIGSEGV, or worse, a touch of whatever
 //! was mapped in its place. So whoever owns such a thing keeps the [`Generation`] it was made in and
-//! asks [`Generation::is_current`], two relaxed loads, before each use. The kernel does the counting:
+//! asks [`Generation::is_current`], two relaxed loads, before each use, or keeps its state in a [`Word`]. The kernel does the counting:
 //! a page with `MADV_WIPEONFORK` reads zero in a child, however it was forked, raw `clone` included.
 //!
 //! It does not restore anything in the child, and it does not follow `vfork` or threads, which share
@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::thread::futex;
+
+mod word;
+pub use word::Word;
 
 /// Which process an object was made in: equal in one process, never equal to an ancestor's.
 ///

@@ -17,13 +17,12 @@
 
 use std::sync::{OnceLock, Weak};
 
-use crossbeam_utils::CachePadded;
-
 use crate::fault::Fault;
 use crate::fence::Fences;
 use crate::step::{self, Step};
 use crate::sync::{
-    self, Arc, AtomicBool, AtomicU32, Generation, Ordering, fence, full_fence, mutant, wake_private,
+    self, Arc, AtomicBool, AtomicU32, Generation, Ordering, Word, WordRef, fence, full_fence,
+    mutant, wake_private,
 };
 
 /// How a session ended, or a direction of it. Sticky.
@@ -59,14 +58,21 @@ pub trait Host: Send + Sync {
     fn over(&self);
 }
 
-const OPEN: u32 = 0;
-const HUNG_UP: u32 = 1;
-const OVER: u32 = 2;
+/// What the status reads in a forked child, unless that has ended what it took for its own.
+const FORKED: u32 = 0;
+/// Open, and in the process that the session belongs to.
+pub(crate) const OPEN: u32 = 1;
+/// Open; whether in that process has to be asked, for the kernel wipes no pages.
+const OPEN_SOMEWHERE: u32 = 2;
+const HUNG_UP: u32 = 3;
+const OVER: u32 = 4;
 
 /// The private half of a session's state.
 pub struct Life {
-    /// Read by both halves at every call, so apart from what waiting threads count up and down.
-    status: CachePadded<AtomicU32>,
+    /// Read by both halves at every call.
+    status: Word,
+    /// What it says while the session is open.
+    open: u32,
     word: AtomicU32,
     attention: AtomicBool,
     waiters: AtomicU32,
@@ -80,9 +86,14 @@ impl Life {
     /// A session that has just begun, in the process of this generation.
     #[must_use]
     pub fn new(fences: Fences, generation: Generation) -> Arc<Self> {
+        let status = Word::new();
+        let open = if status.is_wiped() { OPEN } else { OPEN_SOMEWHERE };
+        // ORDERING: Relaxed; whoever looks got at it by way of the `Arc`.
+        status.get().store(open, Ordering::Relaxed);
         Arc::new(Self {
             word: AtomicU32::new(0),
-            status: CachePadded::new(AtomicU32::new(OPEN)),
+            status,
+            open,
             attention: AtomicBool::new(false),
             waiters: AtomicU32::new(0),
             over: OnceLock::new(),
@@ -108,7 +119,8 @@ impl Life {
         step::at(Step::L1);
         // ORDERING: Release; pairs with the Acquire in `is_open` and `end`: what the peer published before
         // it died is seen by whoever sees that it died. Never from OVER back to HUNG_UP.
-        let _ = self.status.compare_exchange(OPEN, HUNG_UP, Ordering::Release, Ordering::Relaxed); // L1
+        let status = self.status.get();
+        let _ = status.compare_exchange(self.open, HUNG_UP, Ordering::Release, Ordering::Relaxed); // L1
         self.ring();
     }
 
@@ -128,7 +140,7 @@ impl Life {
         step::at(Step::L1);
         let _ = self.over.set(end);
         // ORDERING: Release; pairs with the Acquire in `end`, which reads `over` after it.
-        self.status.store(OVER, Ordering::Release); // L1
+        self.status.get().store(OVER, Ordering::Release); // L1
         self.ring();
         if let Some(host) = self.host.get().and_then(Weak::upgrade) {
             host.over();
@@ -138,8 +150,9 @@ impl Life {
     /// What ended the whole session: a fault or this side, or the peer's hang-up.
     pub fn end(&self) -> Option<End> {
         // ORDERING: Acquire; pairs with L1 in `hang_up` and `finish`, where `over` is set before.
-        match self.status.load(Ordering::Acquire) {
-            OPEN => None,
+        match self.status.get().load(Ordering::Acquire) {
+            OPEN | OPEN_SOMEWHERE => None,
+            FORKED => Some(End::Forked),
             HUNG_UP => Some(End::HungUp),
             _ => Some(self.over.get().copied().unwrap_or(End::Local)),
         }
@@ -151,13 +164,20 @@ impl Life {
         !self.generation.is_current()
     }
 
-    /// Whether there is nothing to judge: one relaxed load for the hot path. What the peer published before
-    /// it died is seen by the looks that follow a `false`.
-    #[inline]
+    /// The status, for the hot path: while it is [`OPEN`] there is nothing to judge, and [`is_open`](Self::is_open)
+    /// would say so.
+    pub(crate) fn status(&self) -> WordRef {
+        self.status.get()
+    }
+
+    /// Whether there is nothing to judge, and this is the process that the session belongs to. What the peer
+    /// published before it died is seen by the looks that follow a `false`.
     pub(crate) fn is_open(&self) -> bool {
         // ORDERING: Relaxed if open, which promises nothing; else Acquire, which pairs with L1.
-        if self.status.load(Ordering::Relaxed) == OPEN {
-            return true;
+        match self.status.get().load(Ordering::Relaxed) {
+            OPEN => return true,
+            OPEN_SOMEWHERE => return !self.is_forked(),
+            _ => {}
         }
         if !mutant("relaxed-end") {
             fence(Ordering::Acquire);
@@ -168,7 +188,7 @@ impl Life {
     /// Whether nothing may be delivered any more: a fault, or closed by this side.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.status.load(Ordering::Relaxed) == OVER
+        self.status.get().load(Ordering::Relaxed) == OVER
     }
 
     /// The control socket has something to read. True if a waiter will see to it; false if nobody waits

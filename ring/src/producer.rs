@@ -161,6 +161,46 @@ impl Producer {
         }
     }
 
+    /// Sends messages of `each` bytes, a multiple of 8 and not zero, that lie back to back; waits as [`send`](Self::send)
+    /// does. As many as one frame holds are published together. They have no tag.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send). Some of the messages may have been sent; how many, [`stats`](Self::stats) says.
+    ///
+    /// # Panics
+    ///
+    /// If `each` is zero or no multiple of 8, or the bytes are not so many whole messages.
+    pub fn send_alike(
+        &mut self,
+        bytes: &[u8],
+        each: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        assert!(each != 0 && each.is_multiple_of(8) && bytes.len().is_multiple_of(each));
+        let together = self.writer.capacity.largest_payload() as usize / each * each;
+        if each > self.largest_frame() {
+            // Each by itself, in parts, or not at all.
+            return bytes.chunks_exact(each).try_for_each(|one| self.send(one, 0, deadline));
+        }
+        for some in bytes.chunks(together) {
+            let frame = frame_size(some.len() as u64);
+            if !self.writer.is_ready_for(frame) {
+                self.wait_ready(deadline)?;
+                self.wait_room(frame, deadline)?;
+            }
+            if some.len() == each {
+                self.writer.write(Kind::Data, some, 0);
+            } else {
+                self.writer.write(Kind::Pack, some, each as u64);
+            }
+            let count = (some.len() / each) as u64;
+            self.writer.traffic.count_many(count, some.len() as u64);
+            self.writer.traffic.show();
+        }
+        Ok(())
+    }
+
     /// Sends the pieces, one after the other, as one message; waits as [`send`](Self::send) does.
     ///
     /// # Errors

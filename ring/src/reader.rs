@@ -21,10 +21,10 @@ use crate::fault::Fault;
 use crate::frame::{Entry, Header, Kind};
 use crate::heads::Head;
 use crate::lane::{Side, Terms};
-use crate::life::{End, Life};
+use crate::life::{End, Life, OPEN};
 use crate::position::frame_size;
 use crate::step::{self, Step};
-use crate::sync::{self, Arc, mutant};
+use crate::sync::{self, Arc, Ordering, WordRef, mutant};
 use crate::wait::{FIRST, Look};
 
 /// Reads frames, and lends or hands out the messages in them.
@@ -34,6 +34,8 @@ pub(crate) struct Reader {
     pub(crate) cursor: Cursor,
     buffer: Buffer,
     life: Arc<Life>,
+    /// Of `life`.
+    status: WordRef,
     /// The largest message that one frame may hold: by the lane, and by what was negotiated.
     largest: usize,
     /// What comes next is a frame, to be copied, or nothing: there is no end, no open pack, no message in parts, no
@@ -133,6 +135,7 @@ impl Reader {
             cursor: Cursor::new(side, terms, shared),
             buffer: Buffer::new(),
             life: Arc::clone(&side.life),
+            status: side.life.status(),
             largest: terms.max_message.min(side.capacity_in.largest_payload()) as usize,
             plain: true,
             lending: false,
@@ -150,7 +153,8 @@ impl Reader {
     /// Whether there may be something to read for this process, and no end to report.
     #[inline(always)]
     fn is_open(&self) -> bool {
-        self.life.is_open() && !self.life.is_forked()
+        // ORDERING: Relaxed; it promises nothing, and what says otherwise is judged by `Life`.
+        self.status.load(Ordering::Relaxed) == OPEN || self.life.is_open()
     }
 
     /// The next message, if it lies there as most do: whole, in a frame of its own or in the open pack.
@@ -163,7 +167,7 @@ impl Reader {
             // Not out of line: an item that comes back through memory, word by word, is loaded by pairs of words,
             // which wait until the stores have reached the cache.
             if !self.lending {
-                return self.next_packed();
+                return self.next_packed().or_else(|| self.take_kept());
             }
             self.release_lent();
         }
@@ -200,6 +204,29 @@ impl Reader {
             self.close_pack();
         }
         self.buffer.within(at, len)
+    }
+
+    /// What is left of the open pack, if its messages are alike and `len` bytes long: them, back to back, each padded to 8.
+    pub(crate) fn alike(&self, len: usize) -> &[u8] {
+        let Pack { at, end, each } = self.pack;
+        if len == 0 || each != len || !self.is_open() {
+            return &[];
+        }
+        self.buffer.within(at, end - at).unwrap_or(&[])
+    }
+
+    /// The next `count` of those were taken.
+    pub(crate) fn skip_alike(&mut self, count: usize) {
+        let skipped = count * Pack::stride(self.pack.each);
+        self.pack.at = (self.pack.at + skipped).min(self.pack.end);
+        if !self.pack.is_open() {
+            self.close_pack();
+        }
+    }
+
+    /// Whether messages of a pack are left.
+    pub(crate) fn has_pack(&self) -> bool {
+        self.pack.is_open()
     }
 
     /// Looks some times for a message that is on its way; not at anything else.
@@ -259,11 +286,13 @@ impl Reader {
     }
 
     /// Takes what was kept for a closer look, if that is a message. What else it is shows later.
-    #[inline(never)]
+    #[inline(always)]
     fn take_kept(&mut self) -> Option<Item> {
-        if self.seen == 0 {
-            return None;
-        }
+        if self.seen == 0 { None } else { self.take_seen() }
+    }
+
+    #[inline(never)]
+    fn take_seen(&mut self) -> Option<Item> {
         match self.look_closely() {
             Look::Ready(Ok(item)) => Some(item),
             _ => None,

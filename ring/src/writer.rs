@@ -20,12 +20,12 @@ use crate::fault::Fault;
 use crate::frame::{Header, Kind};
 use crate::heads::{HEAD, RX_ASLEEP};
 use crate::lane::{Side, Terms};
-use crate::life::{End, Life};
+use crate::life::{End, Life, OPEN};
 use crate::position::{Capacity, GONE, HEADER, check_head, frame_size};
 use crate::producer::TrySendError;
 use crate::stage::Stage;
 use crate::step::{self, Step};
-use crate::sync::{self, Arc, Ordering, Region, WritableRegion, mutant};
+use crate::sync::{self, Arc, Ordering, Region, WordRef, WritableRegion, mutant};
 use crate::wait::Look;
 
 /// The half without its way of waiting, so that a wait can borrow both.
@@ -55,6 +55,8 @@ pub(crate) struct Writer {
     /// The largest message that goes in one frame: by the lane, and by what was negotiated.
     pub(crate) largest: u64,
     life: Arc<Life>,
+    /// Of `life`.
+    status: WordRef,
     end: Option<End>,
     wakes: u64,
     pub(crate) traffic: Traffic<TX>,
@@ -85,6 +87,7 @@ impl Writer {
             hindered: false,
             largest: terms.max_message.min(side.capacity_out.largest_payload()),
             life: Arc::clone(&side.life),
+            status: side.life.status(),
             end: None,
             wakes: 0,
             traffic: Traffic::new(side.mine.clone()),
@@ -94,7 +97,7 @@ impl Writer {
     /// The end of this direction, if there is one.
     #[inline]
     pub(crate) fn alive(&mut self) -> Result<(), End> {
-        if self.end.is_none() && self.life.is_open() && !self.life.is_forked() {
+        if self.end.is_none() && self.is_open() {
             return Ok(());
         }
         Err(self.judge())
@@ -103,7 +106,8 @@ impl Writer {
     /// Whether nothing is known that ends it. What ended this half alone has emptied its stage.
     #[inline(always)]
     pub(crate) fn is_open(&self) -> bool {
-        self.life.is_open() && !self.life.is_forked()
+        // ORDERING: Relaxed; it promises nothing, and what says otherwise is judged by `Life`.
+        self.status.load(Ordering::Relaxed) == OPEN || self.life.is_open()
     }
 
     /// Says how the direction ended, by the peer's own word before anything else.
@@ -177,14 +181,17 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn put(&mut self, bytes: &[u8], tag: u64) -> bool {
         let len = bytes.len() as u64;
-        let unhindered = !self.hindered
-            && self.is_open()
-            && len <= self.largest
-            && frame_size(len) <= self.free();
-        if unhindered {
+        let ready = len <= self.largest && self.is_ready_for(frame_size(len));
+        if ready {
             self.write(Kind::Data, bytes, tag);
         }
-        unhindered
+        ready
+    }
+
+    /// Whether a frame of so many bytes can be written now, as far as is known.
+    #[inline(always)]
+    pub(crate) fn is_ready_for(&self, frame: u64) -> bool {
+        !self.hindered && self.is_open() && frame <= self.free()
     }
 
     /// Writes a frame for which there is room, and publishes it.

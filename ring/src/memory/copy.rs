@@ -493,7 +493,7 @@ mod aarch64 {
 ///
 /// Words where both sides are aligned alike, else bytes. Also built for the tests of every machine.
 #[cfg(any(test, miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-#[cfg_attr(all(test, not(miri)), allow(dead_code))]
+#[cfg_attr(all(test, not(miri)), allow(dead_code, unused_imports))]
 mod portable {
     use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 

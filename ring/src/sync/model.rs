@@ -91,6 +91,25 @@ impl Generation {
     }
 }
 
+/// A word of a process that never forks.
+pub(crate) struct Word(Arc<AtomicU32>);
+
+pub(crate) type WordRef = Arc<AtomicU32>;
+
+impl Word {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicU32::new(0)))
+    }
+
+    pub(crate) fn is_wiped(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn get(&self) -> WordRef {
+        Arc::clone(&self.0)
+    }
+}
+
 /// Shared memory as the model sees it: one atomic for every `grain` bytes, round and round.
 #[derive(Clone)]
 pub struct Region {

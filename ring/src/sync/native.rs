@@ -6,9 +6,12 @@ pub(crate) use std::sync::atomic::{
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 pub(crate) use std::time::Instant;
 
-pub(crate) use crate::fork::Generation;
+pub(crate) use crate::fork::{Generation, Word};
 pub(crate) use crate::futex::{Sleep, sleep, wake, wake_private};
 pub(crate) use crate::memory::{Region, WritableRegion, copy_fresh};
+
+/// A word's reference, to be kept by whoever keeps its owner alive.
+pub(crate) type WordRef = &'static AtomicU32;
 
 /// The region as the lanes see it: here as it is.
 pub(crate) fn region(real: Region) -> Region {
