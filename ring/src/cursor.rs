@@ -8,7 +8,7 @@ use crate::heads::{Head, TX_ASLEEP};
 use crate::lane::{Side, Terms};
 use crate::position::{Capacity, HEADER};
 use crate::step::{self, Step};
-use crate::sync::{self, Arc, Ordering, Region, mutant};
+use crate::sync::{self, Arc, Frame, Ordering, Region, mutant};
 
 /// A position in a lane that is read.
 pub(crate) struct Cursor {
@@ -62,27 +62,33 @@ impl Cursor {
         self.offset() + HEADER as usize
     }
 
-    /// Loads the header of the frame: C1.
+    /// The frame at the position.
     #[inline(always)]
-    pub(crate) fn header(&self) -> u64 {
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        self.data.frame(self.head)
+    }
+
+    /// Loads its header: C1.
+    #[inline(always)]
+    pub(crate) fn header(frame: Frame<'_>) -> u64 {
         step::at(Step::C1);
         // ORDERING: Acquire; pairs with P3 in `Writer::announce`. The payload and the next header are read after
         // it. It is loaded once; from there on the word is ours.
-        self.data.load_header(self.head, sync::order("relaxed-header", Ordering::Acquire)) // C1
+        frame.load_header(sync::order("relaxed-header", Ordering::Acquire)) // C1
     }
 
-    /// Loads the tag of the frame, whose header was seen.
+    /// Loads its tag, when the header was seen.
     #[inline(always)]
     pub(crate) fn tag(&self) -> u64 {
         // ORDERING: Relaxed; published by C1, as the payload is.
-        self.data.load_tag(self.head, Ordering::Relaxed)
+        self.frame().load_tag(Ordering::Relaxed)
     }
 
-    /// Copies the frame's payload out, from its beginning: C3.
+    /// Copies its payload out, from the beginning: C3.
     #[inline(always)]
-    pub(crate) fn copy_payload(&self, into: &mut [u8]) {
+    pub(crate) fn copy_payload(frame: Frame<'_>, into: &mut [u8]) {
         step::at(Step::C3);
-        self.data.copy_payload_out(self.head, into); // C3
+        frame.copy_payload_out(into); // C3
     }
 
     /// Copies bytes of the frame's payload out, from `at` bytes into the lane on: C3 too.
@@ -120,7 +126,7 @@ impl Cursor {
         let at = self.head;
         self.release(frame);
         self.publish();
-        self.data.copy_payload_out(at, into);
+        self.data.frame(at).copy_payload_out(into);
     }
 
     /// Whether the producer sleeps for room and the backlog has been read to its end.
@@ -128,7 +134,7 @@ impl Cursor {
     fn producer_needs_it(&self) -> bool {
         // ORDERING: Relaxed, both; hints to publish sooner, and the publish looks again.
         self.theirs.load32_at::<TX_ASLEEP>(Ordering::Relaxed) != 0
-            && self.data.load_header(self.head, Ordering::Relaxed) as u32 == 0
+            && self.frame().load_header(Ordering::Relaxed) as u32 == 0
     }
 
     /// Publishes what was released, if that is news, and what was counted.

@@ -22,6 +22,7 @@ mod copy;
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -356,44 +357,14 @@ impl Region {
         unsafe { AtomicU64::from_ptr(self.start.add(OFFSET).as_ptr().cast()) }.store(value, order);
     }
 
-    /// Loads the header of the frame at `position`.
-    #[inline]
-    pub fn load_header(&self, position: u64, order: Ordering) -> u64 {
-        // SAFETY: `frame` is in bounds and aligned, and a header is a u64 everywhere.
-        unsafe { AtomicU64::from_ptr(self.frame(position).cast()) }.load(order)
-    }
-
-    /// Loads the tag of the frame at `position`.
-    #[inline]
-    pub fn load_tag(&self, position: u64, order: Ordering) -> u64 {
-        // SAFETY: as in `load_header`; a frame has 16 bytes at least.
-        unsafe { AtomicU64::from_ptr(self.frame(position).add(8).cast()) }.load(order)
-    }
-
-    /// Copies the payload of the frame at `position` out, as [`copy_out`](Self::copy_out) does.
-    #[inline]
-    pub fn copy_payload_out(&self, position: u64, into: &mut [u8]) {
-        let from = self.payload(position, into.len());
-        // SAFETY: `payload` checked the bounds; `into` is as in `copy_out`.
-        unsafe { copy::copy(into.as_mut_ptr(), from, into.len()) }
-    }
-
+    /// The frame at `position`, of a data area.
     #[inline(always)]
-    fn frame(&self, position: u64) -> *mut u8 {
+    pub fn frame(&self, position: u64) -> Frame<'_> {
         debug_assert!(self.frames != 0, "a control area has no frames");
         // SAFETY: `frames` is zero, and a region has a page; or it takes the position below the capacity, of which
         // there are two.
-        unsafe { self.start.add(position as usize & self.frames).as_ptr() }
-    }
-
-    /// Where `len` bytes lie behind the header of the frame at `position`.
-    #[inline(always)]
-    fn payload(&self, position: u64, len: usize) -> *mut u8 {
-        if len > self.frames {
-            misuse(position as usize & self.frames, len, self.frames);
-        }
-        // SAFETY: the offset and 16 are at most the capacity, and `len` is less: two windows hold both.
-        unsafe { self.frame(position).add(16) }
+        let at = unsafe { self.start.add(position as usize & self.frames) };
+        Frame { at, most: self.frames, region: PhantomData }
     }
 
     #[inline(always)]
@@ -428,12 +399,6 @@ impl Region {
         let at = span(self.start, offset, len, self.writable);
         // SAFETY: `span` checked the bounds and the right to write.
         unsafe { copy::zero(at, len) }
-    }
-
-    /// Asks the processor to fetch the line at `offset` for writing. Only a hint: any offset is harmless.
-    #[inline]
-    pub fn prefetch_for_writing(&self, offset: usize) {
-        copy::prefetch_for_writing(self.start.as_ptr().wrapping_add(offset));
     }
 
     /// The address of the u32 at `offset`, or of the low half of a u64, for futex calls only.
@@ -477,6 +442,109 @@ impl Region {
     }
 }
 
+/// Where a frame lies in a data area: found once, for all that is done with it.
+///
+/// Header and tag are 16 bytes, and `most` more follow within the two windows, wherever the frame begins.
+#[derive(Clone, Copy)]
+pub struct Frame<'a> {
+    at: NonNull<u8>,
+    most: usize,
+    region: PhantomData<&'a Region>,
+}
+
+impl Frame<'_> {
+    /// Loads its header.
+    #[inline(always)]
+    pub fn load_header(self, order: Ordering) -> u64 {
+        // SAFETY: `Region::frame` is in bounds and aligned to 16, the region outlives `self`, and a header is a u64
+        // everywhere.
+        unsafe { AtomicU64::from_ptr(self.at.as_ptr().cast()) }.load(order)
+    }
+
+    /// Loads its tag.
+    #[inline(always)]
+    pub fn load_tag(self, order: Ordering) -> u64 {
+        // SAFETY: as in `load_header`; a frame has 16 bytes at least.
+        unsafe { AtomicU64::from_ptr(self.at.as_ptr().add(8).cast()) }.load(order)
+    }
+
+    /// Copies its payload out, as [`Region::copy_out`] does.
+    ///
+    /// # Panics
+    ///
+    /// If that is no smaller than the lane.
+    #[inline(always)]
+    pub fn copy_payload_out(self, into: &mut [u8]) {
+        let from = self.payload(0, into.len());
+        // SAFETY: `payload` checked the bounds; `into` is as in `Region::copy_out`.
+        unsafe { copy::copy(into.as_mut_ptr(), from, into.len()) }
+    }
+
+    /// Where `len` bytes of the payload are, from `offset` on.
+    #[inline(always)]
+    fn payload(self, offset: usize, len: usize) -> *mut u8 {
+        if len > self.most || offset > self.most - len {
+            misuse(offset, len, self.most);
+        }
+        // SAFETY: the frame and 16 are at most the capacity from the start of two windows, and the rest is less.
+        unsafe { self.at.as_ptr().add(16 + offset) }
+    }
+}
+
+/// A [`Frame`] to be written.
+#[derive(Clone, Copy)]
+pub struct FrameMut<'a> {
+    frame: Frame<'a>,
+}
+
+impl FrameMut<'_> {
+    /// Stores its header.
+    #[inline(always)]
+    pub fn store_header(self, value: u64, order: Ordering) {
+        // SAFETY: as in `Frame::load_header`, and the mapping is writable, as `WritableRegion::new` saw.
+        unsafe { AtomicU64::from_ptr(self.frame.at.as_ptr().cast()) }.store(value, order);
+    }
+
+    /// Stores its tag.
+    #[inline(always)]
+    pub fn store_tag(self, value: u64, order: Ordering) {
+        // SAFETY: as in `Frame::load_tag`, and the mapping is writable.
+        unsafe { AtomicU64::from_ptr(self.frame.at.as_ptr().add(8).cast()) }.store(value, order);
+    }
+
+    /// Copies its payload in, and writes the header's cache line last.
+    ///
+    /// # Panics
+    ///
+    /// If that is no smaller than the lane.
+    #[inline(always)]
+    pub fn copy_payload_in(self, bytes: &[u8]) {
+        let to = self.frame.payload(0, bytes.len());
+        // SAFETY: `payload` checked the bounds, and the mapping is writable.
+        unsafe { copy::copy_backwards(to, bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// Stores zeros into its payload.
+    ///
+    /// # Panics
+    ///
+    /// If they go beyond what a frame may have.
+    #[inline(always)]
+    pub fn zero(self, offset: usize, len: usize) {
+        let to = self.frame.payload(offset, len);
+        // SAFETY: `payload` checked the bounds, and the mapping is writable.
+        unsafe { copy::zero(to, len) }
+    }
+
+    /// Asks the processor to fetch the line after the one with its header for writing. Only a hint.
+    #[inline(always)]
+    pub fn prefetch_next_line(self) {
+        const LINE: usize = 64;
+        let line = self.frame.at.as_ptr().map_addr(|at| (at | (LINE - 1)) + 1);
+        copy::prefetch_for_writing(line);
+    }
+}
+
 /// A data area that this process writes: what is checked of a [`Region`] at each store is known of this one.
 #[derive(Clone, Debug)]
 pub struct WritableRegion {
@@ -496,30 +564,10 @@ impl WritableRegion {
         Self { region }
     }
 
-    /// Stores the header of the frame at `position`.
-    #[inline]
-    pub fn store_header(&self, position: u64, value: u64, order: Ordering) {
-        // SAFETY: as in `Region::load_header`, and the mapping is writable, as `new` saw.
-        unsafe { AtomicU64::from_ptr(self.frame(position).cast()) }.store(value, order);
-    }
-
-    /// Stores the tag of the frame at `position`.
-    #[inline]
-    pub fn store_tag(&self, position: u64, value: u64, order: Ordering) {
-        // SAFETY: as in `Region::load_tag`, and the mapping is writable, as `new` saw.
-        unsafe { AtomicU64::from_ptr(self.frame(position).add(8).cast()) }.store(value, order);
-    }
-
-    /// Copies the payload of the frame at `position` in, and writes the header's cache line last.
-    ///
-    /// # Panics
-    ///
-    /// If the payload is no smaller than the lane.
-    #[inline]
-    pub fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
-        let to = self.payload(position, bytes.len());
-        // SAFETY: `payload` checked the bounds, and the mapping is writable, as `new` saw.
-        unsafe { copy::copy_backwards(to, bytes.as_ptr(), bytes.len()) }
+    /// The frame at `position`, to be written.
+    #[inline(always)]
+    pub fn frame_mut(&self, position: u64) -> FrameMut<'_> {
+        FrameMut { frame: self.frame(position) }
     }
 }
 

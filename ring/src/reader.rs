@@ -171,7 +171,7 @@ impl Reader {
             }
             self.release_lent();
         }
-        let word = self.cursor.header();
+        let word = Cursor::header(self.cursor.frame());
         self.take_plain(word)
     }
 
@@ -188,8 +188,7 @@ impl Reader {
         if !self.plain {
             return if packed { self.next_alike(len) } else { None };
         }
-        let word = self.cursor.header();
-        self.take_of(len, word)
+        self.take_of(len)
     }
 
     /// The next message of the open pack, if its messages are alike and `len` bytes long.
@@ -237,7 +236,7 @@ impl Reader {
             if !(self.plain || self.lending) || !self.is_open() {
                 return self.next().or_else(|| self.take_kept());
             }
-            let word = self.cursor.header();
+            let word = Cursor::header(self.cursor.frame());
             if word as u32 != 0 {
                 return self.take_plain(word).or_else(|| self.take_kept());
             }
@@ -252,9 +251,9 @@ impl Reader {
         let mut looks = FIRST;
         self.let_ahead();
         while self.plain && self.is_open() {
-            let word = self.cursor.header();
+            let word = Cursor::header(self.cursor.frame());
             if word as u32 != 0 {
-                return self.take_of(len, word);
+                return self.take_word_of(len, word);
             }
             looks -= 1;
             if looks == 0 {
@@ -312,9 +311,16 @@ impl Reader {
         Some(if self.in_place { self.lend(len) } else { self.copy(len) })
     }
 
+    /// Takes the frame at the head, if it is a plain message of `len` bytes.
+    #[inline(always)]
+    fn take_of(&mut self, len: usize) -> Option<&[u8]> {
+        let word = Cursor::header(self.cursor.frame());
+        self.take_word_of(len, word)
+    }
+
     /// Takes the frame that `word` published at the head, if it is a plain message of `len` bytes.
     #[inline(always)]
-    fn take_of(&mut self, len: usize, word: u64) -> Option<&[u8]> {
+    fn take_word_of(&mut self, len: usize, word: u64) -> Option<&[u8]> {
         let due = Header { kind: Kind::Data, len: len as u32 }.word();
         if word != due || len > self.largest {
             self.take_later(word);
@@ -345,7 +351,7 @@ impl Reader {
         }
         self.release_lent();
         let word = match std::mem::take(&mut self.seen) {
-            0 => self.cursor.header(),
+            0 => Cursor::header(self.cursor.frame()),
             seen => seen,
         };
         match word {
@@ -410,7 +416,7 @@ impl Reader {
         if mutant("release-before-copy") {
             cursor.release_first(frame, into);
         } else {
-            cursor.copy_payload(into); // C3
+            Cursor::copy_payload(cursor.frame(), into); // C3
             cursor.release(frame); // C4
         }
         cursor.traffic.count(len as u64);

@@ -25,7 +25,7 @@ use crate::position::{Capacity, GONE, HEADER, check_head, frame_size};
 use crate::producer::TrySendError;
 use crate::stage::Stage;
 use crate::step::{self, Step};
-use crate::sync::{self, Arc, Ordering, Region, WordRef, WritableRegion, mutant};
+use crate::sync::{self, Arc, FrameMut, Ordering, Region, WordRef, WritableRegion, mutant};
 use crate::wait::Look;
 
 /// The half without its way of waiting, so that a wait can borrow both.
@@ -67,8 +67,38 @@ fn limit(capacity: Capacity, head: u64) -> u64 {
     head.wrapping_add(capacity.bytes() - HEADER)
 }
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
+/// Writes the padding up to the grain behind a payload of `len` bytes, so that no old bytes travel: of P1.
+#[inline(always)]
+fn pad(frame: FrameMut<'_>, len: u32) {
+    let padding = len.wrapping_neg() as usize & (HEADER as usize - 1);
+    if padding != 0 {
+        frame.zero(len as usize, padding);
+    }
+}
+
+/// Stores the empty header that a frame's end is followed by: P2.
+#[inline(always)]
+fn end_frame(after: FrameMut<'_>) {
+    step::at(Step::P2);
+    if !mutant("next-header-not-zeroed") && !mutant("next-header-zeroed-late") {
+        // ORDERING: Relaxed; P3 publishes it. The consumer goes there only after this frame.
+        after.store_header(0, Ordering::Relaxed); // P2
+    }
+}
+
+/// Stores tag and header of a frame of which everything else is in place. The next one is `after` it.
+#[inline(always)]
+fn announce(frame: FrameMut<'_>, after: FrameMut<'_>, header: Header, tag: u64) {
+    // ORDERING: Relaxed; P3 publishes it.
+    frame.store_tag(tag, Ordering::Relaxed);
+    step::at(Step::P3);
+    // ORDERING: Release; pairs with the Acquire of C1 in `Cursor::header`. Publishes P1 and P2.
+    let order = sync::order("relaxed-publish", Ordering::Release);
+    frame.store_header(header.word(), order); // P3
+    if mutant("next-header-zeroed-late") {
+        after.store_header(0, Ordering::Relaxed);
+    }
+}
 
 impl Writer {
     pub(crate) fn new(side: &Side, terms: &Terms) -> Self {
@@ -202,30 +232,13 @@ impl Writer {
     pub(crate) fn write(&mut self, kind: Kind, bytes: &[u8], tag: u64) {
         let len = bytes.len() as u32;
         let next = self.tail.wrapping_add(frame_size(len.into()));
-        self.end_frame(next);
-        self.pad(len);
-        self.data.copy_payload_in(self.tail, bytes);
+        let (frame, after) = (self.data.frame_mut(self.tail), self.data.frame_mut(next));
+        end_frame(after);
+        pad(frame, len);
+        frame.copy_payload_in(bytes);
         step::at(Step::P1);
-        self.announce(Header { kind, len }, tag, next);
-    }
-
-    /// Writes the padding up to the grain behind a payload of `len` bytes, so that no old bytes travel: of P1.
-    #[inline(always)]
-    fn pad(&mut self, len: u32) {
-        let padding = len.wrapping_neg() as usize & (HEADER as usize - 1);
-        if padding != 0 {
-            self.data.zero(self.payload() + len as usize, padding);
-        }
-    }
-
-    /// Stores the empty header that the frame's end is followed by: P2.
-    #[inline(always)]
-    fn end_frame(&mut self, next: u64) {
-        step::at(Step::P2);
-        if !mutant("next-header-not-zeroed") && !mutant("next-header-zeroed-late") {
-            // ORDERING: Relaxed; P3 publishes it. The consumer goes there only after this frame.
-            self.data.store_header(next, 0, Ordering::Relaxed); // P2
-        }
+        announce(frame, after, Header { kind, len }, tag);
+        self.look_after(next);
     }
 
     /// Where the payload of the next frame goes.
@@ -320,29 +333,20 @@ impl Writer {
     #[inline]
     pub(crate) fn publish(&mut self, kind: Kind, len: u32, tag: u64) {
         let next = self.tail.wrapping_add(frame_size(u64::from(len)));
-        self.pad(len);
+        let (frame, after) = (self.data.frame_mut(self.tail), self.data.frame_mut(next));
+        pad(frame, len);
         step::at(Step::P1);
         if kind != Kind::End {
-            self.end_frame(next);
+            end_frame(after);
         }
-        self.announce(Header { kind, len }, tag, next);
+        announce(frame, after, Header { kind, len }, tag);
+        self.look_after(next);
     }
 
-    /// Stores tag and header of the frame at the tail, of which everything else is in place, and wakes who waits
-    /// for it. The next frame begins at `next`.
+    /// Moves the tail on over the frame that was published, wakes who waits for it, and prepares for the next one.
     #[inline(always)]
-    fn announce(&mut self, header: Header, tag: u64, next: u64) {
-        let at = self.tail;
-        // ORDERING: Relaxed; P3 publishes it.
-        self.data.store_tag(at, tag, Ordering::Relaxed);
-        step::at(Step::P3);
-        // ORDERING: Release; pairs with the Acquire of C1 in the consumer's `Writer::header`. Publishes P1 and P2.
-        let order = sync::order("relaxed-publish", Ordering::Release);
-        self.data.store_header(at, header.word(), order); // P3
-        if mutant("next-header-zeroed-late") {
-            self.data.store_header(next, 0, Ordering::Relaxed);
-        }
-        self.tail = next;
+    fn look_after(&mut self, next: u64) {
+        let at = std::mem::replace(&mut self.tail, next);
         step::at(Step::P4);
         self.life.fences().light(); // P4
         step::at(Step::P5);
@@ -353,7 +357,7 @@ impl Writer {
         }
         // The line after the next header: the next payload reaches into it, and the peer does not read it
         // yet. Fetched now, in time that would be idle, it does not hold up the next publish.
-        self.data.prefetch_for_writing((self.capacity.offset(next) | (LINE - 1)) + 1);
+        self.data.frame_mut(next).prefetch_next_line();
     }
 
     #[cold]

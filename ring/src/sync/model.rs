@@ -120,6 +120,8 @@ pub struct Region {
 /// A model's halves only write what is theirs.
 pub(crate) type WritableRegion = Region;
 
+pub(crate) type FrameMut<'a> = Frame<'a>;
+
 impl Region {
     fn new(cells: usize, grain: usize) -> Self {
         Self { cells: Arc::new((0..cells).map(|_| AtomicU64::new(0)).collect()), grain }
@@ -175,38 +177,16 @@ impl Region {
         }
     }
 
-    pub(crate) fn prefetch_for_writing(&self, _offset: usize) {}
-
     pub(crate) fn load32_at<const OFFSET: usize>(&self, order: Ordering) -> u32 {
         self.load32(OFFSET, order)
     }
 
-    fn frame(&self, position: u64) -> usize {
-        (position as usize) % (8 * self.cells.len())
+    pub(crate) fn frame(&self, position: u64) -> Frame<'_> {
+        Frame { region: self, at: (position as usize) % (8 * self.cells.len()) }
     }
 
-    pub(crate) fn load_header(&self, position: u64, order: Ordering) -> u64 {
-        self.load64(self.frame(position), order)
-    }
-
-    pub(crate) fn load_tag(&self, position: u64, order: Ordering) -> u64 {
-        self.load64(self.frame(position) + 8, order)
-    }
-
-    pub(crate) fn store_header(&self, position: u64, value: u64, order: Ordering) {
-        self.store64(self.frame(position), value, order);
-    }
-
-    pub(crate) fn store_tag(&self, position: u64, value: u64, order: Ordering) {
-        self.store64(self.frame(position) + 8, value, order);
-    }
-
-    pub(crate) fn copy_payload_out(&self, position: u64, into: &mut [u8]) {
-        self.copy_out(self.frame(position) + 16, into);
-    }
-
-    pub(crate) fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
-        self.copy_in(self.frame(position) + 16, bytes);
+    pub(crate) fn frame_mut(&self, position: u64) -> Frame<'_> {
+        self.frame(position)
     }
 
     pub(crate) fn zero(&self, offset: usize, len: usize) {
@@ -235,6 +215,45 @@ impl Region {
     fn key(&self, offset: usize) -> usize {
         std::ptr::from_ref(self.cell(offset)) as usize
     }
+}
+
+/// A frame in a region.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    region: &'a Region,
+    at: usize,
+}
+
+impl Frame<'_> {
+    pub(crate) fn load_header(self, order: Ordering) -> u64 {
+        self.region.load64(self.at, order)
+    }
+
+    pub(crate) fn load_tag(self, order: Ordering) -> u64 {
+        self.region.load64(self.at + 8, order)
+    }
+
+    pub(crate) fn store_header(self, value: u64, order: Ordering) {
+        self.region.store64(self.at, value, order);
+    }
+
+    pub(crate) fn store_tag(self, value: u64, order: Ordering) {
+        self.region.store64(self.at + 8, value, order);
+    }
+
+    pub(crate) fn copy_payload_out(self, into: &mut [u8]) {
+        self.region.copy_out(self.at + 16, into);
+    }
+
+    pub(crate) fn copy_payload_in(self, bytes: &[u8]) {
+        self.region.copy_in(self.at + 16, bytes);
+    }
+
+    pub(crate) fn zero(self, offset: usize, len: usize) {
+        self.region.zero(self.at + 16 + offset, len);
+    }
+
+    pub(crate) fn prefetch_next_line(self) {}
 }
 
 /// How to sleep; a model knows no time.

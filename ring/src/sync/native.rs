@@ -8,7 +8,7 @@ pub(crate) use std::time::Instant;
 
 pub(crate) use crate::fork::{Generation, Word};
 pub(crate) use crate::futex::{Sleep, sleep, wake, wake_private};
-pub(crate) use crate::memory::{Region, WritableRegion, copy_fresh};
+pub(crate) use crate::memory::{Frame, FrameMut, Region, WritableRegion, copy_fresh};
 
 /// A word's reference, to be kept by whoever keeps its owner alive.
 pub(crate) type WordRef = &'static AtomicU32;

@@ -68,6 +68,8 @@ pub(crate) fn region(real: Real) -> Region {
 /// A lane that this side writes is the machine's.
 pub(crate) type WritableRegion = Region;
 
+pub(crate) type FrameMut<'a> = Frame<'a>;
+
 pub(crate) fn writable_region(real: Real) -> WritableRegion {
     region(real)
 }
@@ -114,45 +116,16 @@ impl Region {
         self.real.store64_at::<OFFSET>(value, order);
     }
 
-    /// The offset of the frame at `position`.
-    fn frame(&self, position: u64) -> usize {
-        let capacity = self.real.mapping().capacity();
-        (position % capacity) as usize
+    pub(crate) fn frame(&self, position: u64) -> Frame<'_> {
+        Frame { region: self, at: (position % self.real.mapping().capacity()) as usize }
     }
 
-    pub(crate) fn load_header(&self, position: u64, order: Ordering) -> u64 {
-        let real = self.real.load_header(position, order);
-        self.ask(self.frame(position), |peer, place| peer.load64(place)).unwrap_or(real)
-    }
-
-    pub(crate) fn load_tag(&self, position: u64, order: Ordering) -> u64 {
-        let real = self.real.load_tag(position, order);
-        self.ask(self.frame(position) + 8, |peer, place| peer.load64(place)).unwrap_or(real)
-    }
-
-    pub(crate) fn copy_payload_out(&self, position: u64, into: &mut [u8]) {
-        self.real.copy_payload_out(position, into);
-        self.ask(self.frame(position) + 16, |peer, place| peer.copy_out(place, into));
-    }
-
-    pub(crate) fn store_header(&self, position: u64, value: u64, order: Ordering) {
-        self.real.store64(self.frame(position), value, order);
-    }
-
-    pub(crate) fn store_tag(&self, position: u64, value: u64, order: Ordering) {
-        self.real.store64(self.frame(position) + 8, value, order);
-    }
-
-    pub(crate) fn copy_payload_in(&self, position: u64, bytes: &[u8]) {
-        self.real.copy_in(self.frame(position) + 16, bytes);
+    pub(crate) fn frame_mut(&self, position: u64) -> Frame<'_> {
+        self.frame(position)
     }
 
     pub(crate) fn zero(&self, offset: usize, len: usize) {
         self.real.zero(offset, len);
-    }
-
-    pub(crate) fn prefetch_for_writing(&self, offset: usize) {
-        self.real.prefetch_for_writing(offset);
     }
 
     #[allow(unsafe_code)]
@@ -164,6 +137,45 @@ impl Region {
     pub(crate) unsafe fn slice_mut(&self, _offset: usize, _len: usize) -> &mut [u8] {
         unreachable!("nor is it where this half writes in place")
     }
+}
+
+/// A frame in a region.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    region: &'a Region,
+    at: usize,
+}
+
+impl Frame<'_> {
+    pub(crate) fn load_header(self, order: Ordering) -> u64 {
+        self.region.load64(self.at, order)
+    }
+
+    pub(crate) fn load_tag(self, order: Ordering) -> u64 {
+        self.region.load64(self.at + 8, order)
+    }
+
+    pub(crate) fn store_header(self, value: u64, order: Ordering) {
+        self.region.store64(self.at, value, order);
+    }
+
+    pub(crate) fn store_tag(self, value: u64, order: Ordering) {
+        self.region.store64(self.at + 8, value, order);
+    }
+
+    pub(crate) fn copy_payload_out(self, into: &mut [u8]) {
+        self.region.copy_out(self.at + 16, into);
+    }
+
+    pub(crate) fn copy_payload_in(self, bytes: &[u8]) {
+        self.region.copy_in(self.at + 16, bytes);
+    }
+
+    pub(crate) fn zero(self, offset: usize, len: usize) {
+        self.region.zero(self.at + 16 + offset, len);
+    }
+
+    pub(crate) fn prefetch_next_line(self) {}
 }
 
 pub(crate) fn sleep(
