@@ -110,6 +110,20 @@ fn expect(consumer: &mut Consumer, number: u64) {
     expect_bytes(consumer, number, &message(number));
 }
 
+/// As [`expect`], in the way of one who knows how long the message is.
+fn expect_of_known_length(consumer: &mut Consumer, number: u64) {
+    let due = message(number);
+    let is_due = |bytes: &[u8]| assert!(bytes == due, "{NOT_SENT}: {bytes:?} and not {due:?}");
+    if let Some(bytes) = consumer.next_of(due.len(), true) {
+        return is_due(bytes);
+    }
+    let begun = consumer.begin_wait();
+    match consumer.next_within(&begun, None) {
+        Ok(item) => is_due(consumer.bytes(&item)),
+        Err(_) => panic!("{NOT_SENT}: {:?} and not message {number}", consumer.ended()),
+    }
+}
+
 fn expect_bytes(consumer: &mut Consumer, tag: u64, bytes: &[u8]) {
     match consumer.recv(None) {
         Ok(item) => assert!(

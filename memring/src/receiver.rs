@@ -205,7 +205,7 @@ impl<T: Message + ?Sized> Receiver<T> {
         if let Some(len) = T::Format::USUAL
             && T::Format::alignment(len) <= GRAIN
         {
-            count += self.take_alike(len, &mut each)?;
+            count += self.take_alike(len, &mut each);
         }
         while self.consumer.has_more() {
             each(self.recv()?);
@@ -214,9 +214,10 @@ impl<T: Message + ?Sized> Receiver<T> {
         Ok(count)
     }
 
-    /// Hands out what is left of a batch of messages that are all `len` bytes long, if such a one is begun.
+    /// Hands out what is left of a batch of messages that are all `len` bytes long, if such a one is begun; up to the
+    /// first that is none, or not where it lies. How many.
     #[inline]
-    fn take_alike(&mut self, len: usize, each: &mut impl FnMut(View<'_, T>)) -> Result<usize, End> {
+    fn take_alike(&mut self, len: usize, each: &mut impl FnMut(View<'_, T>)) -> usize {
         /// Takes from the consumer what was handed out, even if the last one panicked.
         struct Taken<'a>(&'a mut Consumer, usize);
         impl Drop for Taken<'_> {
@@ -230,7 +231,7 @@ impl<T: Message + ?Sized> Receiver<T> {
         // SAFETY: borrowed from the consumer, of which nothing is asked until the last one is handed out.
         let alike = unsafe { &*alike };
         if !alike.as_ptr().addr().is_multiple_of(GRAIN) {
-            return Ok(0); // it always is; whoever comes next takes them one by one
+            return 0; // it always is; whoever comes next takes them one by one
         }
         let mut taken = Taken(&mut self.consumer, 0);
         for padded in alike.chunks_exact(len.next_multiple_of(GRAIN)) {
@@ -238,16 +239,11 @@ impl<T: Message + ?Sized> Receiver<T> {
             // compiler has nothing left to check of plain messages.
             unsafe { std::hint::assert_unchecked(padded.as_ptr().addr().is_multiple_of(GRAIN)) };
             let bytes = &padded[..len];
+            let Ok(checked) = decode_caught::<T>(bytes) else { break };
             taken.1 += 1;
-            match decode_caught::<T>(bytes) {
-                Ok(checked) => each(View { checked, bytes }),
-                Err(why) => {
-                    drop(taken);
-                    return Err(self.undecodable(why));
-                }
-            }
+            each(View { checked, bytes });
         }
-        Ok(taken.1)
+        taken.1
     }
 
     /// As [`recv`](Self::recv), with a message to keep: it may outlive the receiver and go to other
@@ -322,7 +318,10 @@ impl<T: Message + ?Sized> Receiver<T> {
         let bytes = unsafe { &*bytes };
         match decode_caught::<T>(bytes) {
             Ok(checked) => Ok(View { checked, bytes }),
-            Err(why) => Err(self.undecodable(why)),
+            Err(why) => {
+                let item = self.consumer.item_of(bytes);
+                self.lend_aligned(item, why)
+            }
         }
     }
 

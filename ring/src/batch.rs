@@ -132,10 +132,13 @@ impl<'a> Batch<'a> {
 
     #[cold]
     fn wait(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendError> {
-        if !mutant("wait-without-batch") {
+        let held = if mutant("wait-without-batch") {
+            self.producer.writer.stage.frame()
+        } else {
             self.producer.wait_ready(deadline)?;
-        }
-        self.producer.wait_room(frame_size(Entry::size(len as u64)), deadline)
+            0
+        };
+        self.producer.wait_room(held + frame_size(Entry::size(len as u64)), deadline)
     }
 
     /// Lends room for a message of up to `len` bytes within the batch.
@@ -169,19 +172,20 @@ impl<'a> Batch<'a> {
     /// entries if that is zero.
     #[cold]
     fn open(writer: &mut Writer, len: u64, each: u64) -> Result<(), TrySendError> {
-        if !mutant("wait-without-batch") {
+        let held = if mutant("wait-without-batch") {
+            writer.stage.frame()
+        } else {
             writer.ready()?; // publishes the full pack: nothing is held back while we may wait for room
-        }
+            0
+        };
         let needed = if each == 0 { Entry::size(len) } else { alike_size(len as usize) as u64 };
         let largest = writer.capacity.largest_payload();
         if needed > largest {
             return Err(TrySendError::TooLarge { len, max: largest - u64::from(Entry::SIZE) });
         }
-        match writer.room(frame_size(needed))? {
+        match writer.room(held + frame_size(needed))? {
             Look::Ready(()) => {
-                if mutant("wait-without-batch") {
-                    writer.close_pack();
-                }
+                writer.close_pack(); // only the mutant has one
                 let limit = writer.free_pack();
                 writer.stage.open(limit, each);
                 writer.settle();

@@ -128,6 +128,11 @@ impl Consumer {
         self.reader.next_of(len, packed)
     }
 
+    /// The item that these bytes are, which [`next_of`](Self::next_of) or [`next_soon_of`](Self::next_soon_of) found last.
+    pub fn item_of(&self, bytes: *const [u8]) -> Item {
+        self.reader.item_of(bytes)
+    }
+
     /// As [`next_ready`](Self::next_ready), where [`next_of`](Self::next_of) never finds anything: in a pack of other
     /// messages, or if the peer is trusted.
     #[inline(always)]

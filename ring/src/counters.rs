@@ -34,6 +34,7 @@ pub struct Stats {
 pub(crate) struct Traffic<const HALF: usize> {
     messages: u64,
     bytes: u64,
+    #[cfg_attr(memring_loom, expect(dead_code, reason = "nobody observes a model"))]
     region: Region,
 }
 

@@ -205,6 +205,13 @@ impl Reader {
         self.buffer.within(at, len)
     }
 
+    /// See [`Consumer::item_of`](crate::consumer::Consumer::item_of).
+    pub(crate) fn item_of(&self, bytes: *const [u8]) -> Item {
+        let start = bytes.addr().wrapping_sub(self.buffer.bytes().as_ptr().addr());
+        let place = if start == 0 { ALONE } else { IN_PACK };
+        Item { start, len: bytes.len(), tag: 0, place }
+    }
+
     /// What is left of the open pack, if its messages are alike and `len` bytes long: them, back to back, each padded to 8.
     pub(crate) fn alike(&self, len: usize) -> &[u8] {
         let Pack { at, end, each } = self.pack;
@@ -592,7 +599,10 @@ impl Reader {
     pub(crate) fn align(&mut self, item: &mut Item) -> bool {
         // What comes behind it was checked and must not be moved into.
         let behind = if self.pack.is_open() { self.pack.at } else { self.buffer.len() };
-        if item.place != IN_PACK || item.start & 15 == 0 || item.start + item.len > behind {
+        if item.place != IN_PACK
+            || item.start & 15 == 0
+            || item.start.saturating_add(item.len) > behind
+        {
             return false;
         }
         item.start = self.buffer.move_down(item.start, item.len);

@@ -4,6 +4,7 @@
 //! and every message there would be a fight over it.
 
 use crate::frame::{Entry, Kind};
+use crate::position::frame_size;
 use crate::step::{self, Step};
 use crate::sync::{self, mutant};
 use crate::writer::Writer;
@@ -44,6 +45,20 @@ impl Stage {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Bytes of the frame that the open pack would be.
+    pub(crate) fn frame(&self) -> u64 {
+        if self.filled == 0 { 0 } else { frame_size(self.filled as u64) }
+    }
+
+    /// Messages in it that are counted when it is published, and their bytes: those of messages that are alike.
+    pub(crate) fn uncounted(&self) -> (u64, u64) {
+        if self.each == 0 {
+            return (0, 0);
+        }
+        let count = self.filled / alike_size(self.each);
+        (count as u64, (count * self.each) as u64)
     }
 
     /// Bytes of each message, if a pack of messages that are alike is open.
@@ -124,10 +139,8 @@ impl Writer {
         if filled != 0 {
             step::at(Step::Flush);
             let staged = &stage.bytes[..filled];
-            if each != 0 {
-                let count = (filled / alike_size(each)) as u64;
-                self.traffic.count_many(count, count * each as u64);
-            }
+            let (messages, bytes) = stage.uncounted();
+            self.traffic.count_many(messages, bytes);
             if each != 0 && filled == alike_size(each) {
                 // One message alone goes as a frame of its own.
                 self.write(Kind::Data, &staged[..each], 0);

@@ -270,7 +270,9 @@ impl Writer {
 
     /// What this half did, with how it waited.
     pub(crate) fn stats(&self, waits: Stats) -> Stats {
-        self.traffic.among(Stats { wakes: self.wakes, ..waits })
+        let stats = self.traffic.among(Stats { wakes: self.wakes, ..waits });
+        let (messages, bytes) = self.stage.uncounted();
+        Stats { messages: stats.messages + messages, bytes: stats.bytes + bytes, ..stats }
     }
 
     pub(crate) fn max_message(&self) -> u64 {

@@ -86,6 +86,8 @@ fn size() -> impl Strategy<Value = Size> {
 #[derive(Clone, Copy, Debug)]
 enum Push {
     Bytes(Size),
+    /// Messages of one length and without a tag.
+    Alike(Size, usize),
     /// Claimed, written in two pieces, and committed or dropped.
     Grant {
         size: Size,
@@ -111,7 +113,18 @@ enum Op {
         leak: bool,
         wait: bool,
     },
+    /// So many messages of so many words, at once and with no time left.
+    SendAlike {
+        words: usize,
+        count: usize,
+    },
     WaitForRoom(Size),
+    /// Receives a message whose length is known, if that is short.
+    NextOf {
+        packed: bool,
+    },
+    /// Takes some of what is left of a pack.
+    SkipAlike,
     TryRecv,
     Recv,
     Take,
@@ -124,6 +137,7 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let push = prop_oneof![
         6 => size().prop_map(Push::Bytes),
+        3 => (size(), 1..9_usize).prop_map(|(size, count)| Push::Alike(size, count)),
         2 => (size(), any::<bool>()).prop_map(|(size, commit)| Push::Grant { size, commit }),
         1 => Just(Push::Flush),
     ];
@@ -137,7 +151,10 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(size, commit, wait)| Op::Claim { size, commit, wait }),
         3 => (prop::collection::vec(push, 0..12), any::<bool>(), any::<bool>())
             .prop_map(|(pushes, leak, wait)| Op::Batch { pushes, leak, wait }),
+        2 => (1..40_usize, 0..30_usize).prop_map(|(words, count)| Op::SendAlike { words, count }),
         1 => size().prop_map(Op::WaitForRoom),
+        6 => any::<bool>().prop_map(|packed| Op::NextOf { packed }),
+        2 => Just(Op::SkipAlike),
         8 => Just(Op::TryRecv),
         3 => Just(Op::Recv),
         3 => Just(Op::Take),
@@ -261,6 +278,49 @@ impl Lane {
         }
     }
 
+    /// These bytes were received, and nothing is known of a tag.
+    fn received_untagged(&mut self, bytes: &[u8]) {
+        let (expected, _) = self.queue.messages.pop_front().expect("nothing was sent");
+        self.queue.held_back = self.queue.held_back.min(self.queue.messages.len());
+        self.queue.received += 1;
+        self.queue.received_bytes += bytes.len() as u64;
+        assert_eq!(bytes, expected, "not the bytes that were sent");
+    }
+
+    /// Sends messages that lie back to back.
+    fn send_alike(&mut self, words: usize, count: usize, deadline: Option<Instant>) {
+        let each = 8 * words;
+        let messages: Vec<_> = (0..count)
+            .map(|_| {
+                self.next += 1;
+                bytes(self.next, each)
+            })
+            .collect();
+        let outcome = self.producer.send_alike(&messages.concat(), each, deadline);
+        match &outcome {
+            Ok(()) | Err(SendError::TimedOut) => {}
+            Err(SendError::TooLarge { len, max }) => {
+                assert_eq!((*len, *max), (each as u64, self.sizes.max_message as u64));
+                assert!(each > self.sizes.max_message);
+            }
+            Err(other) => panic!("{other}"),
+        }
+        let sent = (self.producer.stats().messages - self.queue.sent) as usize;
+        assert!(sent == count || outcome.is_err(), "{sent} of {count} were sent");
+        if count != 0 && !matches!(outcome, Err(SendError::TooLarge { .. })) {
+            self.queue.held_back = 0;
+        }
+        if outcome == Err(SendError::TimedOut) {
+            self.empty = false;
+            self.unfinished = true;
+        }
+        let unfinished = self.unfinished;
+        for message in messages.into_iter().take(sent) {
+            self.sent((message, 0));
+        }
+        self.unfinished = unfinished && outcome.is_err();
+    }
+
     fn found_nothing(&mut self) {
         let waiting = self.queue.messages.len();
         assert!(waiting <= self.queue.held_back, "{waiting} messages lie there");
@@ -339,6 +399,27 @@ impl Lane {
                 }
             }
             Op::Batch { pushes, leak, wait } => self.batch(&pushes, leak, wait),
+            Op::SendAlike { words, count } => self.send_alike(words, count, now),
+            Op::NextOf { packed } => {
+                let len = self.queue.messages.front().map_or(8, |(bytes, _)| bytes.len());
+                let Some(bytes) = self.consumer.next_of(len, packed) else { return };
+                let grain = if packed { 8 } else { 16 };
+                assert_eq!(bytes.as_ptr().addr() % grain, 0, "not aligned");
+                let bytes = bytes.to_vec();
+                self.received_untagged(&bytes);
+            }
+            Op::SkipAlike => {
+                let len = self.queue.messages.front().map_or(8, |(bytes, _)| bytes.len());
+                let alike = self.consumer.alike(len).to_vec();
+                let stride = len.next_multiple_of(8).max(8);
+                let count = (alike.len() / stride).div_ceil(2);
+                for padded in alike.chunks(stride).take(count) {
+                    self.received_untagged(&padded[..len]);
+                }
+                if count != 0 {
+                    self.consumer.skip_alike(count);
+                }
+            }
             Op::WaitForRoom(size) => {
                 let len = size.of(&self.sizes);
                 match self.producer.wait_for_room(len, now) {
@@ -374,25 +455,34 @@ impl Lane {
 
     fn batch(&mut self, pushes: &[Push], leak: bool, wait: bool) {
         let now = Some(Instant::now());
-        let messages: Vec<_> = pushes
-            .iter()
-            .map(|push| match push {
-                Push::Bytes(size) | Push::Grant { size, .. } => self.message(*size),
-                Push::Flush => (Vec::new(), 0),
-            })
-            .collect();
+        let mut messages = Vec::new();
+        for push in pushes {
+            match push {
+                Push::Bytes(size) | Push::Grant { size, .. } => {
+                    messages.push((push, self.message(*size)));
+                }
+                Push::Alike(size, count) => {
+                    for _ in 0..*count {
+                        messages.push((push, (self.message(*size).0, 0)));
+                    }
+                }
+                Push::Flush => messages.push((push, (Vec::new(), 0))),
+            }
+        }
         let mut sent = Vec::new();
         let mut given_up = false;
         let mut batch = self.producer.batch();
-        for (push, message) in pushes.iter().zip(messages) {
+        for (push, message) in messages {
             match push {
-                Push::Bytes(_) if wait => match batch.push(&message.0, message.1, now) {
-                    Ok(()) => sent.push(message),
-                    Err(SendError::TimedOut) => given_up = true,
-                    Err(SendError::TooLarge { .. }) => {}
-                    Err(other) => panic!("{other}"),
-                },
-                Push::Bytes(_) => match batch.try_push(&message.0, message.1) {
+                Push::Bytes(_) | Push::Alike(..) if wait => {
+                    match batch.push(&message.0, message.1, now) {
+                        Ok(()) => sent.push(message),
+                        Err(SendError::TimedOut) => given_up = true,
+                        Err(SendError::TooLarge { .. }) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                Push::Bytes(_) | Push::Alike(..) => match batch.try_push(&message.0, message.1) {
                     Ok(()) => sent.push(message),
                     Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}
                     Err(other) => panic!("{other}"),

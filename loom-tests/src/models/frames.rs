@@ -1,12 +1,20 @@
 //! Frames: what is published is whole, in order, and never read while it is written.
 
-use super::{Model, NOT_SENT, RACE, SMALLEST, both, channel, expect, mutant, send};
+use super::{
+    Model, NOT_SENT, RACE, SMALLEST, both, channel, expect, expect_of_known_length, mutant, send,
+};
 
 pub const MODELS: &[Model] = &[
     Model {
         name: "across-the-wrap",
         property: "Messages arrive whole and in order across the end of the lane and of the positions.",
         body: across_the_wrap,
+        mutants: &[mutant("relaxed-publish", RACE), mutant("relaxed-header", RACE)],
+    },
+    Model {
+        name: "known-length",
+        property: "The same, where the receiver knows beforehand how long they are.",
+        body: known_length,
         mutants: &[mutant("relaxed-publish", RACE), mutant("relaxed-header", RACE)],
     },
     Model {
@@ -32,6 +40,20 @@ fn across_the_wrap() {
         },
         move || {
             (1..=3).for_each(|number| expect(&mut far.consumer, number));
+            far
+        },
+    );
+}
+
+fn known_length() {
+    let [mut near, mut far] = channel(SMALLEST);
+    both(
+        move || {
+            (1..=2).for_each(|number| send(&mut near.producer, number));
+            near
+        },
+        move || {
+            (1..=2).for_each(|number| expect_of_known_length(&mut far.consumer, number));
             far
         },
     );

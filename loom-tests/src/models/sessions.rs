@@ -16,8 +16,10 @@ pub const MODELS: &[Model] = &[Model {
 
 fn cycle() {
     let heads = [model::heads(), model::heads()];
-    let [mut near_one, mut far_one] = channel_of(EIGHTH_IS_TWO_FRAMES, [&heads[0], &heads[1]]);
-    let [mut near_two, mut far_two] = channel_of(SMALLEST, [&heads[0], &heads[1]]);
+    // Boxed, for a model's threads have small stacks.
+    let boxed = |capacity| channel_of(capacity, [&heads[0], &heads[1]]).map(Box::new);
+    let [mut near_one, mut far_one] = boxed(EIGHTH_IS_TWO_FRAMES);
+    let [mut near_two, mut far_two] = boxed(SMALLEST);
     fill(&mut near_one.producer);
     // Released and not published: the far process sees no reason to yet.
     expect_bytes(&mut far_one.consumer, 0, &[]);
