@@ -37,9 +37,9 @@ impl Stage {
         self.open = true;
     }
 
-    /// Forgets the pack.
-    pub(crate) fn discard(&mut self) {
-        (self.filled, self.limit, self.each, self.open) = (0, 0, 0, false);
+    /// Takes no more into the pack.
+    pub(crate) fn shut(&mut self) {
+        self.limit = self.filled;
     }
 
     #[inline]
@@ -149,7 +149,7 @@ impl Writer {
             }
             self.traffic.show();
         }
-        stage.discard();
+        (stage.filled, stage.limit, stage.each, stage.open) = (0, 0, 0, false);
         self.stage = stage;
     }
 

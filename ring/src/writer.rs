@@ -133,7 +133,7 @@ impl Writer {
         Err(self.judge())
     }
 
-    /// Whether nothing is known that ends it. What ended this half alone has emptied its stage.
+    /// Whether nothing is known that ends the session. What ended this half alone has shut its stage.
     #[inline(always)]
     pub(crate) fn is_open(&self) -> bool {
         // ORDERING: Relaxed; it promises nothing, and what says otherwise is judged by `Life`.
@@ -156,7 +156,7 @@ impl Writer {
                 Some(End::HungUp) | None => gone.or(Some(End::HungUp)),
                 over => over,
             };
-            self.stage.discard();
+            self.stage.shut();
             self.settle();
         }
         self.end.unwrap_or(End::HungUp)
@@ -326,7 +326,7 @@ impl Writer {
     #[cold]
     fn ended(&mut self, end: End) -> End {
         let end = *self.end.get_or_insert(end);
-        self.stage.discard(); // nobody would read it
+        self.stage.shut();
         self.settle();
         end
     }
