@@ -229,14 +229,13 @@ impl Consumer {
         }
     }
 
-    /// Begins a wait for the next message: tells the producer what is free, and decides how long to spin.
+    /// Begins a wait for the next message: decides how long to spin.
     #[inline]
     pub fn begin_wait(&mut self) -> Begun {
         if self.reader.life().is_forked() {
             return Begun { budget: Some(Duration::ZERO) }; // the parent's heads and clocks are not ours to touch
         }
         self.reader.release_lent();
-        self.reader.cursor.publish();
         Begun { budget: self.sleeper.budget() }
     }
 
@@ -268,6 +267,8 @@ impl Consumer {
         {
             return Ok(item);
         }
+        // Not sooner: an answer that comes within the first looks finds a producer with room.
+        reader.cursor.publish();
         let place = self.post.place(&self.heads);
         let look = || {
             let found = reader.look();

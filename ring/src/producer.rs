@@ -171,6 +171,7 @@ impl Producer {
     /// # Panics
     ///
     /// If `each` is zero or no multiple of 8, or the bytes are not so many whole messages.
+    #[inline]
     pub fn send_alike(
         &mut self,
         bytes: &[u8],

@@ -330,11 +330,41 @@ impl Reader {
     fn take_word_of(&mut self, len: usize, word: u64) -> Option<&[u8]> {
         let due = Header { kind: Kind::Data, len: len as u32 }.word();
         if word != due || len > self.largest {
+            return self.take_pack_of(len, word);
+        }
+        step::at(Step::C2);
+        Some(self.copy_out(len))
+    }
+
+    /// Opens the frame at the head, if it is a pack of messages that are all `len` bytes long, and takes the first of
+    /// them. Anything else is kept for a closer look, a pack with a fault too.
+    #[inline(never)]
+    fn take_pack_of(&mut self, len: usize, word: u64) -> Option<&[u8]> {
+        let bytes = (word >> 32) as usize;
+        let (stride, largest) = (Pack::stride(len), self.cursor.capacity().largest_payload());
+        // As in `Header::decode`, of which the rest is that the low half is the kind and nothing else.
+        let fits = bytes >= Entry::SIZE as usize && bytes as u64 <= largest;
+        if word as u32 != Kind::Pack as u32 || !fits || len == 0 || len > self.largest {
             self.take_later(word);
             return None;
         }
         step::at(Step::C2);
-        Some(self.copy_out(len))
+        let count = bytes / stride;
+        if self.cursor.tag() != len as u64 || count * stride != bytes {
+            self.take_later(word);
+            return None;
+        }
+        let Self { cursor, buffer, .. } = self;
+        Cursor::copy_payload(cursor.frame(), buffer.extend(0, bytes));
+        cursor.release(frame_size(bytes as u64));
+        cursor.traffic.count_many(count as u64, (count * len) as u64);
+        if count > 1 {
+            self.pack = Pack { at: stride, end: bytes, each: len };
+            self.plain = false;
+        } else {
+            self.run_began = self.cursor.traffic.messages();
+        }
+        self.buffer.within(0, len)
     }
 
     /// Looks for the next message; takes parts and marks on the way.
