@@ -50,8 +50,9 @@ pub(crate) struct Reader {
     /// A message in parts, as far as it has come.
     parts: Option<Parts>,
     pack: Pack,
-    /// A header that was loaded and is for a closer look, or zero: it is not loaded again.
+    /// A header that was loaded and is for a closer look, or zero; and its tag, if that was too. Neither is loaded again.
     seen: u64,
+    seen_tag: Option<u64>,
     max_message: u64,
     end: Option<End>,
     /// Messages received when the lane was last found empty, or a pack was read to its end.
@@ -144,6 +145,7 @@ impl Reader {
             parts: None,
             pack: Pack::default(),
             seen: 0,
+            seen_tag: None,
             max_message: terms.max_message,
             end: None,
             run_began: 0,
@@ -350,7 +352,9 @@ impl Reader {
         }
         step::at(Step::C2);
         let count = bytes / stride;
-        if self.cursor.tag() != len as u64 || count * stride != bytes {
+        let tag = self.cursor.tag();
+        if tag != len as u64 || count * stride != bytes {
+            self.seen_tag = Some(tag);
             self.take_later(word);
             return None;
         }
@@ -471,7 +475,7 @@ impl Reader {
     /// Everything that is not a plain message.
     #[cold]
     fn take_other(&mut self, header: Header) -> Result<Option<Item>, End> {
-        let tag = self.cursor.tag();
+        let tag = self.seen_tag.take().unwrap_or_else(|| self.cursor.tag());
         let payload = self.cursor.payload();
         let len = header.len as usize;
         let frame = frame_size(header.len.into());

@@ -47,9 +47,13 @@ enum Op {
     Batch,
     HangUp,
     Leave,
+    /// A message of so many bytes, in the way of one who knows how many.
+    NextOf,
+    /// As many as the script says of what is left of a pack of such.
+    SkipAlike,
 }
 
-const OPS: [Op; 17] = [
+const OPS: [Op; 19] = [
     Op::TryRecv,
     Op::Recv,
     Op::Take,
@@ -67,6 +71,8 @@ const OPS: [Op; 17] = [
     Op::Batch,
     Op::HangUp,
     Op::Leave,
+    Op::NextOf,
+    Op::SkipAlike,
 ];
 
 /// One life of a channel.
@@ -190,6 +196,26 @@ impl Bench {
             Op::Leave => {
                 let word = self.peer.control.load64(HEAD, Ordering::Relaxed);
                 self.peer.control.store64(HEAD, word | 1, Ordering::Relaxed);
+            }
+            Op::NextOf => {
+                let (len, packed) = (input.u8().into(), input.u8() & 1 == 0);
+                if let Some(bytes) = self.consumer.next_of(len, packed) {
+                    assert!(self.fault.is_none(), "received after {:?}", self.fault);
+                    assert_eq!(bytes.len(), len);
+                    assert!(len as u64 <= self.max_message);
+                    self.received.0 += 1;
+                    self.received.1 += len as u64;
+                }
+            }
+            Op::SkipAlike => {
+                let (len, count): (usize, usize) = (input.u8().into(), input.u8().into());
+                let there = self.consumer.alike(len).len() / len.next_multiple_of(8).max(8);
+                let count = count.min(there);
+                if count != 0 {
+                    self.consumer.skip_alike(count);
+                    self.received.0 += count as u64;
+                    self.received.1 += (count * len) as u64;
+                }
             }
         }
     }
@@ -389,6 +415,14 @@ impl Script {
         self.op(Op::Frame).u8(kind).u16(len).u8(tag).bytes(payload)
     }
 
+    fn known(self, len: u8) -> Self {
+        self.op(Op::NextOf).u8(len).u8(0)
+    }
+
+    fn skip(self, len: u8, count: u8) -> Self {
+        self.op(Op::SkipAlike).u8(len).u8(count)
+    }
+
     fn receive(self, times: usize) -> Self {
         (0..times).fold(self, |script, _| script.op(Op::Recv))
     }
@@ -407,6 +441,13 @@ pub fn seeds() -> Vec<Seed> {
         ("pack", wraps().frame(2, 0, &[entry(5), entry(0), entry(8)].concat()).receive(4)),
         ("pack-of-rest", wraps().frame(2, 0, &[entry(5), vec![0; 8]].concat()).receive(2)),
         ("pack-alike", wraps().frame(2, 5, &[4; 24]).frame(1, 7, b"next").receive(4)),
+        (
+            "known-length",
+            wraps().frame(1, 7, b"abc").frame(1, 7, b"d").known(3).known(3).receive(1),
+        ),
+        ("known-pack", wraps().frame(2, 5, &[4; 24]).known(5).known(5).known(5).known(5)),
+        ("known-pack-torn", wraps().frame(2, 5, &[4; 20]).known(5).receive(1)),
+        ("known-pack-skipped", wraps().frame(2, 5, &[4; 48]).known(5).skip(5, 3).receive(3)),
         ("pack-alike-torn", wraps().frame(2, 5, &[4; 20]).receive(2)),
         ("pack-reserved", wraps().frame(2, 0, &[5, 0, 0, 0, 1, 0, 0, 0]).receive(1)),
         ("parts", wraps().frame(3, 5, &first(70)).frame(5, 5, &[2; 30]).receive(2)),

@@ -49,9 +49,11 @@ enum Op {
     Batch,
     AskEnd,
     HangUp,
+    /// A message of so many bytes, in the way of one who knows how many.
+    NextOf,
 }
 
-const OPS: [Op; 12] = [
+const OPS: [Op; 13] = [
     Op::TryRecv,
     Op::Take,
     Op::Recv,
@@ -64,6 +66,7 @@ const OPS: [Op; 12] = [
     Op::Batch,
     Op::AskEnd,
     Op::HangUp,
+    Op::NextOf,
 ];
 
 /// Loads of a call that does not wait: a batch of large messages has the most.
@@ -181,6 +184,17 @@ impl Bench {
                 }
             }
             Op::HangUp => self.life.hang_up(),
+            Op::NextOf => {
+                let (len, packed) = self.draw(|input| (input.u8().into(), input.u8() & 1 == 0));
+                if let Some(bytes) = self.consumer.next_of(len, packed) {
+                    assert!(self.receiving.is_none(), "received after {:?}", self.receiving);
+                    assert_eq!(bytes.len(), len);
+                    // Alone, or one of a pack.
+                    let liar = self.liar.borrow();
+                    let loaded = &liar.message;
+                    assert!(loaded == bytes || loaded.windows(len.max(1)).any(|it| it == bytes));
+                }
+            }
         }
         let mut liar = self.liar.borrow_mut();
         liar.look();
@@ -300,6 +314,11 @@ impl Script {
         self.call(op).part(kind, tag, len, payload)
     }
 
+    /// A look for a message of so many bytes.
+    fn looks_for(self, len: u8) -> Self {
+        self.call(Op::NextOf).u8(len).u8(0)
+    }
+
     /// A frame loaded by a call that has begun; the producer does not sleep, then or at a publish.
     fn part(self, kind: u8, tag: u8, len: u16, payload: &[u8]) -> Self {
         self.u8(kind).u16(len).u8(tag).bytes(&payload[..payload.len().min(64)]).u8(0)
@@ -329,6 +348,29 @@ pub fn seeds() -> Vec<Seed> {
         ("data", wraps().takes(Op::TryRecv, 1, 7, b"whole").takes(Op::Take, 1, 8, b"more")),
         ("empty", wraps().call(Op::TryRecv).u8(0).call(Op::Recv).u8(0).u8(0).u8(0)),
         ("empty-message", wraps().takes(Op::TryRecv, 1, 7, b"").call(Op::Publish)),
+        (
+            "known-length",
+            wraps()
+                .looks_for(3)
+                .part(1, 7, 3, b"abc")
+                .looks_for(4)
+                .part(1, 7, 3, b"abc")
+                .call(Op::Take),
+        ),
+        (
+            "known-pack",
+            wraps()
+                .looks_for(5)
+                .part(2, 5, 24, &[4; 24])
+                .looks_for(5)
+                .looks_for(5)
+                .looks_for(5)
+                .u8(0),
+        ),
+        (
+            "known-pack-of-others",
+            wraps().looks_for(6).u8(2).u16(24).u8(5).call(Op::Take).bytes(&[4; 24]).u8(0),
+        ),
         ("pack", wraps().takes(Op::TryRecv, 2, 0, &[entry(5), entry(0)].concat()).call(Op::Take)),
         ("parts", wraps().takes(Op::TryRecv, 3, 5, &first(40, 70)).part(5, 5, 30, &[2; 30])),
         (
