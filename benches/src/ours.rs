@@ -351,29 +351,42 @@ impl<M: Payload + 'static> Link for Typed<M> {
     }
 }
 
-/// Byte strings: made in the lane if they are large and read there too, else sent from memory of our own.
+/// Byte strings: large ones made piece by piece and written into the lane as they are made, or made there and read
+/// there too; others sent from memory of our own.
 struct Raw {
     sender: Sender<[u8]>,
     receiver: Receiver<[u8]>,
     reading: Reading,
+    size: usize,
+    /// A small message, or a piece of a large one.
     message: Vec<u8>,
 }
 
-/// Bytes from which a message is worth making in the lane.
+/// Bytes from which a message is worth making in the lane, and those of a piece.
 const LARGE: usize = 4096;
 
 impl Raw {
     fn meet(terms: &Terms, side: Side, at: &Path, reading: Reading) -> Result<Self, Failed> {
         let (sender, receiver) = meet::<Bytes, [u8]>(terms, side, at, reading)?;
-        Ok(Self { sender, receiver, reading, message: vec![0; terms.size] })
+        let message = vec![0; terms.size.min(LARGE)];
+        Ok(Self { sender, receiver, reading, size: terms.size, message })
     }
 
     /// Writes the message into the lane.
-    #[inline]
-    fn send_in_place(&mut self, number: u64) -> Result<(), Failed> {
-        let mut slot = self.sender.claim(self.message.len())?;
-        // SAFETY: the other end is this very program, which writes into no lane but its own.
-        payload::write(unsafe { slot.lend(self.message.len())? }, number);
+    fn send_large(&mut self, number: u64) -> Result<(), Failed> {
+        let Self { sender, reading, size, message, .. } = self;
+        let mut slot = sender.claim(*size)?;
+        if *reading == Reading::InPlace {
+            // SAFETY: the other end is this very program, which writes into no lane but its own.
+            payload::write(unsafe { slot.lend(*size)? }, number);
+        } else {
+            for at in (0..*size).step_by(LARGE) {
+                // The words of a message count on from its number.
+                let piece = &mut message[..LARGE.min(*size - at)];
+                payload::write(piece, payload::word(number, (at / payload::WORD) as u64));
+                slot.write(piece)?;
+            }
+        }
         slot.commit();
         Ok(())
     }
@@ -382,8 +395,8 @@ impl Raw {
 impl Link for Raw {
     #[inline]
     fn send(&mut self, number: u64) -> Result<(), Failed> {
-        if self.reading == Reading::InPlace && self.message.len() >= LARGE {
-            return self.send_in_place(number);
+        if self.size >= LARGE {
+            return self.send_large(number);
         }
         payload::write(&mut self.message, number);
         Ok(self.sender.send(&self.message)?)

@@ -60,19 +60,40 @@ fn pack(entries: &[Vec<u8>]) -> Frame {
     frame(Kind::Pack, 0, &entries.concat())
 }
 
+/// How a test receives.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Polls,
+    Waits,
+    /// Looks for a message of the length that is due, or that the last frame says, before it polls.
+    Knows,
+}
+
 /// Writes the frames, and expects these messages and then this error; for a fault, with all that follows
-/// from it. Whether somebody polls or waits, and wherever the lane begins.
+/// from it. Whether somebody polls, waits, or knows how long messages are, and wherever the lane begins.
 fn check(case: &str, frames: &[Frame], messages: &[&[u8]], error: TryRecvError) {
     for start in STARTS {
-        for waits in [false, true] {
+        for way in [Way::Polls, Way::Waits, Way::Knows] {
             let mut target = Target::new(start);
             for frame in frames {
                 target.peer.frame(frame.word, frame.tag, &frame.payload);
             }
             let mut delivered = Vec::new();
             let outcome = loop {
+                assert!(delivered.len() <= messages.len(), "{case}, start {start:#x}: surplus");
                 let consumer = &mut target.us.consumer;
-                let received = if waits {
+                let last = frames.last().map_or(0, |frame| match frame.tag {
+                    0 => (frame.word >> 32) as usize,
+                    tag => tag as usize & 0xffff_ffff,
+                });
+                let due = messages.get(delivered.len()).map_or(last, |message| message.len());
+                if way == Way::Knows
+                    && let Some(bytes) = consumer.next_of(due, true)
+                {
+                    delivered.push(bytes.to_vec());
+                    continue;
+                }
+                let received = if way == Way::Waits {
                     consumer.recv(Some(Instant::now())).map_err(|error| match error {
                         RecvError::TimedOut => TryRecvError::Empty,
                         RecvError::Ended(end) => TryRecvError::Ended(end),
@@ -141,7 +162,9 @@ fn attack_54_a_length_beyond_the_lane_is_a_fault() {
         ] {
             let word = Header { kind, len: len as u32 }.word();
             let fault = Fault::Length(len as u32);
-            faults(&format!("{kind:?} of {len}"), &[raw(word, 0, &[])], &[], fault);
+            for tag in [0, 8] {
+                faults(&format!("{kind:?} of {len}"), &[raw(word, tag, &[])], &[], fault);
+            }
         }
     }
     let most = bytes(1, LARGEST as usize);
@@ -247,16 +270,23 @@ fn attack_54_no_message_grows_past_the_negotiated_largest() {
         (vec![data(&[1; 101])], Fault::TooLarge(101)),
         (vec![pack(&[entry(101, 0, &[1; 104])])], Fault::TooLarge(101)),
         (vec![first(101, 5, &[1; 40])], Fault::TooLarge(101)),
+        (vec![frame(Kind::Pack, 101, &[1; 208])], Fault::TooLarge(101)),
     ] {
-        let mut target = Target::with(Terms::new(100));
-        target.peer.frame(Header { kind: Kind::Data, len: 100 }.word(), 0, &[2; 100]);
-        for frame in &frames {
-            target.peer.frame(frame.word, frame.tag, &frame.payload);
+        for known in [false, true] {
+            let mut target = Target::with(Terms::new(100));
+            target.peer.frame(Header { kind: Kind::Data, len: 100 }.word(), 0, &[2; 100]);
+            for frame in &frames {
+                target.peer.frame(frame.word, frame.tag, &frame.payload);
+            }
+            if known {
+                assert_eq!(target.us.consumer.next_of(100, true), Some(&[2; 100][..]));
+                assert_eq!(target.us.consumer.next_of(101, true), None);
+            }
+            let (messages, error) = target.receive_all();
+            assert_eq!(messages.len(), usize::from(!known));
+            assert_eq!(error, TryRecvError::Ended(End::Fault(fault)));
+            target.assert_faulted(fault, &format!("{frames:?}"));
         }
-        let (messages, error) = target.receive_all();
-        assert_eq!(messages.len(), 1);
-        assert_eq!(error, TryRecvError::Ended(End::Fault(fault)));
-        target.assert_faulted(fault, &format!("{frames:?}"));
     }
 }
 
@@ -300,6 +330,7 @@ fn attack_52_packs_are_filled_exactly_or_a_fault() {
     for each in [LARGEST + 1, u64::from(u32::MAX) + 9, u64::MAX] {
         faults("each too large", &[alike(each, 16)], &[], Fault::TooLarge(each));
     }
+    faults("one of 8, and no more", &[alike(8, 8)], &[], Fault::Length(8));
     for len in [0, 1, 15] {
         let frames = [frame(Kind::Pack, 0, &vec![0; len])];
         faults(&format!("a pack of {len}"), &frames, &[], Fault::Length(len as u32));
