@@ -71,8 +71,9 @@ impl<T: Archivable> Format<T> for Rkyv {
     type View = T::Archived;
     type Checked = ();
 
-    /// An archive without anything beside its root.
-    const USUAL: Option<usize> = Some(size_of::<T::Archived>());
+    /// What remembers no position has nothing beside its root: all its archives are as long as that.
+    const USUAL: Option<usize> =
+        if size_of::<T::Resolver>() == 0 { Some(size_of::<T::Archived>()) } else { None };
 
     /// A type whose bytes are its archive's, in this layout and without padding: plain words, say.
     #[inline]

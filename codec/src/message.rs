@@ -36,7 +36,7 @@ pub trait Format<T: ?Sized> {
     /// What validation leaves behind to be kept beside the bytes: nothing for formats read in place.
     type Checked: 'static;
 
-    /// Bytes of most encodings, where the type says it. Others are as good, only a little slower to receive.
+    /// Bytes of most encodings, where the type says it. Others are as good, only slower to receive.
     const USUAL: Option<usize> = None;
 
     /// Writes `value`, from the encoder's position 0 on.
