@@ -1,7 +1,9 @@
 //! Running cases under callgrind: this program again, as a child of valgrind.
 //!
 //! Counting goes on and off as `cases::memring_counted` is entered and left. A system call in between is an
-//! error: what the kernel does is not counted, and whether it is asked at all can depend on time.
+//! error: what the kernel does is not counted, and whether it is asked at all can depend on time. But callgrind
+//! also blames it for the end of a call that another thread had begun before, on a busy machine; so a case that
+//! seems to call is counted again.
 
 use std::error::Error;
 use std::process::Command;
@@ -28,7 +30,21 @@ pub fn count(names: &[&str]) -> Result<Vec<u64>, String> {
     counts.into_inner().map_err(|error| error.to_string())?.into_iter().collect()
 }
 
+/// How often a case that seems to call the kernel is counted.
+const TRIES: usize = 3;
+
 fn count_one(name: &str) -> Result<u64, Box<dyn Error>> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match run(name) {
+            Err(error) if error.is::<Called>() && tries < TRIES => {}
+            count => return count,
+        }
+    }
+}
+
+fn run(name: &str) -> Result<u64, Box<dyn Error>> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
         .args(["--toggle-collect=*memring_counted*", "--collect-systime=yes"])
@@ -39,19 +55,31 @@ fn count_one(name: &str) -> Result<u64, Box<dyn Error>> {
     if !output.status.success() {
         return Err(format!("{}\n{said}", output.status).into());
     }
-    Ok(collected(&said)?)
+    collected(&said)
 }
 
+/// So many system calls were made.
+#[derive(Debug)]
+struct Called(u64);
+
+impl std::fmt::Display for Called {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} system calls were made while counting", self.0)
+    }
+}
+
+impl Error for Called {}
+
 /// The instructions in callgrind's closing line: `==1== Collected : 52007 0 0`.
-fn collected(said: &str) -> Result<u64, String> {
+fn collected(said: &str) -> Result<u64, Box<dyn Error>> {
     let line = said.lines().find_map(|line| line.split_once("Collected :"));
     let numbers: Option<Vec<u64>> =
         line.and_then(|(_, numbers)| numbers.split_whitespace().map(|n| n.parse().ok()).collect());
     match numbers.as_deref() {
-        Some([0, ..]) => Err("nothing was counted: is the counted function inlined?".to_owned()),
+        Some([0, ..]) => Err("nothing was counted: is the counted function inlined?".into()),
         Some([instructions, 0, ..] | [instructions]) => Ok(*instructions),
-        Some([_, calls, ..]) => Err(format!("{calls} system calls were made while counting")),
-        _ => Err(format!("callgrind did not say what it collected:\n{said}")),
+        Some([_, calls, ..]) => Err(Called(*calls).into()),
+        _ => Err(format!("callgrind did not say what it collected:\n{said}").into()),
     }
 }
 
