@@ -8,7 +8,9 @@ pub(crate) use std::time::Instant;
 
 pub(crate) use crate::fork::{Generation, Word};
 pub(crate) use crate::futex::{Sleep, sleep, wake, wake_private};
-pub(crate) use crate::memory::{Frame, FrameMut, Region, WritableRegion, copy_fresh};
+#[cfg(not(memring_scripted))]
+pub(crate) use crate::memory::{Frame, FrameMut, WritableRegion};
+pub(crate) use crate::memory::{Region, copy_fresh};
 
 /// A word's reference, to be kept by whoever keeps its owner alive.
 pub(crate) type WordRef = &'static AtomicU32;
@@ -19,6 +21,7 @@ pub(crate) fn region(real: Region) -> Region {
 }
 
 /// The lane that this side writes, likewise.
+#[cfg(not(memring_scripted))]
 pub(crate) fn writable_region(real: Region) -> WritableRegion {
     WritableRegion::new(real)
 }
