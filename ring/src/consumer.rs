@@ -1,6 +1,6 @@
 //! The consumer: the receiving half of a channel, which reads frames and waits for them.
 //!
-//! How a frame is read, step by step, is [`crate::reader`]'s business; how one sleeps, [`crate::wait`]'s.
+//! How a frame is read, step by step, is `reader.rs`'s business; how one sleeps, [`crate::wait`]'s.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The producer: the sending half of a channel, which writes frames and waits for room.
 //!
-//! How a frame is written, step by step, is [`crate::writer`]'s business; how one sleeps, [`crate::wait`]'s.
+//! How a frame is written, step by step, is `writer.rs`'s business; how one sleeps, [`crate::wait`]'s.
 
 use std::io::IoSlice;
 use std::time::Duration;
