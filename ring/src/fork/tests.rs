@@ -178,3 +178,47 @@ fn attack_78_no_child_ever_has_a_lane() {
         assert_eq!(segment_maps(), 4, "two mappings of two windows each are kept: {kept:?}");
     });
 }
+
+#[test]
+fn attack_78_a_word_reads_zero_in_a_child_and_the_child_has_words_of_its_own() {
+    alone(
+        "fork::tests::attack_78_a_word_reads_zero_in_a_child_and_the_child_has_words_of_its_own",
+        || {
+            let word = Word::new();
+            if !word.is_wiped() {
+                println!("skipped: this kernel wipes no pages in a child");
+                return;
+            }
+            word.get().store(5, Ordering::Relaxed);
+            for way in [Way::Fork, Way::RawClone] {
+                assert!(in_child(way, || {
+                    let own = Word::new();
+                    own.get().store(7, Ordering::Relaxed);
+                    let apart = !ptr::eq(own.get(), word.get());
+                    let inherited = word.get();
+                    drop(Word::new());
+                    apart && inherited.load(Ordering::Relaxed) == 0
+                }));
+                assert_eq!(word.get().load(Ordering::Relaxed), 5);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_word_that_was_dropped_is_used_again_and_begins_at_zero() {
+    alone("fork::tests::a_word_that_was_dropped_is_used_again_and_begins_at_zero", || {
+        let words: Vec<_> = (0..100).map(|_| Word::new()).collect();
+        let mut places: Vec<_> = words.iter().map(|word| ptr::from_ref(word.get())).collect();
+        places.sort();
+        places.dedup();
+        assert_eq!(places.len(), words.len(), "each has a place of its own");
+        for word in &words {
+            word.get().store(9, Ordering::Relaxed);
+        }
+        drop(words);
+        let again: Vec<_> = (0..100).map(|_| Word::new()).collect();
+        assert!(again.iter().all(|word| word.get().load(Ordering::Relaxed) == 0));
+        assert!(again.iter().all(|word| places.contains(&ptr::from_ref(word.get()))));
+    });
+}
