@@ -577,7 +577,7 @@
 //! 5. For large messages, `Lanes::Bulk`, and keep a message below a quarter of the lane.
 //! 6. Read the view. [`to_value`](crate::View::to_value) allocates; fields of a view do not.
 //! 7. Types without pointers (numbers, arrays, enums of them) need hardly any checking; each `String` and `Vec`
-//!    adds a little. Structs of such without padding, `#[repr(C)]`, are not encoded at all but copied. Most of the cost of a
-//!    small message is the cache line that carries it.
+//!    adds a little. Structs of numbers and arrays that are `#[repr(C)]`, have no padding and no parameters are not encoded at all but
+//!    copied. Most of the cost of a small message is the cache line that carries it.
 //! 8. A receiver that waits for something other than memring, with room unpublished, can hold up its sender:
 //!    [`release`](crate::Receiver::release) before it does.

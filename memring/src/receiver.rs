@@ -151,8 +151,8 @@ impl<T: Message + ?Sized> Receiver<T> {
         len: usize,
         deadline: Option<Instant>,
     ) -> Result<View<'_, T>, RecvError> {
-        let begun = self.consumer.begin_wait();
-        if let Some(bytes) = self.consumer.next_soon_of(&begun, len).map(std::ptr::from_ref) {
+        let mut begun = self.consumer.begin_wait();
+        if let Some(bytes) = self.consumer.next_soon_of(&mut begun, len).map(std::ptr::from_ref) {
             return Ok(self.lend_usual(bytes)?);
         }
         match self.consumer.next_within(&begun, deadline) {
@@ -228,10 +228,13 @@ impl<T: Message + ?Sized> Receiver<T> {
             }
         }
         let alike: *const [u8] = self.consumer.alike(len);
+        if alike.is_empty() {
+            return 0;
+        }
         // SAFETY: borrowed from the consumer, of which nothing is asked until the last one is handed out.
         let alike = unsafe { &*alike };
         if !alike.as_ptr().addr().is_multiple_of(GRAIN) {
-            return 0; // it always is; whoever comes next takes them one by one
+            return 0; // a buffer is, and whoever comes next takes them one by one
         }
         let mut taken = Taken(&mut self.consumer, 0);
         for padded in alike.chunks_exact(len.next_multiple_of(GRAIN)) {

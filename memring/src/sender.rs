@@ -100,8 +100,9 @@ impl<T: Message + ?Sized> Sender<T> {
         sent.map_err(|error| try_send_error(error, self.session.peer()))
     }
 
-    /// Sends messages that are there already as one batch: they share frames, and are seen together. Plain ones, whose
-    /// bytes are their archive's, go as they are, at the speed of a copy.
+    /// Sends messages that are there already as one batch: they share frames, and those of a frame, up to a quarter of the
+    /// lane, are seen together. Plain ones, whose bytes are their archive's and a multiple of 8, go as they are, at the speed of
+    /// a copy.
     ///
     /// ```
     /// #[memring::message]

@@ -36,6 +36,11 @@ struct Wide {
     wide: Vec<u128>,
 }
 
+/// Nothing at all.
+#[memring::message]
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Ping;
+
 /// Messages of one type, both ways.
 struct Both<T>(std::marker::PhantomData<T>);
 
@@ -93,7 +98,7 @@ macro_rules! to_value {
         }
     )*};
 }
-to_value!(Tick, Odd, Line, Wide);
+to_value!(Tick, Odd, Line, Wide, Ping);
 
 #[test]
 fn whatever_is_sent_together_comes_in_order_however_it_is_received() {
@@ -104,6 +109,7 @@ fn whatever_is_sent_together_comes_in_order_however_it_is_received() {
     come_and_go(&(0..50).map(odd).collect::<Vec<_>>());
     let line = |len| Line { text: "x".repeat(len) };
     come_and_go(&(0..60).map(line).collect::<Vec<_>>());
+    come_and_go(&[Ping; 5]);
     come_and_go(&[const { Wide { wide: Vec::new() } }; 7]);
     let wide = |len: usize| Wide { wide: vec![len as u128; len % 3] };
     come_and_go(&(0..40).map(wide).collect::<Vec<_>>());

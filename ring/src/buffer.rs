@@ -58,7 +58,7 @@ impl Buffer {
     /// A piece of the bytes; nothing if there are not so many.
     #[inline]
     pub(crate) fn piece(&self, start: usize, len: usize) -> &[u8] {
-        self.bytes().get(start..start + len).unwrap_or(&[])
+        self.bytes().get(start..start.saturating_add(len)).unwrap_or(&[])
     }
 
     /// A piece of all the memory that there is: what it holds beyond the bytes is anything.

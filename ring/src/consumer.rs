@@ -60,6 +60,8 @@ pub enum Unready {
 pub struct Begun {
     /// How long it spins before it sleeps; `None` is for ever.
     budget: Option<Duration>,
+    /// It has had its first looks.
+    looked: bool,
 }
 
 impl Begun {
@@ -233,17 +235,21 @@ impl Consumer {
     #[inline]
     pub fn begin_wait(&mut self) -> Begun {
         if self.reader.life().is_forked() {
-            return Begun { budget: Some(Duration::ZERO) }; // the parent's heads and clocks are not ours to touch
+            return Begun { budget: Some(Duration::ZERO), looked: true }; // the parent's heads and clocks are not ours to touch
         }
         self.reader.release_lent();
-        Begun { budget: self.sleeper.budget() }
+        Begun { budget: self.sleeper.budget(), looked: false }
     }
 
     /// As [`next_of`](Self::next_of), looking some times if the wait spins. It is followed by
     /// [`next_within`](Self::next_within) if it finds nothing.
     #[inline(always)]
-    pub fn next_soon_of(&mut self, begun: &Begun, len: usize) -> Option<&[u8]> {
-        if begun.spins() { self.reader.next_soon_of(len) } else { None }
+    pub fn next_soon_of(&mut self, begun: &mut Begun, len: usize) -> Option<&[u8]> {
+        if !begun.spins() {
+            return None;
+        }
+        begun.looked = true;
+        self.reader.next_soon_of(len)
     }
 
     /// As [`recv`](Self::recv), with an error that is one word, [`ended`](Self::ended) knows the rest;
@@ -262,7 +268,9 @@ impl Consumer {
         if reader.life().is_forked() {
             return Err(Unready::Ended);
         }
+        reader.release_lent();
         if begun.spins()
+            && !begun.looked
             && let Some(item) = reader.next_soon()
         {
             return Ok(item);

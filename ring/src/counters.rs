@@ -63,6 +63,12 @@ impl<const HALF: usize> Traffic<HALF> {
         self.bytes += bytes;
     }
 
+    /// So many were counted, and will not be received after all.
+    pub(crate) fn uncount(&mut self, messages: u64, bytes: u64) {
+        self.messages -= messages;
+        self.bytes -= bytes;
+    }
+
     /// Shows observers what was counted.
     #[inline(always)]
     pub(crate) fn show(&mut self) {

@@ -152,8 +152,9 @@ impl Cursor {
         self.shared.wakes()
     }
 
-    /// Publishes the consumer's last word.
-    pub(crate) fn leave(&self) {
+    /// Publishes the consumer's last word, and what was counted.
+    pub(crate) fn leave(&mut self) {
+        self.traffic.show();
         self.shared.leave();
     }
 

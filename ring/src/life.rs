@@ -87,7 +87,11 @@ impl Life {
     #[must_use]
     pub fn new(fences: Fences, generation: Generation) -> Arc<Self> {
         let status = Word::new();
-        let open = if status.is_wiped() { OPEN } else { OPEN_SOMEWHERE };
+        let open = match status.is_wiped() {
+            _ if !generation.is_current() => FORKED,
+            true => OPEN,
+            false => OPEN_SOMEWHERE,
+        };
         // ORDERING: Relaxed; whoever looks got at it by way of the `Arc`.
         status.get().store(open, Ordering::Relaxed);
         Arc::new(Self {

@@ -512,7 +512,7 @@ impl FrameMut<'_> {
         unsafe { AtomicU64::from_ptr(self.frame.at.as_ptr().add(8).cast()) }.store(value, order);
     }
 
-    /// Copies its payload in, and writes the header's cache line last.
+    /// Copies its payload in, and writes the header's cache line last if that is not all of it.
     ///
     /// # Panics
     ///

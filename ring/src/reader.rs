@@ -225,8 +225,8 @@ impl Reader {
 
     /// The next `count` of those were taken.
     pub(crate) fn skip_alike(&mut self, count: usize) {
-        let skipped = count * Pack::stride(self.pack.each);
-        self.pack.at = (self.pack.at + skipped).min(self.pack.end);
+        let count = count.min(self.pack.ahead() as usize);
+        self.pack.at += count * Pack::stride(self.pack.each);
         if !self.pack.is_open() {
             self.close_pack();
         }
@@ -276,8 +276,11 @@ impl Reader {
     /// The lane is empty. After a long run, a moment without a look: a reader at the writer's heels takes each line away
     /// while it is being written, and both wait for it twice.
     fn let_ahead(&mut self) {
+        if !(self.plain || self.lending) {
+            return; // something is there, for a closer look
+        }
         let received = self.cursor.traffic.messages();
-        if received - self.run_began >= RUN {
+        if received.saturating_sub(self.run_began) >= RUN {
             sync::moment();
         }
         self.run_began = received;
@@ -655,7 +658,8 @@ impl Reader {
     /// See [`Consumer::take`](crate::consumer::Consumer::take).
     pub(crate) fn take(&mut self, item: &Item, mut spare: Buffer) -> Buffer {
         // An item of an earlier receive must not take away what later ones rely on.
-        if item.place == ALONE && self.parts.is_none() && !self.pack.is_open() {
+        let whole = item.place == ALONE && item.len == self.buffer.len();
+        if whole && self.parts.is_none() && !self.pack.is_open() {
             spare.clear();
             return std::mem::replace(&mut self.buffer, spare);
         }
@@ -719,7 +723,8 @@ impl Reader {
 
     #[cold]
     pub(crate) fn fault(&mut self, fault: Fault) -> End {
-        self.pack = Pack::default();
+        let pack = std::mem::take(&mut self.pack);
+        self.cursor.traffic.uncount(pack.ahead(), pack.ahead() * pack.each as u64);
         let end = self.life.fail(fault);
         self.end = Some(end);
         self.settle();

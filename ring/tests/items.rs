@@ -212,3 +212,28 @@ fn aligning_an_item_of_an_earlier_receive_moves_nothing() {
         peer.consumer.align(item);
     }
 }
+
+#[test]
+fn of_a_pack_with_a_fault_only_what_was_taken_is_counted() {
+    let (mut us, mut peer) = pair();
+    us.producer.send_alike(&[7; 32], 8, None).expect("room");
+    assert_eq!(peer.consumer.next_of(8, true), Some(&[7; 8][..]));
+    assert_eq!(peer.consumer.stats().messages, 1);
+    peer.consumer.fail(memring_ring::Fault::Decode);
+    let stats = peer.consumer.stats();
+    assert_eq!((stats.messages, stats.bytes), (1, 8));
+}
+
+#[test]
+fn a_wait_that_goes_on_lends_no_frame_twice() {
+    let (mut us, mut peer) = pair();
+    // SAFETY: the producer at the other end is our own, and it does not change what it published.
+    unsafe { peer.consumer.trust_peer() };
+    us.producer.try_send(b"one", 1).expect("room");
+    us.producer.try_send(b"two", 2).expect("room");
+    let begun = peer.consumer.begin_wait();
+    for due in [b"one", b"two"] {
+        let item = peer.consumer.next_within(&begun, Some(Instant::now())).expect("a message");
+        assert_eq!(peer.consumer.bytes(&item), due);
+    }
+}
