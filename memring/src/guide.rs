@@ -220,8 +220,8 @@
 //! ```
 //!
 //! Where the messages are there already, [`send_all`](crate::Sender::send_all) makes one batch of a slice, and
-//! [`recv_each`](crate::Receiver::recv_each) takes what came together: of small plain messages ten times as many a second
-//! as one by one.
+//! [`recv_each`](crate::Receiver::recv_each) takes what came together: of small plain messages five times as many a
+//! second as one by one.
 //!
 //! ## Bytes in pieces, or in place
 //!
