@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use memring_codec::{DecodeError, Format, Message, Rkyv, rkyv};
 use memring_ring::buffer::Buffer;
-use memring_ring::consumer::{self, Consumer, Item, Unready};
+use memring_ring::consumer::{self, Begun, Consumer, Item, Unready};
 use memring_ring::{Stats, Wait};
 use memring_transport::{Peer, Session};
 
@@ -135,7 +135,7 @@ impl<T: Message + ?Sized> Receiver<T> {
         if let Some(item) = self.consumer.next_other() {
             return Ok(self.lend(item)?);
         }
-        self.recv_closely(len, deadline)
+        self.recv_closely(deadline)
     }
 
     /// The next message, if it lies there and is `len` bytes long, as most are.
@@ -146,16 +146,26 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     /// As [`recv_by`](Self::recv_by), where the message is not there yet or is not as most are.
     #[inline(never)]
-    fn recv_closely(
-        &mut self,
-        len: usize,
-        deadline: Option<Instant>,
-    ) -> Result<View<'_, T>, RecvError> {
+    fn recv_closely(&mut self, deadline: Option<Instant>) -> Result<View<'_, T>, RecvError> {
+        // Not an argument: it would be no constant here.
+        let len = const { T::Format::USUAL }.unwrap_or_default();
         let mut begun = self.consumer.begin_wait();
         if let Some(bytes) = self.consumer.next_soon_of(&mut begun, len).map(std::ptr::from_ref) {
             return Ok(self.lend_usual(bytes)?);
         }
-        match self.consumer.next_within(&begun, deadline) {
+        self.recv_later(&begun, deadline)
+    }
+
+    /// As [`recv_closely`](Self::recv_closely), where the message does not come soon. By itself, so that what comes soon has
+    /// little to save and restore.
+    #[cold]
+    #[inline(never)]
+    fn recv_later(
+        &mut self,
+        begun: &Begun,
+        deadline: Option<Instant>,
+    ) -> Result<View<'_, T>, RecvError> {
+        match self.consumer.next_within(begun, deadline) {
             Ok(item) => Ok(self.lend(item)?),
             Err(unready) => Err(self.unready(unready)),
         }
