@@ -74,7 +74,7 @@ struct Pack {
 
 impl Pack {
     fn is_open(&self) -> bool {
-        self.at != self.end
+        self.at < self.end
     }
 
     /// Bytes from one of its messages to the next, if they are `each` bytes long.
@@ -201,7 +201,7 @@ impl Reader {
         }
         let at = self.pack.at;
         self.pack.at = at + Pack::stride(len);
-        if self.pack.at == self.pack.end {
+        if self.pack.at >= self.pack.end {
             self.close_pack();
         }
         self.buffer.within(at, len)
@@ -584,7 +584,7 @@ impl Reader {
     #[inline(always)]
     fn next_packed(&mut self) -> Option<Item> {
         let Pack { at, end, each } = self.pack;
-        if at == end {
+        if at >= end {
             return None;
         }
         let (start, len, tag, next) = if each != 0 {
@@ -597,7 +597,7 @@ impl Reader {
             (at + Entry::SIZE as usize, len as usize, tag, next)
         };
         self.pack.at = next;
-        if next == end {
+        if next >= end {
             self.close_pack();
         }
         Some(Item { start, len, tag, place: IN_PACK })
