@@ -119,7 +119,7 @@ fn expect_of_known_length(consumer: &mut Consumer, number: u64) {
     }
     let begun = consumer.begin_wait();
     match consumer.next_within(&begun, None) {
-        Ok(item) => is_due(consumer.bytes(&item)),
+        Ok(()) => is_due(consumer.bytes(&consumer.found())),
         Err(_) => panic!("{NOT_SENT}: {:?} and not message {number}", consumer.ended()),
     }
 }

@@ -72,7 +72,7 @@ macro_rules! next {
             None => {
                 let begun = $receiver.consumer.begin_wait();
                 match $receiver.consumer.next_within(&begun, $deadline) {
-                    Ok(item) => item,
+                    Ok(()) => $receiver.consumer.found(),
                     Err(unready) => return Err($receiver.unready(unready)),
                 }
             }
@@ -166,7 +166,10 @@ impl<T: Message + ?Sized> Receiver<T> {
         deadline: Option<Instant>,
     ) -> Result<View<'_, T>, RecvError> {
         match self.consumer.next_within(begun, deadline) {
-            Ok(item) => Ok(self.lend(item)?),
+            Ok(()) => {
+                let item = self.consumer.found();
+                Ok(self.lend(item)?)
+            }
             Err(unready) => Err(self.unready(unready)),
         }
     }

@@ -77,6 +77,9 @@ pub struct Consumer {
     sleeper: Sleeper<{ counters::RX }>,
     heads: Arc<Heads>,
     post: Post,
+    /// What a wait has found. Here, and not returned with an error: what comes back through memory that way is loaded by
+    /// pairs of words, which wait for the stores of each.
+    found: Item,
 }
 
 impl Consumer {
@@ -94,6 +97,7 @@ impl Consumer {
                 mine: side.mine.clone(),
                 asleep: RX_ASLEEP,
             },
+            found: Item::NOTHING,
         }
     }
 
@@ -218,7 +222,7 @@ impl Consumer {
             Some(item) => Ok(item),
             None => {
                 let begun = self.begin_wait();
-                self.next_within(&begun, deadline)
+                self.next_within(&begun, deadline).map(|()| self.found)
             }
         };
         match found {
@@ -245,25 +249,21 @@ impl Consumer {
     /// [`next_within`](Self::next_within) if it finds nothing.
     #[inline(always)]
     pub fn next_soon_of(&mut self, begun: &mut Begun, len: usize) -> Option<&[u8]> {
-        if !begun.spins() {
+        if !begun.spins() || !self.reader.copies_frames() {
             return None;
         }
         begun.looked = true;
         self.reader.next_soon_of(len)
     }
 
-    /// As [`recv`](Self::recv), with an error that is one word, [`ended`](Self::ended) knows the rest;
-    /// and with bytes that begin at a multiple of 8.
+    /// As [`recv`](Self::recv), with an error that is one word, [`ended`](Self::ended) knows the rest. The message is
+    /// [`found`](Self::found) then, and its bytes begin at a multiple of 8.
     ///
     /// # Errors
     ///
     /// [`Unready`].
     #[inline(never)]
-    pub fn next_within(
-        &mut self,
-        begun: &Begun,
-        deadline: Option<Instant>,
-    ) -> Result<Item, Unready> {
+    pub fn next_within(&mut self, begun: &Begun, deadline: Option<Instant>) -> Result<(), Unready> {
         let reader = &mut self.reader;
         if reader.life().is_forked() {
             return Err(Unready::Ended);
@@ -273,7 +273,8 @@ impl Consumer {
             && !begun.looked
             && let Some(item) = reader.next_soon()
         {
-            return Ok(item);
+            self.found = item;
+            return Ok(());
         }
         // Not sooner: an answer that comes within the first looks finds a producer with room.
         reader.cursor.publish();
@@ -286,13 +287,22 @@ impl Consumer {
             found
         };
         match self.sleeper.wait(&place, deadline, begun.budget, look) {
-            Ok(Ok(item)) => Ok(item),
+            Ok(Ok(item)) => {
+                self.found = item;
+                Ok(())
+            }
             Ok(Err(_)) | Err(Stopped::Ended) => {
                 self.reader.judge();
                 Err(Unready::Ended)
             }
             Err(Stopped::TimedOut) => Err(Unready::TimedOut),
         }
+    }
+
+    /// The message that [`next_within`](Self::next_within) has taken.
+    #[inline(always)]
+    pub fn found(&self) -> Item {
+        self.found
     }
 
     /// How the direction ended, if a receive has said that it has.

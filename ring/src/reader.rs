@@ -116,6 +116,9 @@ const ALONE: usize = 1;
 const IN_PACK: usize = 2;
 
 impl Item {
+    /// No message.
+    pub(crate) const NOTHING: Self = Self { start: 0, len: 0, tag: 0, place: IN_PACK };
+
     /// Bytes of the message.
     #[inline]
     #[must_use]

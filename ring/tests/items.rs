@@ -193,7 +193,8 @@ fn aligning_an_item_of_an_earlier_receive_moves_nothing() {
             Some(item) => item,
             None => {
                 let begun = peer.consumer.begin_wait();
-                peer.consumer.next_within(&begun, Some(Instant::now())).expect("a message")
+                peer.consumer.next_within(&begun, Some(Instant::now())).expect("a message");
+                peer.consumer.found()
             }
         };
         assert_eq!(item.tag, 100 + u64::from(n % 6), "message {n}");
@@ -233,7 +234,8 @@ fn a_wait_that_goes_on_lends_no_frame_twice() {
     us.producer.try_send(b"two", 2).expect("room");
     let begun = peer.consumer.begin_wait();
     for due in [b"one", b"two"] {
-        let item = peer.consumer.next_within(&begun, Some(Instant::now())).expect("a message");
+        peer.consumer.next_within(&begun, Some(Instant::now())).expect("a message");
+        let item = peer.consumer.found();
         assert_eq!(peer.consumer.bytes(&item), due);
     }
 }
