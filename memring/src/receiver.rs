@@ -343,10 +343,13 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     /// Decodes the message received last and lends it.
     #[inline(always)]
-    fn lend(&mut self, mut item: Item) -> Result<View<'_, T>, End> {
-        if T::Format::alignment(item.len()) > GRAIN {
-            self.consumer.align(&mut item);
-        }
+    fn lend(&mut self, item: Item) -> Result<View<'_, T>, End> {
+        // By value: one whose address is taken lives in memory.
+        let item = if T::Format::alignment(item.len()) > GRAIN {
+            self.consumer.align(item).unwrap_or(item)
+        } else {
+            item
+        };
         let bytes: *const [u8] = self.consumer.bytes(&item);
         // SAFETY: the bytes are borrowed from `self`, as what is returned is, and nothing is done with `self` on the
         // way there. (A reference would be taken for one that lasts when the message turns out to be none.)
@@ -361,8 +364,10 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// alignment than its owner.
     #[cold]
     #[inline(never)]
-    fn lend_aligned(&mut self, mut item: Item, why: Undecodable) -> Result<View<'_, T>, End> {
-        if matches!(why, Undecodable::Invalid(_)) && self.consumer.align(&mut item) {
+    fn lend_aligned(&mut self, item: Item, why: Undecodable) -> Result<View<'_, T>, End> {
+        if matches!(why, Undecodable::Invalid(_))
+            && let Some(item) = self.consumer.align(item)
+        {
             let bytes: *const [u8] = self.consumer.bytes(&item);
             // SAFETY: as in `lend`.
             let bytes = unsafe { &*bytes };

@@ -108,12 +108,11 @@ impl Consumer {
     /// [`TryRecvError::Empty`], [`TryRecvError::Ended`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<Item, TryRecvError> {
-        let mut item = match self.next_ready() {
+        let item = match self.next_ready() {
             Some(item) => item,
             None => self.try_closely()?,
         };
-        self.align(&mut item);
-        Ok(item)
+        Ok(self.align(item).unwrap_or(item))
     }
 
     /// Takes the next message if it lies there as most do: whole, in a frame of its own or in an open pack.
@@ -167,11 +166,10 @@ impl Consumer {
         self.reader.skip_alike(count);
     }
 
-    /// Moves the message received last so that its bytes begin at a multiple of 16; whether that was needed.
-    ///
-    /// An item of an earlier receive stays where it is.
+    /// Moves the message received last so that its bytes begin at a multiple of 16, and says where it is then; `None` if
+    /// that was not needed, or it is one of an earlier receive.
     #[inline(always)]
-    pub fn align(&mut self, item: &mut Item) -> bool {
+    pub fn align(&mut self, item: Item) -> Option<Item> {
         self.reader.align(item)
     }
 
@@ -226,10 +224,7 @@ impl Consumer {
             }
         };
         match found {
-            Ok(mut item) => {
-                self.align(&mut item);
-                Ok(item)
-            }
+            Ok(item) => Ok(self.align(item).unwrap_or(item)),
             Err(Unready::TimedOut) => Err(RecvError::TimedOut),
             Err(Unready::Ended) => Err(RecvError::Ended(self.reader.judge())),
         }

@@ -636,17 +636,17 @@ impl Reader {
 
     /// See [`Consumer::align`](crate::consumer::Consumer::align).
     #[inline(always)]
-    pub(crate) fn align(&mut self, item: &mut Item) -> bool {
+    pub(crate) fn align(&mut self, item: Item) -> Option<Item> {
         // What comes behind it was checked and must not be moved into.
         let behind = if self.pack.is_open() { self.pack.at } else { self.buffer.len() };
         if item.place != IN_PACK
             || item.start & 15 == 0
             || item.start.saturating_add(item.len) > behind
         {
-            return false;
+            return None;
         }
-        item.start = self.buffer.move_down(item.start, item.len);
-        true
+        let start = self.buffer.move_down(item.start, item.len);
+        Some(Item { start, ..item })
     }
 
     /// See [`Consumer::bytes`](crate::consumer::Consumer::bytes).
