@@ -2,7 +2,7 @@
 //! loaded.
 //!
 //! It follows both halves by their loads alone. A *frame* begins with the load of a header that is not zero,
-//! at the place where the frame before it ended. From then on the tag is loaded once and each byte of the
+//! at the place where the frame before it ended. From then on the tag is loaded once at most and each byte of the
 //! payload once, in order, within the length that this header gave; the next header after that. The one
 //! word that is looked at before its time is the next header, as a hint, right after the producer's sleep word
 //! said that it sleeps.
@@ -237,6 +237,9 @@ impl Peer for Shared {
         let mut liar = self.0.borrow_mut();
         liar.step();
         let Place::Data(at) = place else { panic!("bytes of a control area: {place:?}") };
+        if let Some(word) = liar.hinted.take() {
+            liar.begin(word); // it was none; and who knows how long a message is asks for no tag
+        }
         let payload = offset(liar.head) + 16;
         let frame = liar.frame.as_mut().expect("a payload belongs to a frame");
         let from = at.checked_sub(payload).expect("a payload lies behind its header");
