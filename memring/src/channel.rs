@@ -9,8 +9,9 @@ use memring_codec::Message;
 use memring_transport::{Connection, Peer, Session};
 
 use crate::error::{RecvError, SendError, TryRecvError, TrySendError};
-use crate::receiver::{Receiver, View};
+use crate::receiver::Receiver;
 use crate::sender::{Batch, Sender};
+use crate::view::View;
 
 /// An open channel that sends `S` and receives `R`: both halves in one, for a thread that needs both.
 ///

@@ -53,12 +53,15 @@ mod channel;
 mod client;
 mod error;
 pub mod guide;
+mod iter;
 mod metadata;
 mod options;
+mod pool;
 mod protocol;
 mod receiver;
 mod sender;
 mod server;
+mod view;
 
 pub use address::ToAddress;
 pub use channel::{Channel, ClientEnd, ServerEnd};
@@ -67,12 +70,14 @@ pub use error::{
     AcceptFailed, BindError, ConnectError, End, Fault, RecvError, SendError, TryRecvError,
     TrySendError,
 };
+pub use iter::{IntoIter, Iter};
 pub use metadata::MetadataValue;
 pub use options::Lanes;
 pub use protocol::{Bytes, Protocol};
-pub use receiver::{IntoIter, Iter, Received, Receiver, View};
+pub use receiver::Receiver;
 pub use sender::{Batch, Sender, Slot};
 pub use server::{Incoming, Listener, ListenerBuilder};
+pub use view::{Received, View};
 
 pub use memring_codec::{
     DecodeError, EncodeError, Fingerprint, Fingerprinted, FormatOptions, Message, deserialize, rkyv,

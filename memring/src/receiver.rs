@@ -8,30 +8,21 @@
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use memring_codec::{DecodeError, Format, Message, Rkyv, rkyv};
-use memring_ring::buffer::Buffer;
+use memring_codec::{Format, Message};
 use memring_ring::consumer::{self, Begun, Consumer, Item, Unready};
 use memring_ring::{Stats, Wait};
 use memring_transport::{Peer, Session};
 
 use crate::error::{End, Fault, RecvError, TryRecvError, end_of};
-
-/// Buffers kept for owned messages, and the largest one kept.
-const POOLED: usize = 16;
-const POOLED_BYTES: usize = 1 << 20;
+use crate::iter::Iter;
+use crate::pool::Pool;
+use crate::view::{Received, Undecodable, View};
 
 /// Messages of a batch begin at multiples of this.
 const GRAIN: usize = 8;
-
-/// What decoding a `T` leaves beside its bytes.
-type CheckedOf<T> = <<T as Message>::Format as Format<T>>::Checked;
-/// What a receiver of `T` looks at.
-type ViewOf<T> = <<T as Message>::Format as Format<T>>::View;
 
 /// Receives messages of one type. One owner: `Send`, not `Clone`.
 ///
@@ -254,10 +245,9 @@ impl<T: Message + ?Sized> Receiver<T> {
             // SAFETY: the first is aligned, as was just seen, and from one to the next it is a multiple. With this the
             // compiler has nothing left to check of plain messages.
             unsafe { std::hint::assert_unchecked(padded.as_ptr().addr().is_multiple_of(GRAIN)) };
-            let bytes = &padded[..len];
-            let Ok(checked) = decode_caught::<T>(bytes) else { break };
+            let Ok(view) = View::of(&padded[..len]) else { break };
             taken.1 += 1;
-            each(View { checked, bytes });
+            each(view);
         }
         taken.1
     }
@@ -295,7 +285,7 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     /// The messages as they come, to keep; ends when the peer closes. Any other end is its last item.
     pub fn iter(&mut self) -> Iter<'_, T> {
-        Iter { receiver: self, over: false }
+        Iter::new(self)
     }
 
     #[cold]
@@ -332,8 +322,8 @@ impl<T: Message + ?Sized> Receiver<T> {
     fn lend_usual(&mut self, bytes: *const [u8]) -> Result<View<'_, T>, End> {
         // SAFETY: they were borrowed from `self`, as what is returned is, and nothing was done with `self` since.
         let bytes = unsafe { &*bytes };
-        match decode_caught::<T>(bytes) {
-            Ok(checked) => Ok(View { checked, bytes }),
+        match View::of(bytes) {
+            Ok(view) => Ok(view),
             Err(why) => {
                 let item = self.consumer.item_of(bytes);
                 self.lend_aligned(item, why)
@@ -354,8 +344,8 @@ impl<T: Message + ?Sized> Receiver<T> {
         // SAFETY: the bytes are borrowed from `self`, as what is returned is, and nothing is done with `self` on the
         // way there. (A reference would be taken for one that lasts when the message turns out to be none.)
         let bytes = unsafe { &*bytes };
-        match decode_caught::<T>(bytes) {
-            Ok(checked) => Ok(View { checked, bytes }),
+        match View::of(bytes) {
+            Ok(view) => Ok(view),
             Err(why) => self.lend_aligned(item, why),
         }
     }
@@ -371,8 +361,8 @@ impl<T: Message + ?Sized> Receiver<T> {
             let bytes: *const [u8] = self.consumer.bytes(&item);
             // SAFETY: as in `lend`.
             let bytes = unsafe { &*bytes };
-            return match decode_caught::<T>(bytes) {
-                Ok(checked) => Ok(View { checked, bytes }),
+            return match View::of(bytes) {
+                Ok(view) => Ok(view),
                 Err(why) => Err(self.undecodable(why)),
             };
         }
@@ -398,10 +388,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// Takes the message out and decodes it where it will stay.
     fn keep(&mut self, item: &Item) -> Result<Received<T>, End> {
         let buffer = self.consumer.take(item, self.pool.take());
-        match decode_caught::<T>(buffer.bytes()) {
-            Ok(checked) => Ok(Received { checked, buffer, pool: Arc::clone(&self.pool) }),
-            Err(why) => Err(self.undecodable(why)),
-        }
+        Received::of(buffer, &self.pool).map_err(|why| self.undecodable(why))
     }
 
     /// Publishes what was received, so that the peer can use the room, without waiting for it to be due.
@@ -462,24 +449,6 @@ impl<T: Message + ?Sized> Receiver<T> {
     }
 }
 
-/// Why bytes are no message.
-enum Undecodable {
-    Invalid(DecodeError),
-    Panicked,
-}
-
-/// Decodes. A type may bring checks of its own, and the peer chooses what they are asked about: one that
-/// panics has not accepted the message (attack 77). Where panics abort, nobody can help.
-#[inline(always)]
-fn decode_caught<T: Message + ?Sized>(bytes: &[u8]) -> Result<CheckedOf<T>, Undecodable> {
-    // Nothing that the check could leave broken is looked at again: the bytes are shared with nobody, and
-    // what it returns is dropped.
-    match catch_unwind(AssertUnwindSafe(|| T::Format::decode(bytes))) {
-        Ok(decoded) => decoded.map_err(Undecodable::Invalid),
-        Err(_) => Err(Undecodable::Panicked),
-    }
-}
-
 fn full_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -491,268 +460,11 @@ fn full_text(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A received message, lent until the next receive. Derefs to the message's view: the archived form of a
-/// `#[message]` type, or `[u8]`.
-///
-/// ```
-/// #[memring::message]
-/// #[derive(Debug, PartialEq)]
-/// struct Point { x: i32, label: String }
-///
-/// struct Points;
-/// impl memring::Protocol for Points {
-///     const NAME: &'static str = "points";
-///     type ToClient = Point;
-///     type ToServer = [u8];
-/// }
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (mut server, mut client) = memring::pair::<Points>()?;
-/// server.send(&Point { x: -3, label: "here".into() })?;
-/// let point = client.recv()?;
-/// assert!(point.x < 0 && point.label == "here");
-/// assert_eq!(point.to_value()?, Point { x: -3, label: "here".into() });
-/// # Ok(())
-/// # }
-/// ```
-pub struct View<'a, T: Message + ?Sized> {
-    checked: CheckedOf<T>,
-    bytes: &'a [u8],
-}
-
-impl<T: Message + ?Sized> View<'_, T> {
-    /// The message's bytes, as they were sent.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes
-    }
-}
-
-impl<T: Message + ?Sized> Deref for View<'_, T> {
-    type Target = ViewOf<T>;
-
-    #[inline]
-    fn deref(&self) -> &ViewOf<T> {
-        // SAFETY: (1) `checked` came from decoding these bytes in one of the ways that `Receiver` lends them. (2) They lie in the
-        // consumer's buffer, which nothing writes while `'a` borrows the receiver, or in the lane after
-        // `trust_peer`, whose caller vouched for the peer. (3) They did not move since.
-        unsafe { T::Format::view(&self.checked, self.bytes) }
-    }
-}
-
-/// A received message to keep: `'static`, and its memory is used again once it is dropped. Derefs as [`View`]
-/// does.
-///
-/// ```
-/// let (mut server, client) = memring::pair::<memring::Bytes>()?;
-/// let (_, mut rx) = client.split();
-/// server.send(b"to keep")?;
-/// let kept = rx.recv_owned()?;
-/// std::thread::spawn(move || assert_eq!(&*kept, b"to keep")).join().unwrap();
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Received<T: Message + ?Sized> {
-    checked: CheckedOf<T>,
-    buffer: Buffer,
-    pool: Arc<Pool>,
-}
-
-impl<T: Message + ?Sized> Received<T> {
-    /// The message's bytes, as they were sent.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        self.buffer.bytes()
-    }
-}
-
-impl<T: Message + ?Sized> Deref for Received<T> {
-    type Target = ViewOf<T>;
-
-    #[inline]
-    fn deref(&self) -> &ViewOf<T> {
-        // SAFETY: (1) `checked` came from decoding these bytes in `Receiver::keep`; moving a buffer does not
-        // move them. (2) The buffer is this value's own and nothing writes it before it is dropped. (3) A
-        // buffer begins at a multiple of 16.
-        unsafe { T::Format::view(&self.checked, self.buffer.bytes()) }
-    }
-}
-
-impl<T: Message + ?Sized> Drop for Received<T> {
-    fn drop(&mut self) {
-        self.pool.give(std::mem::take(&mut self.buffer));
-    }
-}
-
-/// Messages of `#[message]` types can be turned into owned values.
-macro_rules! owned_value {
-    ($($holder:ident $(<$life:lifetime>)?),*) => {$(
-        impl<$($life,)? T> $holder<$($life,)? T>
-        where
-            T: Message<Format = Rkyv> + rkyv::Archive,
-            Rkyv: Format<T, View = T::Archived>,
-            T::Archived: rkyv::Deserialize<T, rkyv::rancor::Strategy<memring_codec::Owner, memring_codec::Reason>>,
-        {
-            /// The message as an owned value of its type.
-            ///
-            /// # Errors
-            ///
-            /// [`DecodeError`] if a wrapper (`#[rkyv(with = ...)]`) of yours refuses.
-            pub fn to_value(&self) -> Result<T, DecodeError> {
-                memring_codec::deserialize::<T>(self)
-            }
-        }
-    )*};
-}
-owned_value!(View<'a>, Received);
-
-/// Buffers of owned messages that were dropped. Bounded, in number and size.
-#[derive(Default)]
-struct Pool {
-    buffers: Mutex<Vec<Buffer>>,
-}
-
-impl Pool {
-    fn take(&self) -> Buffer {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    fn give(&self, mut buffer: Buffer) {
-        // Somebody else is giving or taking: not worth a wait, which would be for ever in a forked child.
-        let Ok(mut buffers) = self.buffers.try_lock() else { return };
-        if buffers.len() < POOLED && buffer.capacity() <= POOLED_BYTES {
-            buffer.clear();
-            buffers.push(buffer);
-        }
-    }
-}
-
-/// The messages of a receiver as they come; see [`Receiver::iter`].
-pub struct Iter<'a, T: Message + ?Sized> {
-    receiver: &'a mut Receiver<T>,
-    over: bool,
-}
-
-/// The messages of a receiver as they come, owning it.
-pub struct IntoIter<T: Message + ?Sized> {
-    receiver: Receiver<T>,
-    over: bool,
-}
-
-fn step<T: Message + ?Sized>(
-    receiver: &mut Receiver<T>,
-    over: &mut bool,
-) -> Option<Result<Received<T>, RecvError>> {
-    if *over {
-        return None;
-    }
-    match receiver.recv_owned() {
-        Ok(received) => Some(Ok(received)),
-        Err(error) => {
-            *over = true;
-            (!matches!(error, RecvError::Ended(End::Closed))).then_some(Err(error))
-        }
-    }
-}
-
-impl<T: Message + ?Sized> Iterator for Iter<'_, T> {
-    type Item = Result<Received<T>, RecvError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        step(self.receiver, &mut self.over)
-    }
-}
-
-impl<T: Message + ?Sized> Iterator for IntoIter<T> {
-    type Item = Result<Received<T>, RecvError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        step(&mut self.receiver, &mut self.over)
-    }
-}
-
-impl<'a, T: Message + ?Sized> IntoIterator for &'a mut Receiver<T> {
-    type Item = Result<Received<T>, RecvError>;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
-    }
-}
-
-impl<T: Message + ?Sized> IntoIterator for Receiver<T> {
-    type Item = Result<Received<T>, RecvError>;
-    type IntoIter = IntoIter<T>;
-
-    fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self, over: false }
-    }
-}
-
 impl<T: Message + ?Sized> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
             .field("message", &T::name())
             .field("peer", self.peer())
             .finish_non_exhaustive()
-    }
-}
-
-impl<T: Message + ?Sized> fmt::Debug for View<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "View<{}>({} bytes)", T::name(), self.bytes.len())
-    }
-}
-
-impl<T: Message + ?Sized> fmt::Debug for Received<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Received<{}>({} bytes)", T::name(), self.buffer.bytes().len())
-    }
-}
-
-impl<T: Message + ?Sized> fmt::Debug for Iter<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Iter").field(&self.receiver).finish()
-    }
-}
-
-impl<T: Message + ?Sized> fmt::Debug for IntoIter<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("IntoIter").field(&self.receiver).finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A buffer that came from a message of `len` bytes.
-    fn of(len: usize) -> Buffer {
-        let (mut server, client) = crate::pair::<crate::Bytes>().expect("a pair");
-        let (_, mut receiver) = client.split();
-        server.send(&vec![7; len]).expect("room, or parts");
-        let mut received = receiver.recv_owned().expect("what was sent");
-        std::mem::take(&mut received.buffer)
-    }
-
-    #[test]
-    fn a_pool_keeps_so_many_buffers_and_no_large_ones() {
-        let pool = Pool::default();
-        let kept = |pool: &Pool| pool.buffers.lock().expect("nobody panicked").len();
-        for _ in 0..POOLED + 3 {
-            pool.give(of(100));
-        }
-        assert_eq!(kept(&pool), POOLED);
-        assert!(pool.take().capacity() >= 100, "its memory is used again");
-        assert_eq!(kept(&pool), POOLED - 1);
-        // Parts need a reader beside the writer, so a larger lane instead.
-        let (mut server, client) = crate::Connector::new()
-            .lanes(crate::Lanes::Normal, crate::Lanes::Bytes(16 << 20))
-            .pair::<crate::Bytes>()
-            .expect("a pair");
-        let (_, mut receiver) = client.split();
-        server.send(&vec![7; POOLED_BYTES + 16]).expect("room");
-        let mut received = receiver.recv_owned().expect("what was sent");
-        pool.give(std::mem::take(&mut received.buffer));
-        assert_eq!(kept(&pool), POOLED - 1, "too large to keep");
     }
 }

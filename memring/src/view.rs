@@ -1,0 +1,176 @@
+//! What a receiver hands out: a message lent, or one to keep.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use memring_codec::{Checked, DecodeError, Format, Message, Rkyv, rkyv};
+use memring_ring::buffer::Buffer;
+
+use crate::pool::Pool;
+
+/// A received message, lent until the next receive. Derefs to the message's view: the archived form of a
+/// `#[message]` type, or `[u8]`.
+///
+/// ```
+/// #[memring::message]
+/// #[derive(Debug, PartialEq)]
+/// struct Point { x: i32, label: String }
+///
+/// struct Points;
+/// impl memring::Protocol for Points {
+///     const NAME: &'static str = "points";
+///     type ToClient = Point;
+///     type ToServer = [u8];
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut server, mut client) = memring::pair::<Points>()?;
+/// server.send(&Point { x: -3, label: "here".into() })?;
+/// let point = client.recv()?;
+/// assert!(point.x < 0 && point.label == "here");
+/// assert_eq!(point.to_value()?, Point { x: -3, label: "here".into() });
+/// # Ok(())
+/// # }
+/// ```
+pub struct View<'a, T: Message + ?Sized> {
+    checked: Checked<T>,
+    bytes: &'a [u8],
+}
+
+/// Why bytes are no message.
+pub(crate) enum Undecodable {
+    Invalid(DecodeError),
+    Panicked,
+}
+
+/// Decodes. A type may bring checks of its own, and the peer chooses what they are asked about: one that
+/// panics has not accepted the message (attack 77). Where panics abort, nobody can help.
+#[inline(always)]
+fn decode_caught<T: Message + ?Sized>(bytes: &[u8]) -> Result<Checked<T>, Undecodable> {
+    // Nothing that the check could leave broken is looked at again: the bytes are shared with nobody, and
+    // what it returns is dropped.
+    match catch_unwind(AssertUnwindSafe(|| T::Format::decode(bytes))) {
+        Ok(decoded) => decoded.map_err(Undecodable::Invalid),
+        Err(_) => Err(Undecodable::Panicked),
+    }
+}
+
+impl<'a, T: Message + ?Sized> View<'a, T> {
+    /// A message that is these bytes, if they are one.
+    #[inline(always)]
+    pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, Undecodable> {
+        Ok(Self { checked: decode_caught::<T>(bytes)?, bytes })
+    }
+}
+
+impl<T: Message + ?Sized> View<'_, T> {
+    /// The message's bytes, as they were sent.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl<T: Message + ?Sized> Deref for View<'_, T> {
+    type Target = memring_codec::View<T>;
+
+    #[inline]
+    fn deref(&self) -> &memring_codec::View<T> {
+        // SAFETY: (1) `checked` came from decoding these very bytes in `of`. (2) They are borrowed for `'a`: in the consumer's
+        // buffer, which nothing writes meanwhile, or in the lane after `trust_peer`, whose caller vouched for the peer.
+        unsafe { T::Format::view(&self.checked, self.bytes) }
+    }
+}
+
+/// A received message to keep: `'static`, and its memory is used again once it is dropped. Derefs as [`View`]
+/// does.
+///
+/// ```
+/// let (mut server, client) = memring::pair::<memring::Bytes>()?;
+/// let (_, mut rx) = client.split();
+/// server.send(b"to keep")?;
+/// let kept = rx.recv_owned()?;
+/// std::thread::spawn(move || assert_eq!(&*kept, b"to keep")).join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Received<T: Message + ?Sized> {
+    checked: Checked<T>,
+    buffer: Buffer,
+    pool: Arc<Pool>,
+}
+
+impl<T: Message + ?Sized> Received<T> {
+    /// A message that fills this buffer, if it is one; its memory goes to the pool.
+    pub(crate) fn of(buffer: Buffer, pool: &Arc<Pool>) -> Result<Self, Undecodable> {
+        let checked = decode_caught::<T>(buffer.bytes())?;
+        Ok(Self { checked, buffer, pool: Arc::clone(pool) })
+    }
+
+    /// Its memory, which the pool goes without.
+    #[cfg(test)]
+    pub(crate) fn into_buffer(mut self) -> Buffer {
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// The message's bytes, as they were sent.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.bytes()
+    }
+}
+
+impl<T: Message + ?Sized> Deref for Received<T> {
+    type Target = memring_codec::View<T>;
+
+    #[inline]
+    fn deref(&self) -> &memring_codec::View<T> {
+        // SAFETY: (1) `checked` came from decoding these bytes in `of`; moving a buffer does not
+        // move them. (2) The buffer is this value's own and nothing writes it before it is dropped. (3) A
+        // buffer begins at a multiple of 16.
+        unsafe { T::Format::view(&self.checked, self.buffer.bytes()) }
+    }
+}
+
+impl<T: Message + ?Sized> Drop for Received<T> {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::take(&mut self.buffer));
+    }
+}
+
+/// Messages of `#[message]` types can be turned into owned values.
+macro_rules! owned_value {
+    ($($holder:ident $(<$life:lifetime>)?),*) => {$(
+        impl<$($life,)? T> $holder<$($life,)? T>
+        where
+            T: Message<Format = Rkyv> + rkyv::Archive,
+            Rkyv: Format<T, View = T::Archived>,
+            T::Archived: rkyv::Deserialize<T, rkyv::rancor::Strategy<memring_codec::Owner, memring_codec::Reason>>,
+        {
+            /// The message as an owned value of its type.
+            ///
+            /// # Errors
+            ///
+            /// [`DecodeError`] if a wrapper (`#[rkyv(with = ...)]`) of yours refuses.
+            pub fn to_value(&self) -> Result<T, DecodeError> {
+                memring_codec::deserialize::<T>(self)
+            }
+        }
+    )*};
+}
+owned_value!(View<'a>, Received);
+
+impl<T: Message + ?Sized> fmt::Debug for View<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "View<{}>({} bytes)", T::name(), self.bytes.len())
+    }
+}
+
+impl<T: Message + ?Sized> fmt::Debug for Received<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Received<{}>({} bytes)", T::name(), self.buffer.bytes().len())
+    }
+}
