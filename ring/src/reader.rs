@@ -20,8 +20,10 @@ use crate::cursor::Cursor;
 use crate::fault::Fault;
 use crate::frame::{Entry, Header, Kind};
 use crate::heads::Head;
+use crate::item::{ALONE, IN_PACK, IN_PLACE, Item};
 use crate::lane::{Side, Terms};
 use crate::life::{End, Life, OPEN};
+use crate::pack::Pack;
 use crate::position::frame_size;
 use crate::step::{self, Step};
 use crate::sync::{self, Arc, Ordering, WordRef, mutant};
@@ -62,75 +64,11 @@ pub(crate) struct Reader {
 /// Messages in a row, each in a frame of its own, after which a reader that spins lets the writer get ahead.
 const RUN: u64 = 64;
 
-/// A pack that was checked and lies in the buffer.
-#[derive(Clone, Copy, Default)]
-struct Pack {
-    /// Where its next message begins, and where the last one ends: the same if none is open.
-    at: usize,
-    end: usize,
-    /// Bytes of each of its messages, if they are alike. Zero if each has an entry, or none is open.
-    each: usize,
-}
-
-impl Pack {
-    fn is_open(&self) -> bool {
-        self.at < self.end
-    }
-
-    /// Bytes from one of its messages to the next, if they are `each` bytes long.
-    const fn stride(each: usize) -> usize {
-        each.next_multiple_of(8)
-    }
-
-    /// Messages that were counted when it was opened, and not taken yet.
-    fn ahead(&self) -> u64 {
-        if self.each == 0 { 0 } else { ((self.end - self.at) / Self::stride(self.each)) as u64 }
-    }
-}
-
 #[derive(Clone, Copy)]
 struct Parts {
     total: u64,
     arrived: usize,
     tag: u64,
-}
-
-/// Where a received message lies, until the next receive: see
-/// [`Consumer::bytes`](crate::consumer::Consumer::bytes).
-#[derive(Clone, Copy, Debug)]
-#[must_use = "the message is lost unless its bytes are looked at"]
-pub struct Item {
-    start: usize,
-    len: usize,
-    /// What travelled with the message.
-    pub tag: u64,
-    /// A word like the others, so that an item goes from hand to hand in registers.
-    place: usize,
-}
-
-/// In the lane, until the next receive.
-const IN_PLACE: usize = 0;
-/// In the buffer, which holds nothing else.
-const ALONE: usize = 1;
-/// In the buffer, with others.
-const IN_PACK: usize = 2;
-
-impl Item {
-    /// No message.
-    pub(crate) const NOTHING: Self = Self { start: 0, len: 0, tag: 0, place: IN_PACK };
-
-    /// Bytes of the message.
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether the message has no bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }
 
 impl Reader {
@@ -193,18 +131,18 @@ impl Reader {
         if !self.plain {
             return if packed { self.next_alike(len) } else { None };
         }
-        self.take_of(len)
+        let word = Cursor::header(self.cursor.frame());
+        self.take_word_of(len, word)
     }
 
     /// The next message of the open pack, if its messages are alike and `len` bytes long.
     #[inline(always)]
     fn next_alike(&mut self, len: usize) -> Option<&[u8]> {
-        if len == 0 || self.pack.each != len {
+        if !self.pack.is_of(len) {
             return None;
         }
-        let at = self.pack.at;
-        self.pack.at = at + Pack::stride(len);
-        if self.pack.at >= self.pack.end {
+        let at = self.pack.next_alike(len);
+        if !self.pack.is_open() {
             self.close_pack();
         }
         self.buffer.within(at, len)
@@ -219,17 +157,16 @@ impl Reader {
 
     /// What is left of the open pack, if its messages are alike and `len` bytes long: them, back to back, each padded to 8.
     pub(crate) fn alike(&self, len: usize) -> &[u8] {
-        let Pack { at, end, each } = self.pack;
-        if len == 0 || each != len || !self.is_open() {
+        if !self.pack.is_of(len) || !self.is_open() {
             return &[];
         }
-        self.buffer.within(at, end - at).unwrap_or(&[])
+        let (at, bytes) = self.pack.rest();
+        self.buffer.within(at, bytes).unwrap_or(&[])
     }
 
     /// The next `count` of those were taken.
     pub(crate) fn skip_alike(&mut self, count: usize) {
-        let count = count.min(self.pack.ahead() as usize);
-        self.pack.at += count * Pack::stride(self.pack.each);
+        self.pack.skip_alike(count);
         if !self.pack.is_open() {
             self.close_pack();
         }
@@ -246,7 +183,7 @@ impl Reader {
         self.let_ahead();
         for _ in 0..FIRST {
             if !(self.plain || self.lending) || !self.is_open() {
-                return self.next().or_else(|| self.take_kept());
+                return self.next();
             }
             let word = Cursor::header(self.cursor.frame());
             if word as u32 != 0 {
@@ -326,13 +263,6 @@ impl Reader {
         Some(if self.in_place { self.lend(len) } else { self.copy(len) })
     }
 
-    /// Takes the frame at the head, if it is a plain message of `len` bytes.
-    #[inline(always)]
-    fn take_of(&mut self, len: usize) -> Option<&[u8]> {
-        let word = Cursor::header(self.cursor.frame());
-        self.take_word_of(len, word)
-    }
-
     /// Takes the frame that `word` published at the head, if it is a plain message of `len` bytes.
     #[inline(always)]
     fn take_word_of(&mut self, len: usize, word: u64) -> Option<&[u8]> {
@@ -349,7 +279,7 @@ impl Reader {
     #[inline(never)]
     fn take_pack_of(&mut self, len: usize, word: u64) -> Option<&[u8]> {
         let bytes = (word >> 32) as usize;
-        let (stride, largest) = (Pack::stride(len), self.cursor.capacity().largest_payload());
+        let largest = self.cursor.capacity().largest_payload();
         // As in `Header::decode`, of which the rest is that the low half is the kind and nothing else.
         let fits = bytes >= Entry::SIZE as usize && bytes as u64 <= largest;
         if word as u32 != Kind::Pack as u32 || !fits || len == 0 || len > self.largest {
@@ -357,24 +287,18 @@ impl Reader {
             return None;
         }
         step::at(Step::C2);
-        let count = bytes / stride;
         let tag = self.cursor.tag();
-        if tag != len as u64 || count * stride != bytes {
+        let Some(pack) = Pack::of_alike(bytes, len).filter(|_| tag == len as u64) else {
             self.seen_tag = Some(tag);
             self.take_later(word);
             return None;
-        }
+        };
         let Self { cursor, buffer, .. } = self;
         Cursor::copy_payload(cursor.frame(), buffer.extend(0, bytes));
         cursor.release(frame_size(bytes as u64));
-        cursor.traffic.count_many(count as u64, (count * len) as u64);
-        if count > 1 {
-            self.pack = Pack { at: stride, end: bytes, each: len };
-            self.plain = false;
-        } else {
-            self.run_began = self.cursor.traffic.messages();
-        }
-        self.buffer.within(0, len)
+        self.open_pack(pack);
+        self.plain = false;
+        self.next_alike(len)
     }
 
     /// Looks for the next message; takes parts and marks on the way.
@@ -505,8 +429,9 @@ impl Reader {
             (Kind::Pack, None) => {
                 self.cursor.copy_out(payload, self.buffer.extend(0, len));
                 self.cursor.release(frame);
-                if let Err(fault) = self.open_pack(tag) {
-                    return Err(self.fault(fault));
+                match Pack::of(self.buffer.bytes(), tag, self.largest) {
+                    Ok(pack) => self.open_pack(pack),
+                    Err(fault) => return Err(self.fault(fault)),
                 }
                 return Ok(self.next_packed());
             }
@@ -552,58 +477,25 @@ impl Reader {
         self.plain
     }
 
-    /// Opens the pack in the buffer, which is not empty, if its messages fill it and none is too large.
-    fn open_pack(&mut self, tag: u64) -> Result<(), Fault> {
-        let mut rest = self.buffer.bytes();
-        let end = rest.len();
-        if tag != 0 {
-            if tag > self.largest as u64 {
-                return Err(Fault::TooLarge(tag));
-            }
-            let each = tag as usize;
-            if !rest.len().is_multiple_of(Pack::stride(each)) {
-                return Err(Fault::Pack);
-            }
-            self.pack = Pack { at: 0, end, each };
-            // All at once, and not one by one as they are taken: see `stats`.
-            let count = self.pack.ahead();
-            self.cursor.traffic.count_many(count, count * tag);
-            return Ok(());
-        }
-        loop {
-            let entry = Entry::decode(rest)?;
-            if entry.len as usize > self.largest {
-                return Err(Fault::TooLarge(entry.len.into()));
-            }
-            rest = &rest[Entry::size(entry.len.into()) as usize..];
-            if rest.is_empty() {
-                self.pack = Pack { at: 0, end, each: 0 };
-                return Ok(());
-            }
-        }
+    /// Opens the pack that lies in the buffer.
+    fn open_pack(&mut self, pack: Pack) {
+        self.pack = pack;
+        // Messages that are alike are counted at once, and not one by one as they are taken: see `stats`.
+        let (messages, bytes) = pack.alike_left();
+        self.cursor.traffic.count_many(messages, bytes);
     }
 
     /// The next message of the open pack; `None` if none is open.
     #[inline(always)]
     fn next_packed(&mut self) -> Option<Item> {
-        let Pack { at, end, each } = self.pack;
-        if at >= end {
-            return None;
+        let (item, has_entry) = self.pack.next(&self.buffer)?;
+        if has_entry {
+            self.cursor.traffic.count(item.len as u64);
         }
-        let (start, len, tag, next) = if each != 0 {
-            (at, each, 0, at + Pack::stride(each))
-        } else {
-            let header = self.buffer.within(at, Entry::SIZE as usize)?;
-            let Entry { len, tag } = Entry::read(header.first_chunk()?);
-            self.cursor.traffic.count(len.into());
-            let next = at + Entry::size(len.into()) as usize;
-            (at + Entry::SIZE as usize, len as usize, tag, next)
-        };
-        self.pack.at = next;
-        if next >= end {
+        if !self.pack.is_open() {
             self.close_pack();
         }
-        Some(Item { start, len, tag, place: IN_PACK })
+        Some(item)
     }
 
     /// The pack was read to its end.
@@ -616,13 +508,9 @@ impl Reader {
 
     /// What this half did, with how it waited and how often it woke the peer.
     pub(crate) fn stats(&self, waits: Stats) -> Stats {
-        let ahead = self.pack.ahead();
         let stats = self.cursor.traffic.among(waits);
-        Stats {
-            messages: stats.messages - ahead,
-            bytes: stats.bytes - ahead * self.pack.each as u64,
-            ..stats
-        }
+        let (messages, bytes) = self.pack.alike_left();
+        Stats { messages: stats.messages - messages, bytes: stats.bytes - bytes, ..stats }
     }
 
     /// Releases what was lent, if anything is.
@@ -638,7 +526,7 @@ impl Reader {
     #[inline(always)]
     pub(crate) fn align(&mut self, item: Item) -> Option<Item> {
         // What comes behind it was checked and must not be moved into.
-        let behind = if self.pack.is_open() { self.pack.at } else { self.buffer.len() };
+        let behind = if self.pack.is_open() { self.pack.rest().0 } else { self.buffer.len() };
         if item.place != IN_PACK
             || item.start & 15 == 0
             || item.start.saturating_add(item.len) > behind
@@ -726,8 +614,8 @@ impl Reader {
 
     #[cold]
     pub(crate) fn fault(&mut self, fault: Fault) -> End {
-        let pack = std::mem::take(&mut self.pack);
-        self.cursor.traffic.uncount(pack.ahead(), pack.ahead() * pack.each as u64);
+        let (messages, bytes) = std::mem::take(&mut self.pack).alike_left();
+        self.cursor.traffic.uncount(messages, bytes);
         let end = self.life.fail(fault);
         self.end = Some(end);
         self.settle();

@@ -239,3 +239,18 @@ fn a_wait_that_goes_on_lends_no_frame_twice() {
         assert_eq!(peer.consumer.bytes(&item), due);
     }
 }
+
+#[test]
+fn no_more_of_a_pack_is_skipped_than_is_there() {
+    let (mut us, mut peer) = pair();
+    peer.consumer.skip_alike(3); // of none
+    us.producer.send_alike(&[7; 32], 8, None).expect("room");
+    us.producer.try_send(b"next", 5).expect("room");
+    assert_eq!(peer.consumer.next_of(8, true), Some(&[7; 8][..]));
+    assert_eq!(peer.consumer.alike(8), [7; 24]);
+    peer.consumer.skip_alike(usize::MAX);
+    assert!(peer.consumer.alike(8).is_empty() && !peer.consumer.has_more());
+    let item = peer.consumer.try_recv().expect("a message");
+    assert_eq!((peer.consumer.bytes(&item), item.tag), (&b"next"[..], 5));
+    assert_eq!(peer.consumer.stats().messages, 5);
+}
