@@ -10,6 +10,9 @@ mod native;
 #[cfg(not(any(memring_loom, memring_scripted)))]
 pub(crate) use native::*;
 
+#[cfg(any(memring_loom, memring_scripted))]
+mod frame;
+
 #[cfg(memring_loom)]
 pub mod model;
 #[cfg(memring_loom)]

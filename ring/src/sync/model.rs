@@ -21,6 +21,8 @@ use crate::life::Life;
 use crate::position::Capacity;
 use crate::producer::Producer;
 
+pub(crate) use super::frame::{Frame, FrameMut};
+
 static MUTANT: std::sync::RwLock<Option<String>> = std::sync::RwLock::new(None);
 
 /// Chooses the mutant to run, by name, for the whole process; `None` for the real code.
@@ -120,8 +122,6 @@ pub struct Region {
 /// A model's halves only write what is theirs.
 pub(crate) type WritableRegion = Region;
 
-pub(crate) type FrameMut<'a> = Frame<'a>;
-
 impl Region {
     fn new(cells: usize, grain: usize) -> Self {
         Self { cells: Arc::new((0..cells).map(|_| AtomicU64::new(0)).collect()), grain }
@@ -215,45 +215,6 @@ impl Region {
     fn key(&self, offset: usize) -> usize {
         std::ptr::from_ref(self.cell(offset)) as usize
     }
-}
-
-/// A frame in a region.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame<'a> {
-    region: &'a Region,
-    at: usize,
-}
-
-impl Frame<'_> {
-    pub(crate) fn load_header(self, order: Ordering) -> u64 {
-        self.region.load64(self.at, order)
-    }
-
-    pub(crate) fn load_tag(self, order: Ordering) -> u64 {
-        self.region.load64(self.at + 8, order)
-    }
-
-    pub(crate) fn store_header(self, value: u64, order: Ordering) {
-        self.region.store64(self.at, value, order);
-    }
-
-    pub(crate) fn store_tag(self, value: u64, order: Ordering) {
-        self.region.store64(self.at + 8, value, order);
-    }
-
-    pub(crate) fn copy_payload_out(self, into: &mut [u8]) {
-        self.region.copy_out(self.at + 16, into);
-    }
-
-    pub(crate) fn copy_payload_in(self, bytes: &[u8]) {
-        self.region.copy_in(self.at + 16, bytes);
-    }
-
-    pub(crate) fn zero(self, offset: usize, len: usize) {
-        self.region.zero(self.at + 16 + offset, len);
-    }
-
-    pub(crate) fn prefetch_next_line(self) {}
 }
 
 /// How to sleep; a model knows no time.

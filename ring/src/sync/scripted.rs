@@ -6,6 +6,7 @@
 //!
 //! A thread without a peer has the machine alone.
 
+pub(crate) use super::frame::{Frame, FrameMut};
 pub(crate) use super::native::*;
 
 use std::cell::RefCell;
@@ -67,8 +68,6 @@ pub(crate) fn region(real: Real) -> Region {
 
 /// A lane that this side writes is the machine's.
 pub(crate) type WritableRegion = Region;
-
-pub(crate) type FrameMut<'a> = Frame<'a>;
 
 pub(crate) fn writable_region(real: Real) -> WritableRegion {
     region(real)
@@ -137,45 +136,6 @@ impl Region {
     pub(crate) unsafe fn slice_mut(&self, _offset: usize, _len: usize) -> &mut [u8] {
         unreachable!("nor is it where this half writes in place")
     }
-}
-
-/// A frame in a region.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame<'a> {
-    region: &'a Region,
-    at: usize,
-}
-
-impl Frame<'_> {
-    pub(crate) fn load_header(self, order: Ordering) -> u64 {
-        self.region.load64(self.at, order)
-    }
-
-    pub(crate) fn load_tag(self, order: Ordering) -> u64 {
-        self.region.load64(self.at + 8, order)
-    }
-
-    pub(crate) fn store_header(self, value: u64, order: Ordering) {
-        self.region.store64(self.at, value, order);
-    }
-
-    pub(crate) fn store_tag(self, value: u64, order: Ordering) {
-        self.region.store64(self.at + 8, value, order);
-    }
-
-    pub(crate) fn copy_payload_out(self, into: &mut [u8]) {
-        self.region.copy_out(self.at + 16, into);
-    }
-
-    pub(crate) fn copy_payload_in(self, bytes: &[u8]) {
-        self.region.copy_in(self.at + 16, bytes);
-    }
-
-    pub(crate) fn zero(self, offset: usize, len: usize) {
-        self.region.zero(self.at + 16 + offset, len);
-    }
-
-    pub(crate) fn prefetch_next_line(self) {}
 }
 
 pub(crate) fn sleep(
