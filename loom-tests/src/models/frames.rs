@@ -1,5 +1,7 @@
 //! Frames: what is published is whole, in order, and never read while it is written.
 
+use memring_ring::consumer::Consumer;
+
 use super::{
     Model, NOT_SENT, RACE, SMALLEST, both, channel, expect, expect_of_known_length, mutant, send,
 };
@@ -29,31 +31,23 @@ pub const MODELS: &[Model] = &[
 ];
 
 fn across_the_wrap() {
-    let [mut near, mut far] = channel(SMALLEST);
-    both(
-        move || {
-            for number in 1..=3 {
-                // Alone in its lane, so the third waits for the first.
-                send(&mut near.producer, number);
-            }
-            near
-        },
-        move || {
-            (1..=3).for_each(|number| expect(&mut far.consumer, number));
-            far
-        },
-    );
+    one_by_one(3, expect);
 }
 
 fn known_length() {
+    one_by_one(2, expect_of_known_length);
+}
+
+/// So many messages, each alone in its lane, so that the third waits for the first.
+fn one_by_one(count: u64, expect: fn(&mut Consumer, u64)) {
     let [mut near, mut far] = channel(SMALLEST);
     both(
         move || {
-            (1..=2).for_each(|number| send(&mut near.producer, number));
+            (1..=count).for_each(|number| send(&mut near.producer, number));
             near
         },
         move || {
-            (1..=2).for_each(|number| expect_of_known_length(&mut far.consumer, number));
+            (1..=count).for_each(|number| expect(&mut far.consumer, number));
             far
         },
     );
