@@ -149,19 +149,12 @@ fn one_by_one(link: &mut impl Link, numbers: Range<u64>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Messages of so many words, as plain as market ticks.
-macro_rules! words {
-    ($($name:ident: $words:literal,)+) => {$(
-        /// A message of so many words.
-        #[memring::message]
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            words: [u64; $words],
-        }
-
+/// Makes a type with words a payload; `new` makes one for so many bytes.
+macro_rules! payload {
+    ($name:ident, $new:expr) => {
         impl Payload for $name {
-            fn new(_: usize) -> Self {
-                Self { words: [0; $words] }
+            fn new(size: usize) -> Self {
+                $new(size)
             }
 
             #[inline]
@@ -174,6 +167,20 @@ macro_rules! words {
                 check(&view.words, number)
             }
         }
+    };
+}
+
+/// Messages of so many words, as plain as market ticks.
+macro_rules! words {
+    ($($name:ident: $words:literal,)+) => {$(
+        /// A message of so many words.
+        #[memring::message]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name {
+            words: [u64; $words],
+        }
+
+        payload!($name, |_| Self { words: [0; $words] });
     )+};
 }
 
@@ -212,21 +219,7 @@ fn check(words: &[memring::rkyv::rend::u64_le], number: u64) -> Result<(), Faile
     crate::link::expect(total, payload::sum(number, words.len() as u64))
 }
 
-impl Payload for Table {
-    fn new(size: usize) -> Self {
-        Self { words: vec![0; size / payload::WORD] }
-    }
-
-    #[inline]
-    fn words(&mut self) -> &mut [u64] {
-        &mut self.words
-    }
-
-    #[inline]
-    fn read(view: &memring::View<'_, Self>, number: u64) -> Result<(), Failed> {
-        check(&view.words, number)
-    }
-}
+payload!(Table, |size| Self { words: vec![0; size / payload::WORD] });
 
 /// Messages of one type both ways.
 struct Both<M>(std::marker::PhantomData<M>);
