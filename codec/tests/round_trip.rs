@@ -5,7 +5,7 @@ mod any;
 mod support;
 mod zoo;
 
-use memring_codec::{DecodeError, EncodeError, Encoder, Format, Message, Raw, Scratch};
+use memring_codec::{DecodeError, EncodeError, Encoder, Format, Message, Raw, Rkyv, Scratch};
 use proptest::prelude::*;
 use support::{Owned, aligned, chain, decode, encode, encode_into_frame};
 use zoo::*;
@@ -13,6 +13,13 @@ use zoo::*;
 fn trip<T: Owned + PartialEq + std::fmt::Debug>(value: &T) {
     let bytes = encode(value);
     assert_eq!(&decode::<T>(&bytes).expect("what we encode is valid"), value);
+
+    if let Some(ready) = <Rkyv as Format<T>>::ready(value) {
+        assert_eq!(ready, bytes.as_slice(), "what lies there is what would be written");
+    }
+    if let Some(usual) = <Rkyv as Format<T>>::USUAL {
+        assert_eq!(bytes.len(), usual, "a type without pointers has one length");
+    }
 
     let exact = encode_into_frame(value, bytes.len()).expect("it fits exactly");
     assert_eq!(exact, bytes.as_slice(), "the sink decides nothing");
@@ -118,4 +125,37 @@ fn bytes_of_the_wrong_size_are_told_apart() {
         decode::<Empty>(&aligned(&[1, 2, 3])),
         Err(DecodeError::Surplus { surplus: 3, found: 3 })
     ));
+}
+
+#[test]
+fn only_what_is_its_own_archive_is_sent_as_it_lies() {
+    #[memring_macros::message(crate = memring_codec)]
+    #[repr(C)]
+    struct Plain {
+        a: u64,
+        b: [u32; 2],
+    }
+    /// Seven bytes of it are nobody's.
+    #[memring_macros::message(crate = memring_codec)]
+    #[repr(C)]
+    struct Padded {
+        a: u8,
+        b: u64,
+    }
+    #[memring_macros::message(crate = memring_codec)]
+    struct Pointing {
+        a: String,
+    }
+    fn ready<T: Message<Format = Rkyv>>(value: &T) -> Option<&[u8]>
+    where
+        Rkyv: Format<T>,
+    {
+        <Rkyv as Format<T>>::ready(value)
+    }
+    let plain = Plain { a: 1, b: [2, 3] };
+    assert_eq!(ready(&plain), Some(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0][..]));
+    assert_eq!(ready(&Padded { a: 1, b: 2 }), None);
+    assert_eq!(ready(&Pointing { a: "text".into() }), None);
+    assert_eq!(<Rkyv as Format<Pointing>>::USUAL, None);
+    assert_eq!(<Rkyv as Format<Padded>>::USUAL, Some(16));
 }
