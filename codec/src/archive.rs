@@ -35,11 +35,11 @@ pub const DEPTH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
 /// Scratch bytes on the stack for a value being written. A vector of strings needs 16 an element; what does
 /// not fit is allocated for the moment.
-const SPACE: usize = 512;
+pub(crate) const SPACE: usize = 512;
 
 /// Bytes gathered before they are passed on. An archive is written in pieces of a few bytes, and each piece
 /// handed to the sink costs a call and a copy into shared memory.
-const STAGE: usize = 512;
+pub(crate) const STAGE: usize = 512;
 
 /// The format of everything that `#[message]` declares.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,7 +91,7 @@ impl<T: Archivable> Format<T> for Rkyv {
     fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError> {
         let mut stage = [MaybeUninit::uninit(); STAGE];
         let mut space = [MaybeUninit::uninit(); SPACE];
-        let mut serializer = Serializer::new(out.sink, out.position, &mut stage, &mut space);
+        let mut serializer = Serializer::new(out.sink, out.position, &mut stage, &mut space, ());
         let result = serialize_using::<_, Failure>(value, &mut serializer);
         let result = result.and_then(|_| serializer.finish());
         out.position = serializer.position;
@@ -113,8 +113,8 @@ impl<T: Archivable> Format<T> for Rkyv {
         if bytes.len() < needed {
             return Err(DecodeError::Short { needed, found: bytes.len() });
         }
-        let mut check = Check::new(bytes);
-        check_root::<T::Archived>(bytes, &mut check)
+        let mut check = Check::with(bytes, ());
+        check_root::<T::Archived, _>(bytes, &mut check)
             .map_err(|source| DecodeError::Invalid { source })?;
         match check.surplus() {
             0 => Ok(()),
@@ -144,11 +144,11 @@ fn as_they_are<T: Archive>(values: &[T]) -> Option<&[u8]> {
 /// Checks the root, and whatever it points at: rkyv's `check_pos_with_context` in one piece. That is inlined or not as
 /// the compiler feels, and where it is not, a message of plain words costs twice as much to check.
 #[inline(always)]
-fn check_root<A>(bytes: &[u8], check: &mut Check<'_>) -> Result<(), Reason>
+pub(crate) fn check_root<A, X>(bytes: &[u8], check: &mut Check<'_, X>) -> Result<(), Reason>
 where
-    A: Portable + for<'b> CheckBytes<Strategy<Check<'b>, Reason>>,
+    A: Portable + for<'b> CheckBytes<Strategy<Check<'b, X>, Reason>>,
 {
-    let context = Strategy::<Check<'_>, Reason>::wrap(check);
+    let context = Strategy::<Check<'_, X>, Reason>::wrap(check);
     let root = bytes.as_ptr().wrapping_add(root_position::<A>(bytes.len()));
     context.check_subtree_ptr(root, &Layout::new::<A>())?;
     // SAFETY: the line above made sure (1) that the root lies in the bytes with its whole size, (2) that it is aligned.
@@ -180,32 +180,35 @@ where
 #[derive(Debug)]
 pub struct Owner;
 
-/// The serialiser behind [`Rkyv`]: writes to a sink, allocates on the stack first, shares no pointers.
-pub struct Serializer<'a> {
+/// The serialiser behind [`Rkyv`]: writes to a sink, allocates on the stack first, shares no pointers. `A` is where
+/// attachments go, for messages that have any.
+pub struct Serializer<'a, A = ()> {
     sink: &'a mut dyn Sink,
     /// Bytes written, staged ones included.
-    position: usize,
+    pub(crate) position: usize,
     stage: &'a mut [MaybeUninit<u8>; STAGE],
     /// The first so many bytes of the stage are initialised and not yet passed on.
     staged: usize,
     /// What the sink said when it refused. Not in the error: a thin one stays in registers.
-    refusal: Option<SinkFull>,
+    pub(crate) refusal: Option<SinkFull>,
     space: SubAllocator<'a>,
     space_range: Range<usize>,
+    pub(crate) attached: A,
 }
 
-impl<'a> Serializer<'a> {
+impl<'a, A> Serializer<'a, A> {
     #[inline]
-    fn new(
+    pub(crate) fn new(
         sink: &'a mut dyn Sink,
         position: usize,
         stage: &'a mut [MaybeUninit<u8>; STAGE],
         space: &'a mut [MaybeUninit<u8>],
+        attached: A,
     ) -> Self {
         let start = space.as_ptr().addr();
         let space_range = start..start + space.len();
         let space = SubAllocator::new(space);
-        Self { sink, position, stage, staged: 0, refusal: None, space, space_range }
+        Self { sink, position, stage, staged: 0, refusal: None, space, space_range, attached }
     }
 
     /// Passes on what is staged.
@@ -216,7 +219,7 @@ impl<'a> Serializer<'a> {
 
     /// Passes on what is staged, and says that it is the end.
     #[inline]
-    fn finish(&mut self) -> Result<(), Failure> {
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         self.pass_on(|sink, staged| sink.last(staged))
     }
 
@@ -258,14 +261,14 @@ impl<'a> Serializer<'a> {
     }
 }
 
-impl Positional for Serializer<'_> {
+impl<A> Positional for Serializer<'_, A> {
     #[inline]
     fn pos(&self) -> usize {
         self.position
     }
 }
 
-impl Writer<Failure> for Serializer<'_> {
+impl<A> Writer<Failure> for Serializer<'_, A> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let len = bytes.len();
@@ -286,7 +289,7 @@ impl Writer<Failure> for Serializer<'_> {
 
 // SAFETY: `push_alloc` gives memory from `SubAllocator`, which upholds the contract, or from the global
 // allocator with this very layout.
-unsafe impl Allocator<Failure> for Serializer<'_> {
+unsafe impl<A> Allocator<Failure> for Serializer<'_, A> {
     #[inline]
     unsafe fn push_alloc(&mut self, layout: Layout) -> Result<NonNull<[u8]>, Failure> {
         // SAFETY: the caller gives a layout whose size is not zero.
@@ -317,33 +320,35 @@ unsafe impl Allocator<Failure> for Serializer<'_> {
 /// whether the archive begins where its bytes do.
 ///
 /// rkyv reads an archive from its end and does not mind bytes that nothing refers to, so what a sender
-/// appends would become the message and the message would become padding.
-pub struct Check<'a> {
+/// appends would become the message and the message would become padding. `X` is what came beside it.
+pub struct Check<'a, X = ()> {
     validator: Validator<ArchiveValidator<'a>, ()>,
     start: usize,
     lowest: usize,
+    pub(crate) claims: X,
 }
 
-impl<'a> Check<'a> {
+impl<'a, X> Check<'a, X> {
     #[inline]
-    fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn with(bytes: &'a [u8], claims: X) -> Self {
         let Range { start, end } = bytes.as_ptr_range();
         Self {
             validator: Validator::new(ArchiveValidator::with_max_depth(bytes, Some(DEPTH)), ()),
             start: start.addr(),
             lowest: end.addr(),
+            claims,
         }
     }
 
     /// Bytes before the first that belongs to the archive.
     #[inline]
-    fn surplus(&self) -> usize {
+    pub(crate) fn surplus(&self) -> usize {
         self.lowest - self.start
     }
 }
 
 // SAFETY: every answer is the validator's own; the address taken down on the way decides nothing here.
-unsafe impl<E: Source> ArchiveContext<E> for Check<'_> {
+unsafe impl<E: Source, X> ArchiveContext<E> for Check<'_, X> {
     #[inline]
     fn check_subtree_ptr(&mut self, ptr: *const u8, layout: &Layout) -> Result<(), E> {
         self.validator.check_subtree_ptr(ptr, layout)
@@ -377,7 +382,7 @@ pub enum Failure {
 }
 
 #[cold]
-fn explain(failure: Failure, refusal: Option<SinkFull>) -> EncodeError {
+pub(crate) fn explain(failure: Failure, refusal: Option<SinkFull>) -> EncodeError {
     match (failure, refusal) {
         (Failure::Value(source), _) => EncodeError::Unencodable { source },
         (Failure::Sink, Some(refusal)) => refusal.into(),

@@ -22,8 +22,10 @@
 //! ```
 
 mod archive;
+pub mod attached;
 mod described;
 mod encode;
+mod fd;
 mod fingerprint;
 mod message;
 mod options;
@@ -36,21 +38,24 @@ mod scratch;
 pub use rkyv;
 
 pub use archive::{Archivable, Check, DEPTH, Failure, Owner, Rkyv, Serializer, deserialize};
+pub use attached::{Attachable, Attached, take_value};
 pub use described::Wrapped;
 pub use encode::{EncodeError, Encoder, Sink, SinkFull};
+pub use fd::{ArchivedFd, ChecksFds, Fd, SerializesFds, TakesFds};
 pub use fingerprint::Fingerprint;
-pub use message::{Checked, DecodeError, Format, Message, View};
+pub use message::{Carriage, Checked, DecodeError, Format, Message, View};
 pub use options::FormatOptions;
 pub use raw::Raw;
 pub use reason::Reason;
-pub use schema::{Constant, Fingerprinted, Schema, fingerprint_of, name_of};
+pub use schema::{Carries, Constant, Fingerprinted, Schema, carried_by, fingerprint_of, name_of};
 pub use scratch::Scratch;
 
 /// What the code written by `#[message]` names. Not for people: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        Archivable, Fingerprint, Fingerprinted, Message, Rkyv, Schema, fingerprint_of, name_of,
+        Archivable, Attachable, Attached, Carries, Fingerprint, Fingerprinted, Message, Rkyv,
+        Schema, carried_by, fingerprint_of, name_of,
     };
     pub use core;
     pub use rkyv;

@@ -7,7 +7,8 @@
 
 #![allow(unsafe_code)]
 
-use crate::{EncodeError, Encoder, Fingerprint, Reason};
+use crate::attached::{Arrivals, Attaches};
+use crate::{Carries, EncodeError, Encoder, Fingerprint, Reason};
 
 /// A type that travels on a channel. Written by `#[message]`.
 #[diagnostic::on_unimplemented(
@@ -26,6 +27,23 @@ pub trait Message: 'static {
     /// A short name for people, shown when two sides mismatch. Never a path.
     #[must_use]
     fn name() -> String;
+
+    /// What its values may carry beside bytes, by their type: nothing unless it is a message with attachments.
+    #[must_use]
+    fn carries() -> Carries {
+        Carries::default()
+    }
+}
+
+/// Where a message has what it carries beside its bytes: file descriptors and blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carriage {
+    /// It carries nothing.
+    None,
+    /// Beside it, in an order; its bytes say nothing of them.
+    Beside,
+    /// Its bytes name each of them.
+    Within,
 }
 
 /// Turns a `T` into bytes and validates bytes as a `T`.
@@ -39,6 +57,9 @@ pub trait Format<T: ?Sized> {
     /// Bytes of most encodings, where the type says it. Others are as good, only slower to receive.
     const USUAL: Option<usize> = None;
 
+    /// What messages may carry beside their bytes.
+    const CARRIAGE: Carriage = Carriage::None;
+
     /// Writes `value`, from the encoder's position 0 on.
     ///
     /// # Errors
@@ -46,6 +67,20 @@ pub trait Format<T: ?Sized> {
     /// [`EncodeError::Full`] if the sink had too little room; what it holds then is worthless, and the
     /// value can be encoded again into a larger one. The other errors will not go away by trying again.
     fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError>;
+
+    /// As [`encode`](Self::encode), with a place for what `value` carries.
+    ///
+    /// # Errors
+    ///
+    /// As `encode`; [`EncodeError::Unencodable`] too if there is no place for it.
+    fn encode_with(
+        value: &T,
+        out: &mut Encoder<'_>,
+        attached: &mut dyn Attaches,
+    ) -> Result<(), EncodeError> {
+        let _ = attached;
+        Self::encode(value, out)
+    }
 
     /// The encoding of `value`, if it lies there already: such a message is copied once and never encoded.
     #[inline]
@@ -83,6 +118,19 @@ pub trait Format<T: ?Sized> {
     ///
     /// Any [`DecodeError`]: the sender broke the format, or means another type by this one's name.
     fn decode(bytes: &[u8]) -> Result<Self::Checked, DecodeError>;
+
+    /// As [`decode`](Self::decode), of a message that these came with.
+    ///
+    /// # Errors
+    ///
+    /// As `decode`; [`DecodeError::Invalid`] too if the message names others than came.
+    fn decode_with(
+        bytes: &[u8],
+        arrivals: Box<dyn Arrivals>,
+    ) -> Result<Self::Checked, DecodeError> {
+        drop(arrivals);
+        Self::decode(bytes)
+    }
 
     /// Looks at bytes that were checked.
     ///

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::message::Carriage;
 use crate::{DecodeError, EncodeError, Encoder, Fingerprint, Format, Message};
 
 /// The format of raw bytes.
@@ -15,6 +16,8 @@ pub struct Raw;
 impl Format<[u8]> for Raw {
     type View = [u8];
     type Checked = ();
+
+    const CARRIAGE: Carriage = Carriage::Beside;
 
     #[inline]
     fn encode(value: &[u8], out: &mut Encoder<'_>) -> Result<(), EncodeError> {

@@ -130,17 +130,51 @@ pub struct Schema {
     labels: Vec<Label>,
     /// Numbers of the types being described, innermost last.
     open: Vec<u32>,
+    carries: Carries,
+}
+
+/// What a type has fields of that are no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Carries {
+    /// File descriptors.
+    pub fds: bool,
+    /// Blobs.
+    pub blobs: bool,
+}
+
+/// What values of `T` may carry beside bytes.
+#[must_use]
+pub fn carried_by<T: Fingerprinted + ?Sized>() -> Carries {
+    let mut schema = Schema::new();
+    schema.mention::<T>();
+    schema.carries
 }
 
 impl Schema {
     fn new() -> Self {
-        Self { hash: Fnv::new(), met: HashMap::new(), labels: Vec::new(), open: Vec::new() }
+        Self {
+            hash: Fnv::new(),
+            met: HashMap::new(),
+            labels: Vec::new(),
+            open: Vec::new(),
+            carries: Carries::default(),
+        }
     }
 
     /// Begins a type that the language or a library defines: a leaf such as `u32`, or a constructor such
     /// as `Vec`, whose arguments follow.
     pub fn built_in(&mut self, name: &str) {
         self.begin(BUILT_IN, name);
+    }
+
+    /// The type being described is a file descriptor.
+    pub(crate) fn carries_fds(&mut self) {
+        self.carries.fds = true;
+    }
+
+    /// The type being described is a blob.
+    pub fn carries_blobs(&mut self) {
+        self.carries.blobs = true;
     }
 
     /// Begins a struct that a program defines.

@@ -12,20 +12,30 @@ use syn::{Attribute, Error, Ident, LitStr, Meta, Path, Result, Token, Type, pars
 pub(crate) struct Arguments {
     /// Where memring is found.
     pub(crate) path: Path,
+    /// Whether values carry more than bytes.
+    pub(crate) attachments: bool,
 }
 
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        if input.is_empty() {
-            return Ok(Self { path: parse_quote!(::memring) });
+        let mut arguments = Self { path: parse_quote!(::memring), attachments: false };
+        while !input.is_empty() {
+            if input.parse::<Option<Token![crate]>>()?.is_some() {
+                input.parse::<Token![=]>()?;
+                arguments.path = input.call(Path::parse_mod_style)?;
+            } else {
+                let key = input.call(Ident::parse_any)?;
+                if key != "attachments" {
+                    let expected = "expected `attachments` or `crate = path`";
+                    return Err(Error::new(key.span(), expected));
+                }
+                arguments.attachments = true;
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
         }
-        input.parse::<Token![crate]>().map_err(|error| {
-            Error::new(error.span(), "expected `crate = path`, the only argument there is")
-        })?;
-        input.parse::<Token![=]>()?;
-        let path = input.call(Path::parse_mod_style)?;
-        input.parse::<Option<Token![,]>>()?;
-        Ok(Self { path })
+        Ok(arguments)
     }
 }
 

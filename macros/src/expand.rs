@@ -12,7 +12,7 @@ use crate::attributes::{self, Arguments};
 use crate::declaration::{Declaration, Part};
 
 pub(crate) fn message(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    let Arguments { path } = syn::parse2(arguments)?;
+    let Arguments { path, attachments } = syn::parse2(arguments)?;
     let input: DeriveInput = match syn::parse2::<Item>(item.clone())? {
         Item::Struct(_) | Item::Enum(_) | Item::Union(_) => syn::parse2(item)?,
         other => {
@@ -21,7 +21,7 @@ pub(crate) fn message(arguments: TokenStream, item: TokenStream) -> Result<Token
     };
     let declaration = Declaration::read(input)?;
     let rkyv = rkyv_attributes(&declaration, &path);
-    let fingerprint = fingerprint(&declaration, &path);
+    let fingerprint = fingerprint(&declaration, &path, attachments);
     let input = &declaration.input;
     Ok(quote! {
         #[derive(#path::rkyv::Archive, #path::rkyv::Serialize, #path::rkyv::Deserialize)]
@@ -74,7 +74,7 @@ fn rkyv_attributes(declaration: &Declaration, path: &Path) -> Vec<Attribute> {
 }
 
 /// The impls of `Fingerprinted` and `Message`.
-fn fingerprint(declaration: &Declaration, path: &Path) -> TokenStream {
+fn fingerprint(declaration: &Declaration, path: &Path, attachments: bool) -> TokenStream {
     let private = quote!(#path::__private);
     let DeriveInput { ident, generics, data, .. } = &declaration.input;
     let name = ident.unraw().to_string();
@@ -90,7 +90,11 @@ fn fingerprint(declaration: &Declaration, path: &Path) -> TokenStream {
     if !generics.params.is_empty() {
         let archive: WherePredicate = parse_quote!(Self: #path::rkyv::Archive);
         described.make_where_clause().predicates.push(archive);
-        let archivable: WherePredicate = parse_quote!(Self: #private::Archivable);
+        let archivable: WherePredicate = if attachments {
+            parse_quote!(Self: #private::Attachable)
+        } else {
+            parse_quote!(Self: #private::Archivable)
+        };
         sent.make_where_clause().predicates.push(archivable);
     }
     let (impl_generics, type_generics, described_where) = described.split_for_impl();
@@ -103,6 +107,14 @@ fn fingerprint(declaration: &Declaration, path: &Path) -> TokenStream {
     let type_arguments = generics.type_params().map(|param| &param.ident);
     let const_arguments = generics.const_params().map(|param| &param.ident);
     let body = body(declaration);
+    let format = if attachments { quote!(Attached) } else { quote!(Rkyv) };
+    let carries = attachments.then(|| {
+        quote! {
+            fn carries() -> #private::Carries {
+                #private::carried_by::<Self>()
+            }
+        }
+    });
     quote! {
         #[automatically_derived]
         impl #impl_generics #private::Fingerprinted for #ident #type_generics #described_where {
@@ -119,7 +131,7 @@ fn fingerprint(declaration: &Declaration, path: &Path) -> TokenStream {
 
         #[automatically_derived]
         impl #impl_generics #private::Message for #ident #type_generics #sent_where {
-            type Format = #private::Rkyv;
+            type Format = #private::#format;
 
             fn fingerprint() -> #private::Fingerprint {
                 #private::fingerprint_of::<Self>()
@@ -128,6 +140,8 @@ fn fingerprint(declaration: &Declaration, path: &Path) -> TokenStream {
             fn name() -> #private::String {
                 #private::name_of::<Self>()
             }
+
+            #carries
         }
     }
 }

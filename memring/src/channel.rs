@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::IoSlice;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,6 +36,32 @@ pub struct Channel<S: Message + ?Sized, R: Message + ?Sized> {
 pub type ServerEnd<P> = Channel<<P as crate::Protocol>::ToClient, <P as crate::Protocol>::ToServer>;
 /// The client's end of a channel of protocol `P`.
 pub type ClientEnd<P> = Channel<<P as crate::Protocol>::ToServer, <P as crate::Protocol>::ToClient>;
+
+impl<R: Message + ?Sized> Channel<[u8], R> {
+    /// See [`Sender::send_with_fds`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_with_fds(
+        &mut self,
+        message: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), SendError> {
+        self.sender.send_with_fds(message, fds)
+    }
+}
+
+impl<S: Message + ?Sized> Channel<S, [u8]> {
+    /// See [`Receiver::recv_with_fds`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn recv_with_fds(&mut self) -> Result<(View<'_, [u8]>, Vec<OwnedFd>), RecvError> {
+        self.receiver.recv_with_fds()
+    }
+}
 
 impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
     pub(crate) fn new(connection: Connection) -> Self {

@@ -10,7 +10,7 @@ use crate::address::ToAddress;
 use crate::channel::{Channel, ClientEnd, ServerEnd};
 use crate::error::ConnectError;
 use crate::options::{Lanes, Options, common_options};
-use crate::protocol::{Protocol, signature};
+use crate::protocol::{Protocol, carries, signature};
 
 /// How long connecting takes at most, unless said otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -191,7 +191,8 @@ impl Connector {
     ) -> Result<ClientEnd<P>, ConnectError> {
         let address = address.to_address()?;
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
-        let settings = self.options.finish()?;
+        let [to_server, to_client] = carries::<P>();
+        let settings = self.options.session([to_server, to_client], [to_client])?;
         Ok(Channel::new(memring_transport::connect(
             &address,
             self.timeout,
@@ -209,7 +210,8 @@ impl Connector {
     /// [`ConnectError`].
     pub fn pair<P: Protocol>(self) -> Result<(ServerEnd<P>, ClientEnd<P>), ConnectError> {
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
-        let (server, client) = memring_transport::pair(&self.options.finish()?, &signature)?;
+        let settings = self.options.session(carries::<P>(), carries::<P>())?;
+        let (server, client) = memring_transport::pair(&settings, &signature)?;
         Ok((Channel::new(server), Channel::new(client)))
     }
 
@@ -225,7 +227,8 @@ impl Connector {
     /// [`ConnectError`].
     pub fn from_fd<P: Protocol>(self, fd: OwnedFd) -> Result<ClientEnd<P>, ConnectError> {
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
-        let settings = self.options.finish()?;
+        let [to_server, to_client] = carries::<P>();
+        let settings = self.options.session([to_server, to_client], [to_client])?;
         Ok(Channel::new(memring_transport::from_fd(fd, Role::Connecting, &settings, &signature)?))
     }
 
@@ -236,7 +239,8 @@ impl Connector {
     /// [`ConnectError`].
     pub fn from_fd_as_server<P: Protocol>(self, fd: OwnedFd) -> Result<ServerEnd<P>, ConnectError> {
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
-        let settings = self.options.finish()?;
+        let [to_server, to_client] = carries::<P>();
+        let settings = self.options.session([to_server, to_client], [to_server])?;
         Ok(Channel::new(memring_transport::from_fd(fd, Role::Accepting, &settings, &signature)?))
     }
 
@@ -250,8 +254,9 @@ impl Connector {
         command: &mut Command,
     ) -> Result<(Child, ServerEnd<P>), ConnectError> {
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
-        let (child, connection) =
-            memring_transport::spawn(command, &self.options.finish()?, &signature)?;
+        let [to_server, to_client] = carries::<P>();
+        let settings = self.options.session([to_server, to_client], [to_server])?;
+        let (child, connection) = memring_transport::spawn(command, &settings, &signature)?;
         Ok((child, Channel::new(connection)))
     }
 
@@ -262,6 +267,8 @@ impl Connector {
     /// [`ConnectError`] if this process was not started so.
     pub fn inherited<P: Protocol>(self) -> Result<ClientEnd<P>, ConnectError> {
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
-        Ok(Channel::new(memring_transport::inherited(&self.options.finish()?, &signature)?))
+        let [to_server, to_client] = carries::<P>();
+        let settings = self.options.session([to_server, to_client], [to_client])?;
+        Ok(Channel::new(memring_transport::inherited(&settings, &signature)?))
     }
 }

@@ -107,6 +107,24 @@ pub enum SendError {
     /// The value could not be encoded.
     #[error("encoding the message")]
     Encode(#[source] EncodeError),
+    /// The message carries more file descriptors than the peer takes.
+    #[error(
+        "a message with {count} file descriptors, and the peer takes {most}: send fewer, or let it take more"
+    )]
+    TooManyFds {
+        /// How many it carries.
+        count: usize,
+        /// How many may be under way to the peer.
+        most: u16,
+    },
+    /// Too many file descriptors of this user are under way, in all its processes. Wait until some have been received.
+    #[error(
+        "too many file descriptors of this user are under way in all its processes: wait until some were received"
+    )]
+    FdsInFlight,
+    /// The kernel did not pass the file descriptors on.
+    #[error("passing file descriptors")]
+    Fds(#[source] io::Error),
     /// The direction has ended.
     #[error(transparent)]
     Ended(#[from] End),
@@ -132,6 +150,24 @@ pub enum TrySendError {
     /// The value could not be encoded.
     #[error("encoding the message")]
     Encode(#[source] EncodeError),
+    /// The message carries more file descriptors than the peer takes.
+    #[error(
+        "a message with {count} file descriptors, and the peer takes {most}: send fewer, or let it take more"
+    )]
+    TooManyFds {
+        /// How many it carries.
+        count: usize,
+        /// How many may be under way to the peer.
+        most: u16,
+    },
+    /// Too many file descriptors of this user are under way, in all its processes. Wait until some have been received.
+    #[error(
+        "too many file descriptors of this user are under way in all its processes: wait until some were received"
+    )]
+    FdsInFlight,
+    /// The kernel did not pass the file descriptors on.
+    #[error("passing file descriptors")]
+    Fds(#[source] io::Error),
     /// The direction has ended.
     #[error(transparent)]
     Ended(#[from] End),
@@ -144,6 +180,15 @@ pub enum RecvError {
     /// No message came before the deadline.
     #[error("no message before the deadline")]
     TimedOut,
+    /// A message came and its file descriptors did not all: this process has too many open, or a security module
+    /// refused one. The message and the descriptors that did come are gone; the channel goes on.
+    #[error(
+        "a message came without its {sent} file descriptors: raise RLIMIT_NOFILE, or keep fewer open"
+    )]
+    FdsLost {
+        /// How many it was sent with.
+        sent: usize,
+    },
     /// The direction has ended, and everything sent before was received.
     #[error(transparent)]
     Ended(#[from] End),
@@ -156,6 +201,15 @@ pub enum TryRecvError {
     /// There is no message now.
     #[error("no message")]
     Empty,
+    /// A message came and its file descriptors did not all: this process has too many open, or a security module
+    /// refused one. The message and the descriptors that did come are gone; the channel goes on.
+    #[error(
+        "a message came without its {sent} file descriptors: raise RLIMIT_NOFILE, or keep fewer open"
+    )]
+    FdsLost {
+        /// How many it was sent with.
+        sent: usize,
+    },
     /// The direction has ended, and everything sent before was received.
     #[error(transparent)]
     Ended(#[from] End),
@@ -219,11 +273,59 @@ impl From<BadText> for BindError {
     }
 }
 
+impl SendError {
+    pub(crate) fn of_encoding(error: EncodeError) -> Self {
+        match error {
+            EncodeError::TooLarge { max } => {
+                Self::TooLarge { len: max as u64 + 1, max: max as u64 }
+            }
+            other => Self::Encode(other),
+        }
+    }
+}
+
+impl TrySendError {
+    pub(crate) fn of_encoding(error: EncodeError) -> Self {
+        match error {
+            EncodeError::TooLarge { max } => {
+                Self::TooLarge { len: max as u64 + 1, max: max as u64 }
+            }
+            other => Self::Encode(other),
+        }
+    }
+}
+
+/// Why a message that was taken was not handed out.
+pub(crate) enum NotLent {
+    Ended(End),
+    FdsLost { sent: usize },
+}
+
+impl From<NotLent> for RecvError {
+    fn from(not: NotLent) -> Self {
+        match not {
+            NotLent::Ended(end) => Self::Ended(end),
+            NotLent::FdsLost { sent } => Self::FdsLost { sent },
+        }
+    }
+}
+
+impl From<NotLent> for TryRecvError {
+    fn from(not: NotLent) -> Self {
+        match not {
+            NotLent::Ended(end) => Self::Ended(end),
+            NotLent::FdsLost { sent } => Self::FdsLost { sent },
+        }
+    }
+}
+
 impl From<SendError> for io::Error {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Ended(end) => end.into(),
             SendError::TimedOut => Self::new(io::ErrorKind::TimedOut, error),
+            SendError::FdsInFlight => Self::new(io::ErrorKind::ResourceBusy, error),
+            SendError::Fds(source) => source,
             _ => Self::new(io::ErrorKind::InvalidInput, error),
         }
     }
@@ -234,6 +336,8 @@ impl From<TrySendError> for io::Error {
         match error {
             TrySendError::Ended(end) => end.into(),
             TrySendError::Full => Self::new(io::ErrorKind::WouldBlock, error),
+            TrySendError::FdsInFlight => Self::new(io::ErrorKind::ResourceBusy, error),
+            TrySendError::Fds(source) => source,
             _ => Self::new(io::ErrorKind::InvalidInput, error),
         }
     }
@@ -244,6 +348,7 @@ impl From<RecvError> for io::Error {
         match error {
             RecvError::Ended(end) => end.into(),
             RecvError::TimedOut => Self::new(io::ErrorKind::TimedOut, error),
+            RecvError::FdsLost { .. } => Self::other(error),
         }
     }
 }
@@ -253,6 +358,7 @@ impl From<TryRecvError> for io::Error {
         match error {
             TryRecvError::Ended(end) => end.into(),
             TryRecvError::Empty => Self::new(io::ErrorKind::WouldBlock, error),
+            TryRecvError::FdsLost { .. } => Self::other(error),
         }
     }
 }
@@ -289,9 +395,9 @@ impl From<ConnectError> for io::Error {
                 HandshakeError::TimedOut => io::ErrorKind::TimedOut,
                 HandshakeError::PeerGone => io::ErrorKind::ConnectionReset,
                 HandshakeError::Denied(_) => io::ErrorKind::PermissionDenied,
-                HandshakeError::Rejected(_) | HandshakeError::Refused(_) => {
-                    io::ErrorKind::ConnectionRefused
-                }
+                HandshakeError::Rejected(_)
+                | HandshakeError::Refused(_)
+                | HandshakeError::NotTaken(_) => io::ErrorKind::ConnectionRefused,
                 HandshakeError::Fault(_) | HandshakeError::Segment(_) => io::ErrorKind::InvalidData,
                 HandshakeError::Settings(_) => io::ErrorKind::InvalidInput,
                 _ => innermost_kind(&error),

@@ -36,7 +36,8 @@ fn step<T: Message + ?Sized>(
     match receiver.recv_owned() {
         Ok(received) => Some(Ok(received)),
         Err(error) => {
-            *over = true;
+            // What lost its descriptors is one message; all else is the end.
+            *over = !matches!(error, RecvError::FdsLost { .. });
             (!matches!(error, RecvError::Ended(End::Closed))).then_some(Err(error))
         }
     }

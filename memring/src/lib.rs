@@ -48,6 +48,8 @@
 compile_error!("memring runs on Linux only: it is built on sealed memfds, futexes and pidfds.");
 
 mod address;
+mod arrived;
+mod attached;
 mod carry;
 mod channel;
 mod client;
@@ -80,7 +82,8 @@ pub use server::{Incoming, Listener, ListenerBuilder};
 pub use view::{Received, View};
 
 pub use memring_codec::{
-    DecodeError, EncodeError, Fingerprint, Fingerprinted, FormatOptions, Message, deserialize, rkyv,
+    ArchivedFd, DecodeError, EncodeError, Fd, Fingerprint, Fingerprinted, FormatOptions, Message,
+    deserialize, rkyv,
 };
 pub use memring_macros::message;
 pub use memring_ring::fence::{AlreadyChosen, Fence, choose as choose_fence};

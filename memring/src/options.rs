@@ -6,6 +6,7 @@ use memring_codec::FormatOptions;
 use memring_ring::Wait;
 use memring_transport::Settings;
 use memring_transport::control::{ArchiveFormat, Metadata, Name};
+use memring_transport::handshake::Carries;
 
 use crate::error::BadText;
 
@@ -47,10 +48,15 @@ impl Lanes {
     }
 }
 
+/// File descriptors that may be under way to a side that connected to receive some, unless it said how many.
+const DEFAULT_FDS: u16 = 64;
+
 /// Settings under construction: the first that breaks a limit is reported when they are used.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     settings: Settings,
+    /// What this side takes was said.
+    said: bool,
     bad: Option<BadText>,
 }
 
@@ -61,7 +67,7 @@ impl Options {
         if let Some(archive) = ArchiveFormat::new(little_endian, aligned, pointer_width) {
             settings.archive = archive;
         }
-        Self { settings, bad: None }
+        Self { settings, said: false, bad: None }
     }
 
     pub(crate) fn name(&mut self, name: &str) {
@@ -94,8 +100,27 @@ impl Options {
         self.settings.handshake_timeout = timeout;
     }
 
+    pub(crate) fn fds(&mut self, most: u16) {
+        self.settings.takes.fds = most;
+        self.said = true;
+    }
+
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings
+    }
+
+    /// The settings of one session, with which this side `receives` what these messages carry. Whoever connects knows the
+    /// other side, so it takes what it means to receive unless it said how much.
+    pub(crate) fn session(
+        mut self,
+        carries: [Carries; 2],
+        receives: impl IntoIterator<Item = Carries>,
+    ) -> Result<Settings, BadText> {
+        self.settings.carries = carries;
+        if !self.said && receives.into_iter().any(|received| received.fds) {
+            self.settings.takes.fds = DEFAULT_FDS;
+        }
+        self.finish()
     }
 
     /// The settings, unless one of them breaks a limit.
@@ -137,6 +162,17 @@ macro_rules! common_options {
         /// How this side's blocking calls wait.
         pub fn wait(mut self, wait: $crate::Wait) -> Self {
             self.options.wait(wait);
+            self
+        }
+
+        /// Lets messages bring file descriptors to this side, at most `most` at a time: sent, and not yet received with
+        /// their messages. So no message brings more. At most 253.
+        ///
+        /// A descriptor can be anything: reading from it may block, or closing it, when a hostile process made it. None is
+        /// taken unless said here, but by a [`Connector`](crate::Connector) whose messages to this side have an
+        /// [`Fd`](crate::Fd): that takes 64.
+        pub fn fds(mut self, most: u16) -> Self {
+            self.options.fds(most);
             self
         }
 

@@ -2,6 +2,7 @@
 
 use memring_codec::Message;
 use memring_transport::control::{Fingerprint, Signature, TextError, TypeId, TypeName};
+use memring_transport::handshake::Carries;
 
 /// What flows on a channel: a name, and a message type for each direction.
 ///
@@ -55,6 +56,12 @@ pub(crate) fn signature<P: Protocol>() -> Result<Signature<'static>, TextError> 
         to_accepting: type_id::<P::ToServer>(),
         to_connecting: type_id::<P::ToClient>(),
     })
+}
+
+/// What its messages carry beside bytes: to the accepting side, and to the connecting.
+pub(crate) fn carries<P: Protocol>() -> [Carries; 2] {
+    let of = |memring_codec::Carries { fds, blobs }| Carries { fds, blobs };
+    [of(P::ToServer::carries()), of(P::ToClient::carries())]
 }
 
 fn type_id<T: Message + ?Sized>() -> TypeId<'static> {

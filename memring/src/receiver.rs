@@ -8,15 +8,18 @@
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use memring_codec::{Format, Message};
+use memring_codec::{Carriage, Format, Message};
 use memring_ring::consumer::{self, Begun, Consumer, Item, Unready};
 use memring_ring::{Stats, Wait};
+use memring_transport::socket::ForeignFd;
 use memring_transport::{Peer, Session};
 
-use crate::error::{End, Fault, RecvError, TryRecvError, end_of};
+use crate::arrived::Arrived;
+use crate::error::{End, Fault, NotLent, RecvError, TryRecvError, end_of};
 use crate::iter::Iter;
 use crate::pool::Pool;
 use crate::view::{Received, Undecodable, View};
@@ -82,7 +85,16 @@ macro_rules! try_next {
 }
 
 impl<T: Message + ?Sized> Receiver<T> {
-    pub(crate) fn new(consumer: Consumer, session: Arc<Session>) -> Self {
+    pub(crate) fn new(mut consumer: Consumer, session: Arc<Session>) -> Self {
+        let takes = session.negotiated().takes;
+        let may = match T::Format::CARRIAGE {
+            Carriage::None => false,
+            Carriage::Beside => takes.fds != 0,
+            Carriage::Within => takes.any(),
+        };
+        if may {
+            consumer.take_fds();
+        }
         Self {
             consumer,
             fault: None,
@@ -333,7 +345,13 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     /// Decodes the message received last and lends it.
     #[inline(always)]
-    fn lend(&mut self, item: Item) -> Result<View<'_, T>, End> {
+    fn lend(&mut self, item: Item) -> Result<View<'_, T>, NotLent> {
+        match T::Format::CARRIAGE {
+            Carriage::None => {}
+            Carriage::Beside if item.has_fds() => self.drop_fds(),
+            Carriage::Beside => {}
+            Carriage::Within => return self.lend_carrying(item),
+        }
         // By value: one whose address is taken lives in memory.
         let item = if T::Format::alignment(item.len()) > GRAIN {
             self.consumer.align(item).unwrap_or(item)
@@ -346,8 +364,36 @@ impl<T: Message + ?Sized> Receiver<T> {
         let bytes = unsafe { &*bytes };
         match View::of(bytes) {
             Ok(view) => Ok(view),
-            Err(why) => self.lend_aligned(item, why),
+            Err(why) => self.lend_aligned(item, why).map_err(NotLent::Ended),
         }
+    }
+
+    /// Decodes the message received last, with what came with it, and lends it.
+    #[inline(never)]
+    fn lend_carrying(&mut self, item: Item) -> Result<View<'_, T>, NotLent> {
+        let arrived = Box::new(self.arrived(item)?);
+        let item = self.consumer.align(item).unwrap_or(item);
+        let bytes: *const [u8] = self.consumer.bytes(&item);
+        // SAFETY: as in `lend`.
+        let bytes = unsafe { &*bytes };
+        match View::carrying(bytes, arrived) {
+            Ok(view) => Ok(view),
+            Err(why) => Err(NotLent::Ended(self.undecodable(why))),
+        }
+    }
+
+    /// What came with the message received last.
+    fn arrived(&mut self, item: Item) -> Result<Arrived, NotLent> {
+        let parcel = if item.has_fds() { self.session.take_parcel() } else { None };
+        let parcel = parcel.unwrap_or_default();
+        let sent = parcel.sent();
+        parcel.into_fds().map(Arrived::new).ok_or(NotLent::FdsLost { sent })
+    }
+
+    /// Nobody asked for what came with the message: it goes to the closer.
+    #[cold]
+    fn drop_fds(&mut self) {
+        drop(self.session.take_parcel());
     }
 
     /// Decodes it once more, if it did not lie where every archive may expect to: an empty slice may ask for more
@@ -386,9 +432,20 @@ impl<T: Message + ?Sized> Receiver<T> {
     }
 
     /// Takes the message out and decodes it where it will stay.
-    fn keep(&mut self, item: &Item) -> Result<Received<T>, End> {
+    fn keep(&mut self, item: &Item) -> Result<Received<T>, NotLent> {
+        match T::Format::CARRIAGE {
+            Carriage::None => {}
+            Carriage::Beside if item.has_fds() => self.drop_fds(),
+            Carriage::Beside => {}
+            Carriage::Within => {
+                let arrived = Box::new(self.arrived(*item)?);
+                let buffer = self.consumer.take(item, self.pool.take());
+                return Received::carrying(buffer, &self.pool, arrived)
+                    .map_err(|why| NotLent::Ended(self.undecodable(why)));
+            }
+        }
         let buffer = self.consumer.take(item, self.pool.take());
-        Received::of(buffer, &self.pool).map_err(|why| self.undecodable(why))
+        Received::of(buffer, &self.pool).map_err(|why| NotLent::Ended(self.undecodable(why)))
     }
 
     /// Publishes what was received, so that the peer can use the room, without waiting for it to be due.
@@ -446,6 +503,56 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// Changes how blocking calls wait.
     pub fn set_wait_strategy(&mut self, wait: Wait) {
         self.consumer.set_wait_strategy(wait);
+    }
+}
+
+/// Byte strings may have file descriptors beside them.
+impl Receiver<[u8]> {
+    /// As [`recv`](Self::recv), with the file descriptors that came with the message; that closes them.
+    ///
+    /// They are whatever the peer sent: using one may block, and closing it too.
+    ///
+    /// # Errors
+    ///
+    /// As `recv`, and [`RecvError::FdsLost`].
+    pub fn recv_with_fds(&mut self) -> Result<(View<'_, [u8]>, Vec<OwnedFd>), RecvError> {
+        let item = next!(self, None);
+        Ok(self.lend_with_fds(item)?)
+    }
+
+    /// As [`recv_with_fds`](Self::recv_with_fds), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`RecvError::TimedOut`].
+    pub fn recv_with_fds_deadline(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<(View<'_, [u8]>, Vec<OwnedFd>), RecvError> {
+        let item = next!(self, Some(deadline));
+        Ok(self.lend_with_fds(item)?)
+    }
+
+    /// As [`recv_with_fds`](Self::recv_with_fds), if a message is there now.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv), and [`TryRecvError::FdsLost`].
+    pub fn try_recv_with_fds(&mut self) -> Result<(View<'_, [u8]>, Vec<OwnedFd>), TryRecvError> {
+        let item = try_next!(self);
+        Ok(self.lend_with_fds(item)?)
+    }
+
+    fn lend_with_fds(&mut self, item: Item) -> Result<(View<'_, [u8]>, Vec<OwnedFd>), NotLent> {
+        let fds = if item.has_fds() {
+            let parcel = self.session.take_parcel().unwrap_or_default();
+            let sent = parcel.sent();
+            let fds = parcel.into_fds().ok_or(NotLent::FdsLost { sent })?;
+            fds.into_iter().map(ForeignFd::into_owned).collect()
+        } else {
+            Vec::new()
+        };
+        Ok((self.lend(item)?, fds))
     }
 }
 

@@ -3,16 +3,19 @@
 use std::cell::Cell;
 use std::io::IoSlice;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use memring_codec::{EncodeError, Format, Message, Scratch};
+use memring_codec::{Carriage, Format, Message, Scratch};
 use memring_ring::batch;
 use memring_ring::grant::Grant;
 use memring_ring::producer::Producer;
 use memring_ring::{Stats, Wait};
+use memring_transport::attachments::UnderWay;
 use memring_transport::{Peer, Session};
 
+use crate::attached::Post;
 use crate::carry::{Waiting, carry};
 use crate::error::{End, SendError, TrySendError, end_of, send_error, try_send_error};
 
@@ -44,6 +47,8 @@ pub struct Sender<T: Message + ?Sized> {
     hint: usize,
     scratch: Scratch,
     session: Arc<Session>,
+    /// File descriptors that the peer has not received.
+    under_way: UnderWay,
     _sends: PhantomData<fn(&T)>,
     /// Not `Sync`: a half has one owner at a time.
     _owned: PhantomData<Cell<()>>,
@@ -56,6 +61,7 @@ impl<T: Message + ?Sized> Sender<T> {
             producer,
             hint: 0,
             scratch: Scratch::new(max),
+            under_way: UnderWay::new(session.negotiated().peer_takes.fds),
             session,
             _sends: PhantomData,
             _owned: PhantomData,
@@ -83,8 +89,13 @@ impl<T: Message + ?Sized> Sender<T> {
 
     #[inline]
     fn send_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
+        if const { matches!(T::Format::CARRIAGE, Carriage::Within) } {
+            let (mut post, scratch) = self.post();
+            return post.send(message, scratch, deadline);
+        }
         let mut way = Waiting { producer: &mut self.producer, deadline };
-        let sent = carry(&mut way, message, &mut self.hint, &mut self.scratch).map_err(unsent)?;
+        let sent = carry(&mut way, message, &mut self.hint, &mut self.scratch)
+            .map_err(SendError::of_encoding)?;
         sent.map_err(|error| send_error(error, self.session.peer()))
     }
 
@@ -95,9 +106,32 @@ impl<T: Message + ?Sized> Sender<T> {
     /// [`TrySendError`]; nothing was sent.
     #[inline]
     pub fn try_send(&mut self, message: &T) -> Result<(), TrySendError> {
+        if const { matches!(T::Format::CARRIAGE, Carriage::Within) } {
+            let (mut post, scratch) = self.post();
+            return post.try_send(message, scratch);
+        }
         let way = &mut self.producer;
-        let sent = carry(way, message, &mut self.hint, &mut self.scratch).map_err(unsent_now)?;
+        let sent = carry(way, message, &mut self.hint, &mut self.scratch)
+            .map_err(TrySendError::of_encoding)?;
         sent.map_err(|error| try_send_error(error, self.session.peer()))
+    }
+
+    /// Sends a message and drops it: file descriptors in it are closed here once they are on their way.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), with the message.
+    pub fn send_owned(&mut self, message: T) -> Result<(), (SendError, T)>
+    where
+        T: Sized,
+    {
+        self.send(&message).map_err(|error| (error, message))
+    }
+
+    /// The way out of messages that carry something, and where they are encoded.
+    fn post(&mut self) -> (Post<'_>, &mut Scratch) {
+        let Self { producer, session, under_way, scratch, .. } = self;
+        (Post { producer, session, under_way }, scratch)
     }
 
     /// Sends messages that are there already as one batch: they share frames, and those of a frame, up to a quarter of the
@@ -161,6 +195,7 @@ impl<T: Message + ?Sized> Sender<T> {
             hint: &mut self.hint,
             scratch: &mut self.scratch,
             session: &self.session,
+            under_way: &mut self.under_way,
             batch: self.producer.batch(),
             _sends: PhantomData,
         }
@@ -213,24 +248,6 @@ impl<T: Message + ?Sized> Sender<T> {
     }
 }
 
-fn unsent(error: EncodeError) -> SendError {
-    match error {
-        EncodeError::TooLarge { max } => {
-            SendError::TooLarge { len: max as u64 + 1, max: max as u64 }
-        }
-        other => SendError::Encode(other),
-    }
-}
-
-fn unsent_now(error: EncodeError) -> TrySendError {
-    match error {
-        EncodeError::TooLarge { max } => {
-            TrySendError::TooLarge { len: max as u64 + 1, max: max as u64 }
-        }
-        other => TrySendError::Encode(other),
-    }
-}
-
 /// Byte strings can also be sent in pieces, or written in place.
 impl Sender<[u8]> {
     /// Sends the pieces, one after the other, as one message.
@@ -257,6 +274,65 @@ impl Sender<[u8]> {
         self.producer
             .send_vectored(pieces, 0, Some(deadline))
             .map_err(|error| send_error(error, self.session.peer()))
+    }
+
+    /// Sends bytes and file descriptors as one message, waiting for room as long as it takes. The descriptors are
+    /// duplicated; the caller's stay open.
+    ///
+    /// ```
+    /// use std::io::{Read, Write, pipe};
+    /// use std::os::fd::AsFd;
+    ///
+    /// let (mut server, client) = memring::Connector::new().fds(4).pair::<memring::Bytes>()?;
+    /// let (_, mut rx) = client.split();
+    /// let (reader, mut writer) = pipe()?;
+    /// server.send_with_fds(b"read this", &[reader.as_fd()])?;
+    /// let (message, fds) = rx.recv_with_fds()?;
+    /// assert_eq!(&*message, b"read this");
+    /// writer.write_all(b"hello")?;
+    /// drop(writer);
+    /// let mut text = String::new();
+    /// std::fs::File::from(fds.into_iter().next().unwrap()).read_to_string(&mut text)?;
+    /// assert_eq!(text, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`SendError::TooManyFds`] beyond what the peer takes.
+    pub fn send_with_fds(
+        &mut self,
+        message: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), SendError> {
+        self.post().0.send_with_fds(&[IoSlice::new(message)], fds, None)
+    }
+
+    /// As [`send_with_fds`](Self::send_with_fds), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`SendError::TimedOut`].
+    pub fn send_with_fds_deadline(
+        &mut self,
+        message: &[u8],
+        fds: &[BorrowedFd<'_>],
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        self.post().0.send_with_fds(&[IoSlice::new(message)], fds, Some(deadline))
+    }
+
+    /// As [`send_with_fds`](Self::send_with_fds), if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was sent.
+    pub fn try_send_with_fds(
+        &mut self,
+        message: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), TrySendError> {
+        self.post().0.try_send_with_fds(&[IoSlice::new(message)], fds)
     }
 
     /// Waits for room for a message of up to `len` bytes, at most a quarter of the lane, and lends it to
@@ -377,6 +453,7 @@ pub struct Batch<'a, T: Message + ?Sized> {
     hint: &'a mut usize,
     scratch: &'a mut Scratch,
     session: &'a Session,
+    under_way: &'a mut UnderWay,
     _sends: PhantomData<fn(&T)>,
 }
 
@@ -402,8 +479,13 @@ impl<T: Message + ?Sized> Batch<'_, T> {
 
     #[inline]
     fn push_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
+        if const { matches!(T::Format::CARRIAGE, Carriage::Within) } {
+            let (mut post, scratch) = self.post();
+            return post.send(message, scratch, deadline);
+        }
         let mut way = Waiting { producer: &mut self.batch, deadline };
-        let sent = carry(&mut way, message, self.hint, self.scratch).map_err(unsent)?;
+        let sent =
+            carry(&mut way, message, self.hint, self.scratch).map_err(SendError::of_encoding)?;
         sent.map_err(|error| send_error(error, self.session.peer()))
     }
 
@@ -414,8 +496,19 @@ impl<T: Message + ?Sized> Batch<'_, T> {
     /// As [`Sender::try_send`].
     #[inline]
     pub fn try_push(&mut self, message: &T) -> Result<(), TrySendError> {
-        let sent = carry(&mut self.batch, message, self.hint, self.scratch).map_err(unsent_now)?;
+        if const { matches!(T::Format::CARRIAGE, Carriage::Within) } {
+            let (mut post, scratch) = self.post();
+            return post.try_send(message, scratch);
+        }
+        let sent = carry(&mut self.batch, message, self.hint, self.scratch)
+            .map_err(TrySendError::of_encoding)?;
         sent.map_err(|error| try_send_error(error, self.session.peer()))
+    }
+
+    /// Messages that carry something share no frame: each goes by itself, after what was pushed before.
+    fn post(&mut self) -> (Post<'_>, &mut Scratch) {
+        let Self { batch, session, under_way, scratch, .. } = self;
+        (Post { producer: batch.producer(), session, under_way }, scratch)
     }
 
     /// Publishes what was pushed so far.

@@ -12,7 +12,7 @@ use crate::address::ToAddress;
 use crate::channel::{Channel, ServerEnd};
 use crate::error::{AcceptFailed, BindError, ConnectError};
 use crate::options::{Lanes, Options, common_options};
-use crate::protocol::{Protocol, signature};
+use crate::protocol::{Protocol, carries, signature};
 
 /// Listens at an address and accepts sessions.
 ///
@@ -299,7 +299,7 @@ impl Incoming {
     /// or if the peer has gone.
     pub fn open<P: Protocol>(self) -> Result<ServerEnd<P>, ConnectError> {
         let ours = signature::<P>().map_err(|error| ("protocol name", error))?;
-        Ok(Channel::new(self.inner.accept(&ours)?))
+        Ok(Channel::new(self.inner.accept(&ours, carries::<P>()[1])?))
     }
 
     /// Turns the peer away, with a sentence of at most 512 bytes for its error.

@@ -4,12 +4,15 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use memring_codec::{Checked, DecodeError, Format, Message, Rkyv, rkyv};
+use memring_codec::attached::Carried;
+use memring_codec::{Attached, Checked, DecodeError, Format, Message, Rkyv, rkyv};
 use memring_ring::buffer::Buffer;
 
+use crate::arrived::Arrived;
 use crate::pool::Pool;
 
 /// A received message, lent until the next receive. Derefs to the message's view: the archived form of a
@@ -51,9 +54,14 @@ pub(crate) enum Undecodable {
 /// panics has not accepted the message (attack 77). Where panics abort, nobody can help.
 #[inline(always)]
 fn decode_caught<T: Message + ?Sized>(bytes: &[u8]) -> Result<Checked<T>, Undecodable> {
+    caught(|| T::Format::decode(bytes))
+}
+
+#[inline(always)]
+fn caught<C>(decode: impl FnOnce() -> Result<C, DecodeError>) -> Result<C, Undecodable> {
     // Nothing that the check could leave broken is looked at again: the bytes are shared with nobody, and
     // what it returns is dropped.
-    match catch_unwind(AssertUnwindSafe(|| T::Format::decode(bytes))) {
+    match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(decoded) => decoded.map_err(Undecodable::Invalid),
         Err(_) => Err(Undecodable::Panicked),
     }
@@ -64,6 +72,11 @@ impl<'a, T: Message + ?Sized> View<'a, T> {
     #[inline(always)]
     pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, Undecodable> {
         Ok(Self { checked: decode_caught::<T>(bytes)?, bytes })
+    }
+
+    /// As [`of`](Self::of), of a message that this came with.
+    pub(crate) fn carrying(bytes: &'a [u8], arrived: Box<Arrived>) -> Result<Self, Undecodable> {
+        Ok(Self { checked: caught(|| T::Format::decode_with(bytes, arrived))?, bytes })
     }
 }
 
@@ -107,6 +120,16 @@ impl<T: Message + ?Sized> Received<T> {
     /// A message that fills this buffer, if it is one; its memory goes to the pool.
     pub(crate) fn of(buffer: Buffer, pool: &Arc<Pool>) -> Result<Self, Undecodable> {
         let checked = decode_caught::<T>(buffer.bytes())?;
+        Ok(Self { checked, buffer, pool: Arc::clone(pool) })
+    }
+
+    /// As [`of`](Self::of), of a message that this came with.
+    pub(crate) fn carrying(
+        buffer: Buffer,
+        pool: &Arc<Pool>,
+        arrived: Box<Arrived>,
+    ) -> Result<Self, Undecodable> {
+        let checked = caught(|| T::Format::decode_with(buffer.bytes(), arrived))?;
         Ok(Self { checked, buffer, pool: Arc::clone(pool) })
     }
 
@@ -162,6 +185,65 @@ macro_rules! owned_value {
     )*};
 }
 owned_value!(View<'a>, Received);
+
+/// What messages with attachments carry can be taken out of them.
+macro_rules! takes_out {
+    ($($holder:ident $(<$life:lifetime>)?),*) => {$(
+        impl<$($life,)? T> $holder<$($life,)? T>
+        where
+            T: Message<Format = Attached> + rkyv::Archive,
+            Attached: Format<T, View = T::Archived, Checked = Carried>,
+        {
+            /// Takes a file descriptor out of the message, once. What is not taken is closed with the message.
+            ///
+            /// It is whatever the peer sent: using it may block, and closing it too.
+            ///
+            /// ```
+            /// use memring::Fd;
+            ///
+            /// #[memring::message(attachments)]
+            /// struct Job { name: String, log: Fd }
+            ///
+            /// struct Jobs;
+            /// impl memring::Protocol for Jobs {
+            ///     const NAME: &'static str = "jobs";
+            ///     type ToClient = Job;
+            ///     type ToServer = [u8];
+            /// }
+            ///
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut server, mut client) = memring::pair::<Jobs>()?;
+            /// let log = std::fs::File::open("/dev/null")?;
+            /// server.send(&Job { name: "build".into(), log: log.into() })?;
+            /// let job = client.recv()?;
+            /// let log = job.take_fd(&job.log);
+            /// assert!(log.is_some() && job.take_fd(&job.log).is_none());
+            /// # Ok(())
+            /// # }
+            /// ```
+            #[must_use]
+            pub fn take_fd(&self, fd: &memring_codec::ArchivedFd) -> Option<OwnedFd> {
+                self.checked.take_fd(fd)
+            }
+
+            /// The message as an owned value of its type, with the file descriptors taken out of it.
+            ///
+            /// # Errors
+            ///
+            /// [`DecodeError`] if one of them was taken before, or a wrapper (`#[rkyv(with = ...)]`) of yours refuses.
+            pub fn take_value(&self) -> Result<T, DecodeError>
+            where
+                T::Archived: for<'t> rkyv::Deserialize<
+                    T,
+                    rkyv::rancor::Strategy<memring_codec::attached::Taker<'t>, memring_codec::Reason>,
+                >,
+            {
+                memring_codec::take_value::<T>(self, &self.checked)
+            }
+        }
+    )*};
+}
+takes_out!(View<'a>, Received);
 
 impl<T: Message + ?Sized> fmt::Debug for View<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,6 +27,12 @@ impl<'a> Batch<'a> {
         Self { producer, mixed: false }
     }
 
+    /// The producer, with what was pushed so far published.
+    pub fn producer(&mut self) -> &mut Producer {
+        self.flush();
+        self.producer
+    }
+
     /// Adds a message if there is room now.
     ///
     /// # Errors

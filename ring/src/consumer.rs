@@ -320,7 +320,13 @@ impl Consumer {
         self.reader.take(item, spare)
     }
 
-    /// Reads whole frames in place from now on, without copying them.
+    /// From now on messages may have file descriptors, which whoever owns the control socket finds: see
+    /// [`Host::fetch_fds`](crate::Host::fetch_fds). Until then one that claims some is a fault.
+    pub fn take_fds(&mut self) {
+        self.reader.take_fds();
+    }
+
+    /// Reads whole frames in place from now on, without copying them; those that file descriptors came with are copied.
     ///
     /// A frame stays unreleased until the next receive. Packs and messages in parts are copied still.
     ///

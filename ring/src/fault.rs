@@ -19,8 +19,8 @@ pub enum Fault {
     /// A frame is larger than a quarter of the lane, or its kind needs another length.
     #[error("the peer published a frame of {0} bytes, which its kind or the lane does not allow")]
     Length(u32),
-    /// A frame carries file descriptors where none were agreed.
-    #[error("the peer's frame claims file descriptors, and none were agreed")]
+    /// A frame claims file descriptors where none were agreed, or others than came.
+    #[error("the peer's frame claims file descriptors that were not agreed or did not come")]
     Fds,
     /// A message is larger than the negotiated largest.
     #[error("the peer began a message of {0} bytes, more than the negotiated largest")]

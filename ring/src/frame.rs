@@ -44,17 +44,26 @@ impl Kind {
 pub struct Header {
     /// What the frame is.
     pub kind: Kind,
+    /// File descriptors that went ahead of the message which ends with this frame.
+    pub fds: u16,
     /// Bytes of payload.
     pub len: u32,
 }
 
 impl Header {
+    /// The header of a frame without file descriptors.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(kind: Kind, len: u32) -> Self {
+        Self { kind, fds: 0, len }
+    }
+
     /// The word that publishes the frame. Its low half is never zero, so that it is the word a sleeper
     /// waits on and an empty message is legal.
     #[inline]
     #[must_use]
     pub const fn word(self) -> u64 {
-        (self.len as u64) << 32 | self.kind as u64
+        (self.len as u64) << 32 | (self.fds as u64) << 16 | self.kind as u64
     }
 
     /// Reads a published word; `largest` is the largest payload of one frame in this lane.
@@ -68,13 +77,14 @@ impl Header {
         if word & 0xff00 != 0 {
             return Err(Fault::Reserved);
         }
-        if word & 0xffff_0000 != 0 {
-            return Err(Fault::Fds);
-        }
         let kind = match Kind::of(word as u8) {
             Ok(kind) => kind,
             Err(fault) => return Err(fault),
         };
+        let fds = (word >> 16) as u16;
+        if fds != 0 && !matches!(kind, Kind::Data | Kind::Last) {
+            return Err(Fault::Fds);
+        }
         let fits = match kind {
             Kind::Data => true,
             Kind::Pack => len >= Entry::SIZE,
@@ -85,7 +95,7 @@ impl Header {
         if !fits || len as u64 > largest {
             return Err(Fault::Length(len));
         }
-        Ok(Self { kind, len })
+        Ok(Self { kind, fds, len })
     }
 }
 
@@ -155,9 +165,13 @@ mod tests {
     #[test]
     fn headers_survive_their_word() {
         for kind in [Kind::Data, Kind::Pack, Kind::First, Kind::Next, Kind::Last] {
-            let header = Header { kind, len: 48 };
+            let header = Header::new(kind, 48);
             assert_eq!(Header::decode(header.word(), 48), Ok(header));
             assert_ne!(header.word() as u32, 0);
+        }
+        for (kind, fds) in [(Kind::Data, 1), (Kind::Last, u16::MAX)] {
+            let header = Header { fds, ..Header::new(kind, 48) };
+            assert_eq!(Header::decode(header.word(), 48), Ok(header));
         }
     }
 
@@ -168,7 +182,9 @@ mod tests {
             (8, Fault::Kind(8)),
             (255, Fault::Kind(255)),
             (0x0101, Fault::Reserved),
-            (0x0001_0001, Fault::Fds),
+            (0x0001_0002 | 32 << 32, Fault::Fds),
+            (0x8000_0003 | 32 << 32, Fault::Fds),
+            (0xffff_0007, Fault::Fds),
             (1 | 1009 << 32, Fault::Length(1009)),
             (1 | 0xffff_ffff << 32, Fault::Length(u32::MAX)),
             (2 | 15 << 32, Fault::Length(15)),

@@ -19,6 +19,8 @@ pub(crate) const IN_PLACE: usize = 0;
 pub(crate) const ALONE: usize = 1;
 /// In the buffer, with others.
 pub(crate) const IN_PACK: usize = 2;
+/// In the buffer, which holds nothing else; and file descriptors came with it.
+pub(crate) const WITH_FDS: usize = 3;
 
 impl Item {
     /// No message.
@@ -29,6 +31,13 @@ impl Item {
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether file descriptors came with the message. Whoever owns the control socket has them.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_fds(&self) -> bool {
+        self.place == WITH_FDS
     }
 
     /// Whether the message has no bytes.

@@ -28,6 +28,7 @@ compile_error!("memring's wire format is little-endian, and so must the machine 
 #[cfg(not(target_has_atomic = "64"))]
 compile_error!("memring needs 64-bit atomics.");
 
+mod ahead;
 mod asleep;
 pub mod batch;
 pub mod buffer;
@@ -69,6 +70,7 @@ pub use sync::model;
 #[cfg(memring_scripted)]
 pub use sync::scripted;
 
+pub use ahead::Unsent;
 pub use counters::Stats;
 pub use fault::Fault;
 #[cfg(not(memring_loom))]

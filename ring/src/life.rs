@@ -54,6 +54,17 @@ pub trait Host: Send + Sync {
     /// Heavy fences fail from now on: ask the peer to publish with full fences.
     fn heavy_fence_failed(&self);
 
+    /// The frame at `position` of the lane that is read says that `count` file descriptors, at least one, went ahead
+    /// of it: finds them, and keeps them for who takes the message. The frame is released afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Fds`] if they did not come, so many and for this frame; any other end of the session.
+    fn fetch_fds(&self, position: u64, count: u16) -> Result<(), End> {
+        let _ = (position, count);
+        Err(End::Fault(Fault::Fds))
+    }
+
     /// The session is over for this side (a fault, or closed): the peer may know at once.
     fn over(&self);
 }
@@ -228,6 +239,14 @@ impl Life {
     pub(crate) fn heavy_fence_failed(&self) {
         if let Some(host) = self.host.get().and_then(Weak::upgrade) {
             host.heavy_fence_failed();
+        }
+    }
+
+    /// See [`Host::fetch_fds`].
+    pub(crate) fn fetch_fds(&self, position: u64, count: u16) -> Result<(), End> {
+        match self.host.get().and_then(Weak::upgrade) {
+            Some(host) => host.fetch_fds(position, count),
+            None => Err(End::Fault(Fault::Fds)),
         }
     }
 

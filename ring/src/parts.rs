@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 
-use crate::frame::Kind;
+use crate::frame::{Header, Kind};
 use crate::position::frame_size;
 use crate::step::{self, Step};
 use crate::sync::WritableRegion;
@@ -32,13 +32,26 @@ impl Writer {
         Part { kind, bytes, frame: frame_size(bytes) }
     }
 
-    /// Publishes a part that has room. The bytes of the message that went with it.
+    /// The frames of a large message, in bytes. No more than a lane holds are counted.
+    pub(crate) fn parts_size(&self, len: u64) -> u64 {
+        let (mut frames, mut sent) = (0, 0);
+        while sent < len && frames <= self.capacity.bytes() {
+            let part = self.next_part(sent, len);
+            frames += part.frame;
+            sent += part.bytes;
+        }
+        frames
+    }
+
+    /// Publishes a part that has room, and says in the last how many file descriptors went ahead of the message. The bytes
+    /// of it that went with the part.
     pub(crate) fn put_part(
         &mut self,
         part: Part,
         gather: &mut Gather<'_>,
         len: u64,
         tag: u64,
+        fds: u16,
     ) -> u64 {
         step::at(Step::Part);
         let mut at = self.payload();
@@ -49,9 +62,11 @@ impl Writer {
             payload += 8;
         }
         gather.copy(&self.data, at, part.bytes);
-        self.unfinished = part.kind != Kind::Last;
+        let last = part.kind == Kind::Last;
+        self.unfinished = !last;
         self.settle();
-        self.publish(part.kind, payload as u32, tag);
+        let fds = if last { fds } else { 0 };
+        self.publish_as(Header { fds, ..Header::new(part.kind, payload as u32) }, tag);
         part.bytes
     }
 }

@@ -229,7 +229,7 @@ impl Producer {
             while sent < len {
                 let part = self.writer.next_part(sent, len);
                 self.wait_room(part.frame, deadline)?;
-                sent += self.writer.put_part(part, &mut gather, len, tag);
+                sent += self.writer.put_part(part, &mut gather, len, tag, 0);
             }
         }
         self.writer.traffic.message(len);
@@ -270,13 +270,7 @@ impl Producer {
         tag: u64,
     ) -> Result<(), TrySendError> {
         let writer = &mut self.writer;
-        let mut frames = 0;
-        let mut sent = 0;
-        while sent < len && frames <= writer.capacity.bytes() {
-            let part = writer.next_part(sent, len);
-            frames += part.frame;
-            sent += part.bytes;
-        }
+        let frames = writer.parts_size(len);
         if len > writer.max_message() || !writer.capacity.fits(frames, 0) {
             let max = writer.capacity.largest_at_once().min(writer.max_message());
             return Err(TrySendError::TooLarge { len, max });
@@ -289,7 +283,7 @@ impl Producer {
         let mut sent = 0;
         while sent < len {
             let part = writer.next_part(sent, len);
-            sent += writer.put_part(part, &mut gather, len, tag);
+            sent += writer.put_part(part, &mut gather, len, tag, 0);
         }
         self.writer.traffic.message(len);
         Ok(())
@@ -367,6 +361,12 @@ impl Producer {
     #[must_use]
     pub fn capacity(&self) -> Capacity {
         self.writer.capacity
+    }
+
+    /// Where in the lane the next frame goes: behind everything that was sent.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.writer.tail
     }
 
     /// What this half did so far.

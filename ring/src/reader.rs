@@ -20,7 +20,7 @@ use crate::cursor::Cursor;
 use crate::fault::Fault;
 use crate::frame::{Entry, Header, Kind};
 use crate::heads::Head;
-use crate::item::{ALONE, IN_PACK, IN_PLACE, Item};
+use crate::item::{ALONE, IN_PACK, IN_PLACE, Item, WITH_FDS};
 use crate::lane::{Side, Terms};
 use crate::life::{End, Life, OPEN};
 use crate::pack::Pack;
@@ -47,6 +47,8 @@ pub(crate) struct Reader {
     lending: bool,
     /// Whole frames are lent in place: the peer is trusted not to change them.
     in_place: bool,
+    /// Messages may have file descriptors.
+    takes_fds: bool,
     /// Bytes of the frame lent in place, to be released by the next receive.
     lent: u64,
     /// A message in parts, as far as it has come.
@@ -82,6 +84,7 @@ impl Reader {
             plain: true,
             lending: false,
             in_place: false,
+            takes_fds: false,
             lent: 0,
             parts: None,
             pack: Pack::default(),
@@ -266,7 +269,7 @@ impl Reader {
     /// Takes the frame that `word` published at the head, if it is a plain message of `len` bytes.
     #[inline(always)]
     fn take_word_of(&mut self, len: usize, word: u64) -> Option<&[u8]> {
-        let due = Header { kind: Kind::Data, len: len as u32 }.word();
+        let due = Header::new(Kind::Data, len as u32).word();
         if word != due || len > self.largest {
             return self.take_pack_of(len, word);
         }
@@ -358,7 +361,27 @@ impl Reader {
             return Err(self.fault(Fault::TooLarge(header.len.into())));
         }
         let len = header.len as usize;
+        if header.fds != 0 {
+            self.fetch(header.fds)?;
+            return Ok(Some(Item { place: WITH_FDS, ..self.copy(len) }));
+        }
         Ok(Some(if self.in_place { self.lend(len) } else { self.copy(len) }))
+    }
+
+    /// Has the file descriptors found that went ahead of the frame at the head. Before it is released: from then on
+    /// the peer may send as many more.
+    fn fetch(&mut self, fds: u16) -> Result<(), End> {
+        if !self.takes_fds {
+            return Err(self.fault(Fault::Fds));
+        }
+        match self.life.fetch_fds(self.cursor.position(), fds) {
+            Ok(()) => Ok(()),
+            Err(End::Fault(fault)) => Err(self.fault(fault)),
+            Err(end) => {
+                self.end = Some(end);
+                Err(end)
+            }
+        }
     }
 
     /// Lends the frame at the head in place; the next receive releases it.
@@ -457,12 +480,16 @@ impl Reader {
                 if surplus || whole != (header.kind == Kind::Last) || tag != parts.tag {
                     return Err(self.fault(Fault::Parts));
                 }
+                if header.fds != 0 {
+                    self.fetch(header.fds)?;
+                }
                 self.cursor.copy_out(payload, self.buffer.extend(parts.arrived, len));
                 self.parts = (!whole).then_some(Parts { arrived, ..parts });
                 if whole {
                     self.cursor.traffic.count(arrived as u64);
                 }
-                whole.then_some(Item { start: 0, len: arrived, tag, place: ALONE })
+                let place = if header.fds == 0 { ALONE } else { WITH_FDS };
+                whole.then_some(Item { start: 0, len: arrived, tag, place })
             }
             // A part without its first, or anything else in the middle of a message.
             _ => return Err(self.fault(Fault::Parts)),
@@ -549,13 +576,19 @@ impl Reader {
     /// See [`Consumer::take`](crate::consumer::Consumer::take).
     pub(crate) fn take(&mut self, item: &Item, mut spare: Buffer) -> Buffer {
         // An item of an earlier receive must not take away what later ones rely on.
-        let whole = item.place == ALONE && item.len == self.buffer.len();
+        let alone = matches!(item.place, ALONE | WITH_FDS);
+        let whole = alone && item.len == self.buffer.len();
         if whole && self.parts.is_none() && !self.pack.is_open() {
             spare.clear();
             return std::mem::replace(&mut self.buffer, spare);
         }
         spare.copy_from(self.bytes(item));
         spare
+    }
+
+    /// See [`Consumer::take_fds`](crate::consumer::Consumer::take_fds).
+    pub(crate) fn take_fds(&mut self) {
+        self.takes_fds = true;
     }
 
     /// Lends whole frames in place from now on.

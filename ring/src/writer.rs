@@ -237,7 +237,7 @@ impl Writer {
         pad(frame, len);
         frame.copy_payload_in(bytes);
         step::at(Step::P1);
-        announce(frame, after, Header { kind, len }, tag);
+        announce(frame, after, Header::new(kind, len), tag);
         self.look_after(next);
     }
 
@@ -334,6 +334,13 @@ impl Writer {
     /// Publishes the frame at the tail, whose payload of `len` bytes is in place.
     #[inline]
     pub(crate) fn publish(&mut self, kind: Kind, len: u32, tag: u64) {
+        self.publish_as(Header::new(kind, len), tag);
+    }
+
+    /// As [`publish`](Self::publish), with everything that a header says.
+    #[inline]
+    pub(crate) fn publish_as(&mut self, header: Header, tag: u64) {
+        let Header { kind, len, .. } = header;
         let next = self.tail.wrapping_add(frame_size(u64::from(len)));
         let (frame, after) = (self.data.frame_mut(self.tail), self.data.frame_mut(next));
         pad(frame, len);
@@ -341,7 +348,7 @@ impl Writer {
         if kind != Kind::End {
             end_frame(after);
         }
-        announce(frame, after, Header { kind, len }, tag);
+        announce(frame, after, header, tag);
         self.look_after(next);
     }
 

@@ -117,7 +117,7 @@ pub(crate) fn over(
                 .socket
                 .pass_rights(false)
                 .map_err(HandshakeError::system("refusing descriptors"))?;
-            accepting::greet(greeting, settings, None)?.accept(signature)?
+            accepting::greet(greeting, settings, None)?.accept(signature, settings.carries[1])?
         }
     })
 }

@@ -20,6 +20,7 @@
 compile_error!("memring runs on Linux only: it is built on sealed memfds, futexes and pidfds.");
 
 pub mod address;
+pub mod attachments;
 mod bind;
 mod closer;
 mod connect;

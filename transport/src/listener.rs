@@ -24,11 +24,11 @@ use rustix::io::Errno;
 use crate::address::Address;
 use crate::bind::{Accepted, BindError, BindOptions, Bound};
 use crate::connection::Connection;
-use crate::control::{Metadata, RefuseCode, RejectCode, Signature};
+use crate::control::{Metadata, RefuseCode, RejectCode, Signature, Takes};
 use crate::crew::Crew;
 use crate::establish::accepting::{self, Offer};
 use crate::establish::{Greeting, HandshakeError, after};
-use crate::handshake::{ServerHandshake, SettingsError};
+use crate::handshake::{Carries, ServerHandshake, SettingsError};
 use crate::ledger;
 use crate::peer::{Origin, Peer};
 use crate::policy::Policy;
@@ -321,13 +321,15 @@ impl Shared {
     /// What a handshake takes, and what the session takes that comes of it.
     fn charge(&self, uid: Option<u32>) -> Result<([Ticket; 2], Charges), OverQuota> {
         let charge = |resource, amount| self.quotas.charge(resource, uid, amount);
+        let Takes { fds, blobs, .. } = self.settings.takes;
+        let coming = u64::from(fds) + u64::from(blobs);
         let handshake = [
             charge(Resource::Handshakes, 1)?,
             charge(Resource::Descriptors, HANDSHAKE_DESCRIPTORS)?,
         ];
         let charges = Charges {
             _session: charge(Resource::Sessions, 1)?,
-            _descriptors: charge(Resource::Descriptors, SESSION_DESCRIPTORS)?,
+            _descriptors: charge(Resource::Descriptors, SESSION_DESCRIPTORS + coming)?,
             _segments: None,
         };
         Ok((handshake, charges))
@@ -474,13 +476,17 @@ impl Incoming {
         &self.offer.opened.signature
     }
 
-    /// Takes the channel, if both sides mean the same messages.
+    /// Takes the channel, if both sides mean the same messages, and the peer takes what ours carry.
     ///
     /// # Errors
     ///
-    /// [`HandshakeError::Refused`] with the mismatch, which the peer is told too.
-    pub fn accept(self, ours: &Signature<'_>) -> Result<Connection, HandshakeError> {
-        self.offer.accept(ours)
+    /// [`HandshakeError::Refused`] with the mismatch, or [`HandshakeError::NotTaken`], which the peer is told too.
+    pub fn accept(
+        self,
+        ours: &Signature<'_>,
+        carries: Carries,
+    ) -> Result<Connection, HandshakeError> {
+        self.offer.accept(ours, carries)
     }
 
     /// Turns the peer away with a sentence for its error.

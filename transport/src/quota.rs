@@ -39,7 +39,7 @@ pub struct Limits {
     /// Bytes of segments in all.
     pub bytes: u64,
     /// Descriptors held for the peers of one uid: [`HANDSHAKE_DESCRIPTORS`] while a handshake is under way,
-    /// [`SESSION_DESCRIPTORS`] for a session.
+    /// [`SESSION_DESCRIPTORS`] for a session, and as many as it takes with messages.
     pub descriptors_per_uid: u64,
     /// Descriptors held for all peers.
     pub descriptors: u64,

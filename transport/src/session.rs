@@ -13,13 +13,15 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use memring_ring::fork::Generation;
 use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
 
-use crate::control::MAX_PACKET;
-use crate::handshake::{Negotiated, Notice, after_ready};
+use crate::attachments::{Fetched, Inbox, Parcel};
+use crate::control::{Attached, Attachments, Control, MAX_PACKET};
+use crate::handshake::{Came, FIRST_CHANNEL, Heard, Negotiated, Notice, after_ready};
 use crate::ledger::Entry;
 use crate::peer::Peer;
 use crate::quota::Ticket;
@@ -59,6 +61,21 @@ struct Reader {
     buffer: Box<[u8; MAX_PACKET]>,
     /// Notices that the peer's full queue did not take yet.
     owed: Vec<Notice>,
+    /// What came ahead of messages.
+    inbox: Inbox,
+}
+
+/// Where reading the control socket came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    /// Nothing is left.
+    Empty,
+    /// There may be more.
+    Partly,
+    /// The socket has ended, or the session.
+    Ended,
+    /// The kernel refuses to read it.
+    Failed,
 }
 
 impl Session {
@@ -71,13 +88,18 @@ impl Session {
         generation: Generation,
         charges: Option<Charges>,
     ) -> std::io::Result<Arc<Self>> {
+        let inbox = Inbox::new(negotiated.takes);
         let session = Arc::new(Self {
             socket,
             peer,
             negotiated,
             life,
             generation,
-            control: Mutex::new(Reader { buffer: Box::new([0; MAX_PACKET]), owed: Vec::new() }),
+            control: Mutex::new(Reader {
+                buffer: Box::new([0; MAX_PACKET]),
+                owed: Vec::new(),
+                inbox,
+            }),
             watch: OnceLock::new(),
             control_fault: OnceLock::new(),
             counted: AtomicBool::new(false),
@@ -169,26 +191,89 @@ impl Session {
         // Whoever tripped us before this point is answered by what follows.
         self.life.take_attention();
         let reader = &mut *reader;
-        for _ in 0..PACKETS {
-            match self.socket.receive(reader.buffer.as_mut_slice()) {
-                Ok(Incoming::WouldBlock) => break,
-                Ok(Incoming::Ended) | Err(_) => return self.life.hang_up(),
-                Ok(Incoming::Packet(packet)) => {
-                    match read_notice(&packet, reader.buffer.as_slice()) {
-                        Ok(notice) => self.on_notice(notice, &mut reader.owed),
-                        Err(reason) => {
-                            let _ = self.control_fault.set(reason);
-                            self.life.fail(Fault::Control);
-                            return;
-                        }
-                    }
-                }
-            }
+        if matches!(self.read(reader), Drained::Ended | Drained::Failed) {
+            return;
         }
         self.pay(&mut reader.owed);
         if let Some(watch) = self.watch.get() {
             watch.rearm(self.socket.as_fd(), !reader.owed.is_empty());
         }
+    }
+
+    /// Reads some packets.
+    fn read(&self, reader: &mut Reader) -> Drained {
+        for _ in 0..PACKETS {
+            let packet = match self.socket.receive(reader.buffer.as_mut_slice()) {
+                Ok(Incoming::WouldBlock) => return Drained::Empty,
+                Ok(Incoming::Packet(packet)) => packet,
+                ended => {
+                    self.life.hang_up();
+                    return if ended.is_ok() { Drained::Ended } else { Drained::Failed };
+                }
+            };
+            if let Err(reason) = self.on_packet(packet, reader) {
+                let _ = self.control_fault.set(reason);
+                self.life.fail(Fault::Control);
+                return Drained::Ended;
+            }
+        }
+        Drained::Partly
+    }
+
+    /// Files what a packet after Ready brought, or says which rule it breaks.
+    fn on_packet(&self, packet: Packet, reader: &mut Reader) -> Result<(), Reason> {
+        if packet.truncated {
+            return Err(Reason::PacketOversized);
+        }
+        let bytes = reader.buffer.get(..packet.len).unwrap_or(&[]);
+        let got = packet.fds.len();
+        let came = if packet.control_truncated { Came::Fewer(got) } else { Came::All(got) };
+        match after_ready(bytes, came, self.negotiated.takes) {
+            Ok(Heard::Notice(notice)) => self.on_notice(notice, &mut reader.owed),
+            Ok(Heard::Attachments(attachments)) => {
+                if !reader.inbox.file(Parcel::new(&attachments, packet.fds)) {
+                    return Err(Reason::DescriptorsFlood);
+                }
+            }
+            Ok(Heard::Forget(_)) => {}
+            Err(_) if packet.control_truncated => return Err(Reason::DescriptorsLost),
+            Err(fault) => return Err(Reason::from(&fault)),
+        }
+        Ok(())
+    }
+
+    /// Sends what goes ahead of the message whose frame is at `position`: as many descriptors as `list` has entries. They
+    /// are duplicated; the caller's stay open.
+    ///
+    /// # Errors
+    ///
+    /// [`SendProblem`]; nothing was sent.
+    pub fn send_ahead(
+        &self,
+        position: u64,
+        list: &[Attached],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), SendProblem> {
+        let list = std::borrow::Cow::Borrowed(list);
+        let packet = Control::Attachments(Attachments { channel: FIRST_CHANNEL, position, list });
+        self.socket.send(&packet.encode(), fds)
+    }
+
+    /// Waits until the control socket takes packets, until the deadline at most; reads what comes meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of waiting.
+    pub fn wait_for_socket(&self, deadline: Instant) -> std::io::Result<()> {
+        self.socket.wait_for_room(deadline)?;
+        self.attend();
+        Ok(())
+    }
+
+    /// What came with the message that was received last, if anything did and nobody took it yet.
+    #[must_use]
+    pub fn take_parcel(&self) -> Option<Parcel> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).inbox.fetched.take()
     }
 
     fn on_notice(&self, notice: Notice, owed: &mut Vec<Notice>) {
@@ -217,18 +302,6 @@ impl Session {
     }
 }
 
-/// What a packet after Ready says, or the rule that it breaks.
-fn read_notice(packet: &Packet, buffer: &[u8]) -> Result<Notice, Reason> {
-    if packet.truncated {
-        return Err(Reason::PacketOversized);
-    }
-    if packet.control_truncated {
-        return Err(Reason::DescriptorsLost);
-    }
-    let bytes = buffer.get(..packet.len).unwrap_or(&[]);
-    after_ready(bytes, packet.fds.len()).map_err(|fault| Reason::from(&fault))
-}
-
 /// A notice says all there is to say however often it is sent, so one of a kind is owed at a time.
 fn owe(owed: &mut Vec<Notice>, notice: Notice) {
     if !owed.contains(&notice) {
@@ -249,6 +322,30 @@ impl Host for Session {
             owe(&mut reader.owed, Notice::Fence);
         }
         self.drain();
+    }
+
+    fn fetch_fds(&self, position: u64, count: u16) -> Result<(), End> {
+        let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = &mut *reader;
+        // It was sent before the frame was published: it was filed, or lies in the socket.
+        let mut drained = Drained::Partly;
+        loop {
+            match reader.inbox.fetch(position, count) {
+                Fetched::All(parcel) => {
+                    reader.inbox.fetched = Some(parcel);
+                    return Ok(());
+                }
+                Fetched::Nothing if drained == Drained::Partly => drained = self.read(reader),
+                Fetched::Nothing if drained == Drained::Failed => return Err(End::HungUp),
+                _ => {
+                    return Err(self
+                        .life
+                        .end()
+                        .filter(|end| matches!(end, End::Fault(_)))
+                        .unwrap_or(End::Fault(Fault::Fds)));
+                }
+            }
+        }
     }
 
     fn over(&self) {

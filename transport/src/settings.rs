@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use memring_ring::{Wait, fence};
 
-use crate::control::{ArchiveFormat, FenceBits, Metadata, Name};
-use crate::handshake::{CapacityLimits, DEFAULT_LARGEST_MESSAGE, Local};
+use crate::control::{ArchiveFormat, FenceBits, Metadata, Name, Takes};
+use crate::handshake::{CapacityLimits, Carries, DEFAULT_LARGEST_MESSAGE, Local};
 
 /// Bytes of a lane unless the application says otherwise.
 pub const DEFAULT_CAPACITY: u64 = 256 << 10;
@@ -33,6 +33,11 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// How this side's messages are archived.
     pub archive: ArchiveFormat,
+    /// What this side takes beside the bytes of messages.
+    pub takes: Takes,
+    /// What messages carry, to the accepting side and to the connecting. What the other side does not take is seen before a
+    /// channel opens.
+    pub carries: [Carries; 2],
 }
 
 impl Settings {
@@ -48,6 +53,8 @@ impl Settings {
             wait: Wait::default(),
             handshake_timeout: DEFAULT_HANDSHAKE,
             archive: ArchiveFormat::DEFAULT,
+            takes: Takes::NOTHING,
+            carries: [Carries::NOTHING; 2],
         }
     }
 
@@ -58,6 +65,7 @@ impl Settings {
         let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
         Local {
             largest_message: self.largest_message,
+            takes: self.takes,
             name: self.name.clone(),
             metadata: self.metadata.clone(),
             ..Local::new(page, bits, self.archive)

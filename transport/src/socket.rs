@@ -397,6 +397,16 @@ impl ControlSocket {
         rustix::net::shutdown(&self.fd, Shutdown::Both).ok();
     }
 
+    /// Waits until the peer has read so much that another packet may go, or the socket ended; until the deadline at
+    /// most.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn wait_for_room(&self, deadline: Instant) -> io::Result<()> {
+        self.wait(PollFlags::OUT, Some(deadline)).map(drop)
+    }
+
     /// Waits for `interest`, an error or a hang-up; `false` once the deadline has passed.
     fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
         wait_fd(self.fd.as_fd(), interest, deadline)

@@ -64,6 +64,8 @@ reasons! {
     Archive = "handshake.archive",
     /// Another protocol or other message types.
     Mismatch = "handshake.mismatch",
+    /// Messages carry what the other side does not take.
+    NotTaken = "handshake.not_taken",
     /// The application did not want it, or did not decide in time.
     Refused = "handshake.refused",
     /// A good message at the wrong time, or twice.
@@ -72,6 +74,8 @@ reasons! {
     Descriptors = "handshake.descriptors",
     /// Descriptors that it sent were lost on the way.
     DescriptorsLost = "handshake.descriptors_lost",
+    /// More descriptors with messages than are taken.
+    DescriptorsFlood = "packet.descriptors_flood",
     /// Another channel than the one being opened.
     Channel = "handshake.channel",
     /// Welcome chose what was not offered.
@@ -225,6 +229,7 @@ impl Reason {
             HandshakeError::Fault(fault) => fault.into(),
             HandshakeError::Segment(fault) => fault.into(),
             HandshakeError::DescriptorsLost => Self::DescriptorsLost,
+            HandshakeError::NotTaken(_) => Self::NotTaken,
             HandshakeError::PageTooLarge => Self::PacketValue,
             HandshakeError::Rejected(_)
             | HandshakeError::Refused(_)

@@ -30,7 +30,7 @@ fn against<T>(mut peer: impl FnMut() + Send, us: impl FnOnce() -> T) -> T {
 #[test]
 fn attack_55_a_length_that_changes_after_the_check_is_not_read_again() {
     let lens = [16_u32, 1008];
-    let words = lens.map(|len| Header { kind: Kind::Data, len }.word());
+    let words = lens.map(|len| Header::new(Kind::Data, len).word());
     for _ in 0..20 {
         let target = Target::with(Terms::new(2000).wait(Wait::Park));
         let (mut consumer, peer) = (target.us.consumer, target.peer);
@@ -62,9 +62,9 @@ fn attack_55_a_length_that_changes_after_the_check_is_not_read_again() {
 
 #[test]
 fn attack_53_words_that_oscillate_are_a_fault_or_a_message_and_never_a_mixture() {
-    let good = Header { kind: Kind::Data, len: 32 }.word();
+    let good = Header::new(Kind::Data, 32).word();
     for (bad, fault) in [
-        (Header { kind: Kind::Data, len: u32::MAX }.word(), Fault::Length(u32::MAX)),
+        (Header::new(Kind::Data, u32::MAX).word(), Fault::Length(u32::MAX)),
         (good | 0xff00, Fault::Reserved),
         (good | 0xff, Fault::Kind(0xff)),
     ] {

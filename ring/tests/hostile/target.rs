@@ -137,7 +137,7 @@ impl Peer {
     /// Writes a frame as an honest peer would.
     pub fn honest(&mut self, kind: Kind, tag: u64, payload: &[u8]) {
         let len = payload.len() as u32;
-        self.frame(Header { kind, len }.word(), tag, payload);
+        self.frame(Header::new(kind, len).word(), tag, payload);
     }
 
     /// Writes the header word `offset` bytes behind where the next frame begins.

@@ -39,6 +39,16 @@ pub(super) struct Hello {
     pub page_size: U32,
     pub name_len: U16,
     pub metadata_len: U16,
+    pub takes: Takes,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct Takes {
+    pub fds: U16,
+    pub blobs: U16,
+    pub reserved: U32,
+    pub blob_bytes: U64,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -53,6 +63,7 @@ pub(super) struct Welcome {
     pub page_size: U32,
     pub name_len: U16,
     pub metadata_len: U16,
+    pub takes: Takes,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -111,12 +122,33 @@ pub(super) struct Refused {
     pub reserved: U16,
 }
 
+/// Before the list of Attachments, which has as many [`Attached`](super::Attached) as it counts.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct Attachments {
+    pub channel: U32,
+    pub count: U32,
+    pub position: U64,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct Forget {
+    pub channel: U32,
+    pub reserved: U32,
+    pub blob: U64,
+    pub mentions: U64,
+}
+
 // The sizes PROTOCOL.md states.
 const _: () = assert!(size_of::<Header>() == 16);
-const _: () = assert!(size_of::<Hello>() == 40);
-const _: () = assert!(size_of::<Welcome>() == 32);
+const _: () = assert!(size_of::<Hello>() == 56);
+const _: () = assert!(size_of::<Welcome>() == 48);
 const _: () = assert!(size_of::<Reject>() == 8);
 const _: () = assert!(size_of::<Open>() == 64);
 const _: () = assert!(size_of::<Granted>() == 32);
 const _: () = assert!(size_of::<Channel>() == 8);
 const _: () = assert!(size_of::<Refused>() == 48);
+const _: () = assert!(size_of::<Attachments>() == 16);
+const _: () = assert!(size_of::<super::Attached>() == 16);
+const _: () = assert!(size_of::<Forget>() == 24);

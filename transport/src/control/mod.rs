@@ -9,6 +9,7 @@
 //! What it does not do: say when a message is due or how many file descriptors belong to it (the
 //! [`handshake`](crate::handshake) does), send, receive, or own a file descriptor.
 
+mod attached;
 mod channel;
 mod field;
 mod layout;
@@ -19,6 +20,7 @@ mod value;
 
 use zerocopy::{FromBytes, IntoBytes};
 
+pub use attached::{Attached, Attachments, Forget, MAX_BLOBS, MAX_FDS, Takes};
 pub use channel::{
     Granted, MAX_CAPACITY, MAX_CONTROL_BYTES, MIN_CAPACITY, MIN_CONTROL_BYTES, Open, Refused,
 };
@@ -66,6 +68,10 @@ pub enum Kind {
     Fence = 9,
     /// From here on the sender publishes with full fences.
     FenceAck = 10,
+    /// File descriptors, for a message that follows in the lane.
+    Attachments = 12,
+    /// A blob will not be named again.
+    Forget = 14,
 }
 
 impl Kind {
@@ -81,7 +87,9 @@ impl Kind {
             8 => Self::Refused,
             9 => Self::Fence,
             10 => Self::FenceAck,
-            // 11 Doorbell, 12 Fds, 13 Close: reserved, and a fault until a feature bit admits them.
+            12 => Self::Attachments,
+            14 => Self::Forget,
+            // 11 Doorbell, 13 Close: reserved, and a fault until a feature bit admits them.
             _ => return None,
         })
     }
@@ -123,6 +131,10 @@ pub enum Control<'a> {
     Fence,
     /// See [`Kind::FenceAck`].
     FenceAck,
+    /// See [`Kind::Attachments`].
+    Attachments(Attachments<'a>),
+    /// See [`Kind::Forget`].
+    Forget(Forget),
 }
 
 impl Control<'_> {
@@ -140,6 +152,8 @@ impl Control<'_> {
             Self::Refused(_) => Kind::Refused,
             Self::Fence => Kind::Fence,
             Self::FenceAck => Kind::FenceAck,
+            Self::Attachments(_) => Kind::Attachments,
+            Self::Forget(_) => Kind::Forget,
         }
     }
 
@@ -161,6 +175,8 @@ impl Control<'_> {
             }
             Self::Refused(refused) => refused.write(&mut packet),
             Self::Fence | Self::FenceAck => {}
+            Self::Attachments(attachments) => attachments.write(&mut packet),
+            Self::Forget(forget) => forget.write(&mut packet),
         }
         let header = Header {
             magic: MAGIC,
@@ -215,5 +231,7 @@ pub fn decode(packet: &[u8]) -> Result<Control<'_>, Malformed> {
         Kind::Refused => Control::Refused(Refused::read(rest)?),
         Kind::Fence => channel::read_nothing(rest).map(|()| Control::Fence)?,
         Kind::FenceAck => channel::read_nothing(rest).map(|()| Control::FenceAck)?,
+        Kind::Attachments => Control::Attachments(Attachments::read(rest)?),
+        Kind::Forget => Control::Forget(Forget::read(rest)?),
     })
 }

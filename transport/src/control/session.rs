@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 use super::field::{body, metadata_len, reserved, text_len, value};
 use super::{
     ArchiveFormat, Endian, Features, FenceBits, Malformed, Metadata, Name, PointerWidth,
-    RejectCode, Sentence, Versions, layout,
+    RejectCode, Sentence, Takes, Versions, layout,
 };
 
 /// The smallest page in bytes.
@@ -38,6 +38,8 @@ pub struct Hello<'a> {
     pub name: Name<'a>,
     /// The application's own bytes.
     pub metadata: Metadata<'a>,
+    /// What it takes beside the bytes of messages.
+    pub takes: Takes,
 }
 
 /// How the accepting side takes a session.
@@ -59,6 +61,8 @@ pub struct Welcome<'a> {
     pub name: Name<'a>,
     /// The application's own bytes.
     pub metadata: Metadata<'a>,
+    /// What it takes beside the bytes of messages.
+    pub takes: Takes,
 }
 
 /// How the accepting side turns a session down.
@@ -83,6 +87,7 @@ impl<'a> Hello<'a> {
             largest_message: body.largest_message.get(),
             name: tails.text("application name", body.name_len.get())?,
             metadata: tails.metadata("metadata", body.metadata_len.get())?,
+            takes: takes(&body.takes)?,
         };
         tails.end()?;
         hello.check()?;
@@ -103,7 +108,8 @@ impl<'a> Hello<'a> {
             return Err(value("required features", self.required.0, rule));
         }
         page_size(self.page_size)?;
-        largest_message(self.largest_message)
+        largest_message(self.largest_message)?;
+        self.takes.check()
     }
 
     pub(super) fn write(&self, packet: &mut Vec<u8>) {
@@ -118,6 +124,7 @@ impl<'a> Hello<'a> {
             page_size: self.page_size.into(),
             name_len: text_len(&self.name),
             metadata_len: metadata_len(&self.metadata),
+            takes: takes_to_wire(self.takes),
         };
         packet.extend_from_slice(body.as_bytes());
         packet.extend_from_slice(self.name.as_str().as_bytes());
@@ -138,6 +145,7 @@ impl<'a> Welcome<'a> {
             largest_message: body.largest_message.get(),
             name: tails.text("application name", body.name_len.get())?,
             metadata: tails.metadata("metadata", body.metadata_len.get())?,
+            takes: takes(&body.takes)?,
         };
         tails.end()?;
         if welcome.version == 0 {
@@ -159,6 +167,7 @@ impl<'a> Welcome<'a> {
             page_size: self.page_size.into(),
             name_len: text_len(&self.name),
             metadata_len: metadata_len(&self.metadata),
+            takes: takes_to_wire(self.takes),
         };
         packet.extend_from_slice(body.as_bytes());
         packet.extend_from_slice(self.name.as_str().as_bytes());
@@ -226,6 +235,23 @@ fn archive(wire: &layout::Archive) -> Result<ArchiveFormat, Malformed> {
         other => return Err(value("archive pointer width", other, "it is 16, 32 or 64")),
     };
     Ok(ArchiveFormat { endian, aligned, pointer_width })
+}
+
+fn takes(wire: &layout::Takes) -> Result<Takes, Malformed> {
+    reserved("what a side takes", wire.reserved.get())?;
+    let takes =
+        Takes { fds: wire.fds.get(), blobs: wire.blobs.get(), blob_bytes: wire.blob_bytes.get() };
+    takes.check()?;
+    Ok(takes)
+}
+
+fn takes_to_wire(takes: Takes) -> layout::Takes {
+    layout::Takes {
+        fds: takes.fds.into(),
+        blobs: takes.blobs.into(),
+        reserved: 0.into(),
+        blob_bytes: takes.blob_bytes.into(),
+    }
 }
 
 fn archive_to_wire(format: ArchiveFormat) -> layout::Archive {

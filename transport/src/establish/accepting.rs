@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{Greeting, HandshakeError, fences};
 use crate::connection::Connection;
 use crate::control::{RefuseCode, SealBits, Signature};
-use crate::handshake::{ChannelGeometry, Mismatch, Opened, ServerHandshake, ServerStep};
+use crate::handshake::{Carries, ChannelGeometry, Mismatch, Opened, ServerHandshake, ServerStep};
 use crate::peer::Peer;
 use crate::quota::{OverQuota, Quotas, Resource, Ticket};
 use crate::session::{Charges, Session};
@@ -190,7 +190,11 @@ impl Offer {
     }
 
     /// Takes the channel, if it is the one that `ours` describes.
-    pub(crate) fn accept(mut self, ours: &Signature<'_>) -> Result<Connection, HandshakeError> {
+    pub(crate) fn accept(
+        mut self,
+        ours: &Signature<'_>,
+        carries: Carries,
+    ) -> Result<Connection, HandshakeError> {
         self.check_process()?;
         if let Some(mismatch) = Mismatch::between(ours, &self.opened.signature) {
             tally::count(Reason::Mismatch);
@@ -202,6 +206,22 @@ impl Offer {
                 mismatch: Some(Box::new(mismatch)),
             }))
             .or_else(|error| sent.and(Err(error)));
+        }
+        if let Some(more) = carries.beyond(self.opened.negotiated.peer_takes) {
+            let sentence = format!(
+                "messages to the client carry {more}, and it takes none: let it say how many it takes"
+            );
+            tally::count(Reason::NotTaken);
+            let none = Signature::default();
+            let packet = self.handshake.refuse(RefuseCode::NotTaken, &sentence, &none);
+            return self.answer(&packet).and(Err(HandshakeError::NotTaken(more)));
+        }
+        if self.settings.takes.any() {
+            let _where_there_is_no_such_option_they_pass =
+                self.greeting
+                    .socket
+                    .pass_rights(true)
+                    .map_err(HandshakeError::system("letting descriptors in"))?;
         }
         let packet = self.handshake.accept();
         self.answer(&packet)?;

@@ -36,6 +36,7 @@ fn shake(
         capacity_to_accepting: settings.capacities[0],
         capacity_to_connecting: settings.capacities[1],
         metadata: Metadata::default(),
+        carries: settings.carries[0],
     };
     let mut handshake = ClientHandshake::new(settings.local(), wish, settings.capacity_limits)?;
     let generation = generation();
@@ -51,16 +52,19 @@ fn shake(
         let (packet, fds) = greeting.receive()?;
         match handshake.on_packet(packet, fds.len())? {
             ClientStep::Wait => {}
+            ClientStep::NotTaken(what) => return Err(HandshakeError::NotTaken(what)),
             ClientStep::Rejected(rejection) => return Err(HandshakeError::Rejected(rejection)),
             ClientStep::Refused(refusal) => return Err(HandshakeError::Refused(refusal)),
             ClientStep::MapSegments(segments) => {
                 mapped = Some(map(&segments, fds)?);
-                // No packet brings descriptors from here on. Where the kernel cannot refuse them for
-                // us, the session's reader does.
-                let _ = greeting
-                    .socket
-                    .pass_rights(false)
-                    .map_err(HandshakeError::system("refusing further descriptors"))?;
+                // Unless messages may, no packet brings descriptors from here on. Where the kernel cannot refuse them
+                // for us, the session's reader does.
+                if !settings.takes.any() {
+                    let _ = greeting
+                        .socket
+                        .pass_rights(false)
+                        .map_err(HandshakeError::system("refusing further descriptors"))?;
+                }
                 greeting.send(&handshake.mapped())?;
             }
             ClientStep::Done(negotiated) => {

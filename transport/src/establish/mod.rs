@@ -14,7 +14,7 @@ use memring_ring::segment::{GeometryError, SegmentError, SegmentFault};
 
 use crate::closer::ForeignFd;
 use crate::control::{self, MAX_PACKET};
-use crate::handshake::{HandshakeFault, Refusal, Rejection, SettingsError};
+use crate::handshake::{Carries, HandshakeFault, Refusal, Rejection, SettingsError};
 use crate::peer::Peer;
 use crate::policy::Denied;
 use crate::quota::OverQuota;
@@ -57,6 +57,9 @@ pub enum HandshakeError {
     /// One page of the peer's exceeds the largest lane that we grant.
     #[error("a page of the peer's exceeds this side's limit on lanes: raise the limit")]
     PageTooLarge,
+    /// Messages to the peer carry what it does not take.
+    #[error("messages to the peer carry {0}, and it takes none: let it say how many it takes")]
+    NotTaken(Carries),
     /// A name, metadata or size of ours breaks a limit.
     #[error("the settings of this side")]
     Settings(#[from] SettingsError),

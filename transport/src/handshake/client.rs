@@ -10,8 +10,8 @@
 use std::fmt;
 
 use super::{
-    CapacityLimits, ChannelGeometry, FIRST_CHANNEL, GRANTED_FDS, HandshakeFault, Local, Mismatch,
-    Negotiated, SettingsError, expect_fds,
+    CapacityLimits, Carries, ChannelGeometry, FIRST_CHANNEL, GRANTED_FDS, HandshakeFault, Local,
+    Mismatch, Negotiated, SettingsError, expect_channel, expect_fds,
 };
 use crate::control::{
     self, Control, Granted, Metadata, Open, RefuseCode, Refused, RejectCode, SealBits, Sentence,
@@ -29,6 +29,8 @@ pub struct ChannelWish {
     pub capacity_to_connecting: u64,
     /// The application's own bytes about this channel.
     pub metadata: Metadata<'static>,
+    /// What the messages to the accepting side carry. Not sent: it is held against what that side takes.
+    pub carries: Carries,
 }
 
 /// One handshake, at the connecting side.
@@ -65,6 +67,8 @@ enum State {
 pub enum ClientStep {
     /// Wait for the next packet: Welcome came.
     Wait,
+    /// The accepting side does not take what this side's messages carry: close.
+    NotTaken(Carries),
     /// Check and map the two segments that came with this packet, seal C, then call
     /// [`ClientHandshake::mapped`].
     MapSegments(MapSegments),
@@ -168,7 +172,11 @@ impl ClientHandshake {
         let due = if matches!(control, Control::Granted(_)) { GRANTED_FDS } else { 0 };
         let (next, step) = match (state, &control) {
             (State::Welcome, Control::Welcome(welcome)) => {
-                (State::Granted(self.on_welcome(welcome)?), ClientStep::Wait)
+                let negotiated = self.on_welcome(welcome)?;
+                match self.wish.carries.beyond(negotiated.peer_takes) {
+                    None => (State::Granted(negotiated), ClientStep::Wait),
+                    Some(more) => (State::Over, ClientStep::NotTaken(more)),
+                }
             }
             (State::Welcome, Control::Reject(reject)) => {
                 let sentence = reject.sentence.clone().into_owned();
@@ -217,6 +225,8 @@ impl ClientHandshake {
             peer_fence: welcome.fence,
             page_size: ours.page_size.max(welcome.page_size),
             largest_message: welcome.largest_message,
+            takes: ours.takes,
+            peer_takes: welcome.takes,
             peer_name: welcome.name.clone().into_owned(),
             peer_metadata: welcome.metadata.clone().into_owned(),
         })
@@ -289,11 +299,4 @@ impl State {
             Self::Over => "nothing (the handshake is over)",
         }
     }
-}
-
-fn expect_channel(got: u32) -> Result<(), HandshakeFault> {
-    if got == FIRST_CHANNEL {
-        return Ok(());
-    }
-    Err(HandshakeFault::Channel { due: FIRST_CHANNEL, got })
 }

@@ -20,19 +20,21 @@
 //! credentials and seals are the caller's. A file descriptor that came where none was due is the
 //! caller's to close, on a thread that may block.
 
+mod carries;
 mod client;
 mod fault;
 mod mismatch;
 mod server;
 
+pub use carries::Carries;
 pub use client::{ChannelWish, ClientHandshake, ClientStep, MapSegments, Refusal, Rejection};
 pub use fault::{HandshakeFault, SettingsError};
 pub use mismatch::Mismatch;
 pub use server::{Opened, ServerHandshake, ServerStep};
 
 use crate::control::{
-    self, ArchiveFormat, Control, Features, FenceBits, Hello, MAX_CAPACITY, MAX_CONTROL_BYTES,
-    MIN_CAPACITY, Metadata, Name, Versions,
+    self, ArchiveFormat, Attachments, Control, Features, FenceBits, Forget, Hello, MAX_CAPACITY,
+    MAX_CONTROL_BYTES, MIN_CAPACITY, Metadata, Name, Takes, Versions,
 };
 
 /// How many file descriptors travel with Granted: S, then C.
@@ -61,6 +63,8 @@ pub struct Local {
     pub page_size: u32,
     /// The largest message in bytes it takes.
     pub largest_message: u64,
+    /// What it takes beside the bytes of messages.
+    pub takes: Takes,
     /// The application's name, shown to the other side.
     pub name: Name<'static>,
     /// The application's own bytes, shown to the other side.
@@ -79,6 +83,7 @@ impl Local {
             archive,
             page_size,
             largest_message: DEFAULT_LARGEST_MESSAGE,
+            takes: Takes::NOTHING,
             name: Name::default(),
             metadata: Metadata::default(),
         }
@@ -95,6 +100,7 @@ impl Local {
             largest_message: self.largest_message,
             name: self.name.borrow(),
             metadata: self.metadata.borrow(),
+            takes: self.takes,
         }
     }
 
@@ -116,6 +122,10 @@ pub struct Negotiated {
     pub page_size: u32,
     /// The largest message in bytes, either way.
     pub largest_message: u64,
+    /// What this side takes beside the bytes of messages.
+    pub takes: Takes,
+    /// What the peer takes.
+    pub peer_takes: Takes,
     /// What the peer calls itself. Only a claim.
     pub peer_name: Name<'static>,
     /// The peer application's own bytes about the session.
@@ -238,20 +248,64 @@ impl Notice {
     }
 }
 
-/// Reads a packet that came after Ready, with the number of file descriptors it carried.
+/// What a packet after Ready says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Heard<'a> {
+    /// A notice.
+    Notice(Notice),
+    /// The file descriptors that came with it are these.
+    Attachments(Attachments<'a>),
+    /// A blob is not named again.
+    Forget(Forget),
+}
+
+/// The file descriptors that came with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// So many, which is all of them.
+    All(usize),
+    /// So many, and the kernel has lost others.
+    Fewer(usize),
+}
+
+/// Reads a packet that came after Ready to a side that `takes` these, with what it carried.
 ///
 /// # Errors
 ///
-/// [`HandshakeFault`] for anything but a [`Notice`] without file descriptors.
-pub fn after_ready(packet: &[u8], fds: usize) -> Result<Notice, HandshakeFault> {
+/// [`HandshakeFault`] for a packet that is not due, or another number of descriptors than it says.
+pub fn after_ready(packet: &[u8], came: Came, takes: Takes) -> Result<Heard<'_>, HandshakeFault> {
     let control = control::decode(packet)?;
-    let notice = match control {
-        Control::Fence => Notice::Fence,
-        Control::FenceAck => Notice::FenceAck,
-        other => return Err(HandshakeFault::out_of_order(&other, "Fence or FenceAck")),
+    let kind = control.kind();
+    let (heard, due) = match control {
+        Control::Fence => (Heard::Notice(Notice::Fence), 0),
+        Control::FenceAck => (Heard::Notice(Notice::FenceAck), 0),
+        Control::Attachments(attachments) if takes.any() => {
+            expect_channel(attachments.channel)?;
+            let due = attachments.list.len();
+            (Heard::Attachments(attachments), due)
+        }
+        Control::Forget(forget) if takes.blobs != 0 => {
+            expect_channel(forget.channel)?;
+            (Heard::Forget(forget), 0)
+        }
+        other => {
+            let due = if takes.any() { "a notice or Attachments" } else { "Fence or FenceAck" };
+            return Err(HandshakeFault::out_of_order(&other, due));
+        }
     };
-    expect_fds(&control, 0, fds)?;
-    Ok(notice)
+    match came {
+        Came::Fewer(got) if got < due => Ok(heard),
+        Came::All(got) if got == due => Ok(heard),
+        Came::All(got) | Came::Fewer(got) => Err(HandshakeFault::FdCount { kind, due, got }),
+    }
+}
+
+fn expect_channel(got: u32) -> Result<(), HandshakeFault> {
+    if got == FIRST_CHANNEL {
+        return Ok(());
+    }
+    Err(HandshakeFault::Channel { due: FIRST_CHANNEL, got })
 }
 
 fn expect_fds(control: &Control<'_>, due: usize, got: usize) -> Result<(), HandshakeFault> {

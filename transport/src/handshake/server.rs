@@ -175,6 +175,8 @@ impl ServerHandshake {
             peer_fence: hello.fence,
             page_size: ours.page_size.max(hello.page_size),
             largest_message: ours.largest_message.min(hello.largest_message),
+            takes: ours.takes,
+            peer_takes: hello.takes,
             peer_name: hello.name.clone().into_owned(),
             peer_metadata: hello.metadata.clone().into_owned(),
         };
@@ -187,6 +189,7 @@ impl ServerHandshake {
             largest_message: negotiated.largest_message,
             name: ours.name.borrow(),
             metadata: ours.metadata.borrow(),
+            takes: ours.takes,
         };
         let packet = Control::Welcome(welcome).encode();
         (State::Open(negotiated), ServerStep::Send(packet))
