@@ -111,6 +111,18 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
         self.sender.send_deadline(message, deadline)
     }
 
+    /// See [`Sender::send_owned`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_owned(&mut self, message: S) -> Result<(), (SendError, S)>
+    where
+        S: Sized,
+    {
+        self.sender.send_owned(message)
+    }
+
     /// See [`Sender::try_send`].
     ///
     /// # Errors

@@ -47,6 +47,7 @@ fn stall(path: &Path, step: &str) -> ControlSocket {
         capacity_to_accepting: 16 << 10,
         capacity_to_connecting: 16 << 10,
         metadata: Default::default(),
+        carries: Default::default(),
     };
     let mut handshake =
         ClientHandshake::new(local, wish, CapacityLimits::PROTOCOL).expect("good settings");

@@ -4,11 +4,13 @@
 
 mod machines;
 
-use machines::{every_message, granted, hello, open, refused, reject, welcome};
+use machines::{attachments, every_message, granted, hello, open, refused, reject, welcome};
 use memring_transport::control::{
-    Control, MAX_METADATA, MAX_NAME, MAX_PACKET, MAX_SENTENCE, MAX_TYPE_NAME, Malformed, Metadata,
-    Reject, RejectCode, Text, TextError, decode,
+    Control, Forget, MAX_METADATA, MAX_NAME, MAX_PACKET, MAX_SENTENCE, MAX_TYPE_NAME, Malformed,
+    Metadata, Reject, RejectCode, Text, TextError, decode,
 };
+
+const FORGET: Forget = Forget { channel: 0, blob: 1, mentions: 1 };
 
 /// Writes `bytes` over a good packet and says how it is refused.
 #[track_caller]
@@ -36,7 +38,7 @@ fn check(packet: &[u8], at: usize, bytes: &[u8], field: &str) {
 fn attack_19_what_is_not_ours_is_refused() {
     let packet = Control::Fence.encode();
     assert_eq!(broken(&packet, 0, b"RRNG"), Malformed::Magic(*b"RRNG"));
-    for kind in [0_u16, 11, 12, 13, 14, 256, u16::MAX] {
+    for kind in [0_u16, 11, 13, 15, 256, u16::MAX] {
         assert_eq!(broken(&packet, 4, &kind.to_le_bytes()), Malformed::Kind(kind));
     }
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0; 16]] {
@@ -101,7 +103,11 @@ fn attack_22_reserved_bytes_are_zero() {
             check(&packet, at, &[0x80], "header");
         }
     }
-    let reserved: [(Control<'_>, std::ops::Range<usize>, &str); 6] = [
+    let reserved: [(Control<'_>, std::ops::Range<usize>, &str); 10] = [
+        (Control::Hello(hello()), 60..64, "what a side takes"),
+        (Control::Welcome(welcome()), 52..56, "what a side takes"),
+        (Control::Attachments(attachments()), 40..48, "descriptor in Attachments"),
+        (Control::Forget(FORGET), 20..24, "body of Forget"),
         (Control::Welcome(welcome()), 18..20, "body of Welcome"),
         (Control::Reject(reject()), 20..24, "body of Reject"),
         (Control::Open(open()), 20..24, "body of Open"),
@@ -151,6 +157,24 @@ fn every_number_has_its_range() {
             check(packet, page, &size.to_le_bytes(), "page size");
         }
     }
+    for (packet, takes) in [(&hello, 56), (&welcome, 48)] {
+        for fds in [254_u16, u16::MAX] {
+            check(packet, takes, &fds.to_le_bytes(), "descriptors taken");
+        }
+        for blobs in [1025_u16, u16::MAX] {
+            check(packet, takes + 2, &blobs.to_le_bytes(), "blobs taken");
+        }
+        check(packet, takes + 8, &1_u64.to_le_bytes(), "bytes of blobs taken");
+    }
+    let attachments = Control::Attachments(attachments()).encode();
+    for count in [0_u32, 254, u32::MAX] {
+        check(&attachments, 20, &count.to_le_bytes(), "count of Attachments");
+    }
+    assert!(matches!(broken(&attachments, 20, &[1]), Malformed::Trailing(16)));
+    assert!(matches!(broken(&attachments, 20, &[3]), Malformed::Truncated { .. }));
+    let forget = Control::Forget(FORGET).encode();
+    check(&forget, 24, &0_u64.to_le_bytes(), "blob to forget");
+    check(&forget, 32, &0_u64.to_le_bytes(), "mentions of a blob");
     // Required, and not offered.
     check(&hello, 32, &1_u64.to_le_bytes(), "required features");
     check(&hello, 32, &(1_u64 << 63).to_le_bytes(), "required features");
@@ -205,8 +229,8 @@ fn every_variable_part_has_its_limit() {
 #[test]
 fn text_is_utf8_without_control_characters() {
     let texts: [(Control<'_>, usize, &str); 9] = [
-        (Control::Hello(hello()), 56, "application name"),
-        (Control::Welcome(welcome()), 48, "application name"),
+        (Control::Hello(hello()), 72, "application name"),
+        (Control::Welcome(welcome()), 64, "application name"),
         (Control::Reject(reject()), 24, "sentence"),
         (Control::Open(open()), 80, "protocol name"),
         (Control::Open(open()), 86, "name of the type to accepting"),

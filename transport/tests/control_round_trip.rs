@@ -3,9 +3,10 @@
 //! What it does not do: name the rule that a bad packet breaks, see `control_decode.rs`.
 
 use memring_transport::control::{
-    ArchiveFormat, Control, Endian, Features, FenceBits, Fingerprint, Granted, Hello, MAX_METADATA,
-    MAX_PACKET, Metadata, Open, PointerWidth, RefuseCode, Refused, Reject, RejectCode, SealBits,
-    Signature, Text, TypeId, Versions, Welcome, decode,
+    ArchiveFormat, Attached, Attachments, Control, Endian, Features, FenceBits, Fingerprint,
+    Forget, Granted, Hello, MAX_BLOBS, MAX_FDS, MAX_METADATA, MAX_PACKET, Metadata, Open,
+    PointerWidth, RefuseCode, Refused, Reject, RejectCode, SealBits, Signature, Takes, Text,
+    TypeId, Versions, Welcome, decode,
 };
 use proptest::prelude::*;
 
@@ -51,15 +52,42 @@ fn seals() -> impl Strategy<Value = SealBits> {
     any::<bool>().prop_map(|exec| if exec { SealBits::WITH_EXEC } else { SealBits::PLAIN })
 }
 
+fn takes() -> impl Strategy<Value = Takes> {
+    let nothing_or_some =
+        prop_oneof![Just((0, 0)), (1..=MAX_BLOBS, any::<u64>()).prop_map(|some| some)];
+    (0..=MAX_FDS, nothing_or_some).prop_map(|(fds, (blobs, blob_bytes))| Takes {
+        fds,
+        blobs,
+        blob_bytes,
+    })
+}
+
+fn any_attachments() -> impl Strategy<Value = Control<'static>> {
+    let one = prop_oneof![
+        Just(Attached::FD),
+        (1..=u64::MAX, any::<u64>()).prop_map(|(number, bytes)| Attached::blob(number, bytes)),
+    ];
+    let list = prop::collection::vec(one, 1..=MAX_FDS.into());
+    (any::<u32>(), any::<u64>(), list).prop_map(|(channel, position, list)| {
+        Control::Attachments(Attachments { channel, position, list: list.into() })
+    })
+}
+
+fn any_forget() -> impl Strategy<Value = Control<'static>> {
+    (any::<u32>(), 1..=u64::MAX, 1..=u64::MAX)
+        .prop_map(|(channel, blob, mentions)| Control::Forget(Forget { channel, blob, mentions }))
+}
+
 fn any_hello() -> impl Strategy<Value = Control<'static>> {
     let numbers = (1..=u16::MAX, any::<u16>(), any::<(u64, u64)>(), 1..=u64::MAX, 12_u32..=16);
-    (numbers, fence(), archive(), text(), metadata()).prop_map(
+    (numbers, fence(), archive(), text(), metadata(), takes()).prop_map(
         |(
             (min, more, (offered, required), largest_message, page),
             fence,
             archive,
             name,
             metadata,
+            takes,
         )| {
             Control::Hello(Hello {
                 versions: Versions { min, max: min.saturating_add(more) },
@@ -71,6 +99,7 @@ fn any_hello() -> impl Strategy<Value = Control<'static>> {
                 largest_message,
                 name,
                 metadata,
+                takes,
             })
         },
     )
@@ -78,8 +107,8 @@ fn any_hello() -> impl Strategy<Value = Control<'static>> {
 
 fn any_welcome() -> impl Strategy<Value = Control<'static>> {
     let numbers = (1..=u16::MAX, any::<u64>(), 1..=u64::MAX, 12_u32..=16);
-    (numbers, fence(), archive(), text(), metadata()).prop_map(
-        |((version, features, largest_message, page), fence, archive, name, metadata)| {
+    (numbers, fence(), archive(), text(), metadata(), takes()).prop_map(
+        |((version, features, largest_message, page), fence, archive, name, metadata, takes)| {
             Control::Welcome(Welcome {
                 version,
                 features: Features(features),
@@ -89,6 +118,7 @@ fn any_welcome() -> impl Strategy<Value = Control<'static>> {
                 largest_message,
                 name,
                 metadata,
+                takes,
             })
         },
     )
@@ -153,6 +183,8 @@ fn any_message() -> impl Strategy<Value = Control<'static>> {
         any::<u32>().prop_map(|channel| Control::Ready { channel }),
         Just(Control::Fence),
         Just(Control::FenceAck),
+        any_attachments(),
+        any_forget(),
     ]
 }
 

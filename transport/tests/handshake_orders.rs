@@ -8,9 +8,11 @@ use machines::{
     CLIENT_STATES, ClientAt, SERVER_STATES, ServerAt, client, client_at, every_message, granted,
     hello, open, reject, server, server_at, signature, welcome,
 };
-use memring_transport::control::{Control, Kind, MAX_PACKET, Malformed, RefuseCode, SealBits};
+use memring_transport::control::{
+    Control, Kind, MAX_BLOBS, MAX_FDS, MAX_PACKET, Malformed, RefuseCode, SealBits, Takes,
+};
 use memring_transport::handshake::{
-    ClientStep, GRANTED_FDS, HandshakeFault, Notice, ServerStep, after_ready,
+    Came, ClientStep, GRANTED_FDS, HandshakeFault, Heard, Notice, ServerStep, after_ready,
 };
 use proptest::prelude::*;
 
@@ -176,13 +178,34 @@ fn attack_31_fds_where_none_are_due_end_it() {
         }
     }
     for notice in [Notice::Fence, Notice::FenceAck] {
-        assert_eq!(after_ready(&notice.encode(), 0), Ok(notice));
-        assert!(matches!(
-            after_ready(&notice.encode(), 1),
-            Err(HandshakeFault::FdCount { due: 0, got: 1, .. })
-        ));
+        for takes in [Takes::NOTHING, ALL] {
+            let packet = notice.encode();
+            let heard = after_ready(&packet, Came::All(0), takes);
+            assert_eq!(heard, Ok(Heard::Notice(notice)));
+            for came in [Came::All(1), Came::Fewer(0), Came::Fewer(1)] {
+                assert!(matches!(
+                    after_ready(&notice.encode(), came, takes),
+                    Err(HandshakeFault::FdCount { due: 0, .. })
+                ));
+            }
+        }
+    }
+    let packet = Control::Attachments(machines::attachments()).encode();
+    for (came, good) in [
+        (Came::All(2), true),
+        (Came::All(0), false),
+        (Came::All(1), false),
+        (Came::All(3), false),
+        (Came::Fewer(0), true),
+        (Came::Fewer(1), true),
+        (Came::Fewer(2), false),
+        (Came::Fewer(3), false),
+    ] {
+        assert_eq!(after_ready(&packet, came, ALL).is_ok(), good, "{came:?}");
     }
 }
+
+const ALL: Takes = Takes { fds: MAX_FDS, blobs: MAX_BLOBS, blob_bytes: u64::MAX };
 
 #[test]
 fn attack_28_a_client_counts_the_fds_of_each_packet() {
@@ -209,13 +232,17 @@ fn attack_28_a_client_counts_the_fds_of_each_packet() {
 #[test]
 fn attack_23_nothing_of_the_handshake_comes_again_after_ready() {
     for message in every_message() {
-        let notice = after_ready(&message.encode(), 0);
-        match message.kind() {
-            Kind::Fence | Kind::FenceAck => assert!(notice.is_ok()),
-            kind => assert_eq!(
-                notice,
-                Err(HandshakeFault::OutOfOrder { got: kind, due: "Fence or FenceAck" })
-            ),
+        let fds = if message.kind() == Kind::Attachments { 2 } else { 0 };
+        for takes in [Takes::NOTHING, ALL] {
+            let packet = message.encode();
+            let heard = after_ready(&packet, Came::All(fds), takes);
+            match message.kind() {
+                Kind::Fence | Kind::FenceAck => assert!(heard.is_ok()),
+                Kind::Attachments | Kind::Forget if takes.any() => assert!(heard.is_ok()),
+                kind => assert!(
+                    matches!(heard, Err(HandshakeFault::OutOfOrder { got, .. }) if got == kind)
+                ),
+            }
         }
     }
 }
@@ -230,7 +257,7 @@ fn malformed_everywhere(packet: &[u8], expected: &Malformed) {
     for at in CLIENT_STATES {
         assert_eq!(client_at(at).on_packet(packet, 0), Err(fault.clone()), "{at:?}");
     }
-    assert_eq!(after_ready(packet, 0), Err(fault));
+    assert_eq!(after_ready(packet, Came::All(0), ALL), Err(fault));
 }
 
 #[test]

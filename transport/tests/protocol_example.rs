@@ -14,8 +14,8 @@ use memring_ring::fence::Fences;
 use memring_ring::memory::{Mapping, Region};
 use memring_ring::{Life, Terms, channel, fork};
 use memring_transport::control::{
-    Fingerprint, Metadata, RefuseCode, RejectCode, SealBits, Signature, TypeId, TypeName, Versions,
-    decode,
+    Attached, Attachments, Control, Fingerprint, Forget, Metadata, RefuseCode, RejectCode,
+    SealBits, Signature, Takes, TypeId, TypeName, Versions, decode,
 };
 use memring_transport::handshake::{
     CapacityLimits, ChannelWish, ClientHandshake, ClientStep, Local, Mismatch, Notice,
@@ -103,7 +103,8 @@ fn session(page: &mut Page) {
         metadata: Metadata::new(&b"EU"[..]).unwrap(),
         ..wish()
     };
-    let local = client_local();
+    let takes = Takes { fds: 16, blobs: 8, blob_bytes: 1 << 30 };
+    let local = Local { takes, ..client_local() };
     let mut client = ClientHandshake::new(local, wish, CapacityLimits::PROTOCOL).unwrap();
     let [hello, open] = client.start();
 
@@ -117,6 +118,10 @@ fn session(page: &mut Page) {
             (4, "page size"),
             (2, "length of the application name"),
             (2, "length of the metadata"),
+            (2, "descriptors taken"),
+            (2, "blobs taken"),
+            (4, "reserved"),
+            (8, "bytes of blobs taken"),
             (6, "application name: \"ticker\""),
             (3, "metadata"),
         ],
@@ -152,6 +157,10 @@ fn session(page: &mut Page) {
             (4, "page size"),
             (2, "length of the application name"),
             (2, "length of the metadata"),
+            (2, "descriptors taken: none"),
+            (2, "blobs taken: none"),
+            (4, "reserved"),
+            (8, "bytes of blobs taken"),
             (13, "application name: \"quotes-server\""),
         ],
     );
@@ -184,6 +193,27 @@ fn session(page: &mut Page) {
 
     page.text("**Fence**, at any time later; **FenceAck** differs from it in the kind, 10.");
     page.packet(&Notice::Fence.encode(), &[]);
+
+    page.text(
+        "**Attachments**, with two file descriptors, before the frame at position 144 of S: a descriptor for\n\
+         the application, and the memory of blob 1, of 1 MiB.",
+    );
+    let list = vec![Attached::FD, Attached::blob(1, 1 << 20)].into();
+    let packet = Control::Attachments(Attachments { channel: 0, position: 144, list }).encode();
+    let fields = [
+        (4, "channel"),
+        (4, "count"),
+        (8, "position"),
+        (8, "blob: none, a descriptor of the message's"),
+        (8, "bytes"),
+        (8, "blob 1"),
+        (8, "its bytes"),
+    ];
+    page.packet(&packet, &fields);
+
+    page.text("**Forget**: blob 1, which three messages named, is named no more.");
+    let packet = Control::Forget(Forget { channel: 0, blob: 1, mentions: 3 }).encode();
+    page.packet(&packet, &[(4, "channel"), (4, "reserved"), (8, "blob"), (8, "mentions")]);
 }
 
 /// A server to which nothing was said, and what a client says first.

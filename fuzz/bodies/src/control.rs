@@ -4,11 +4,11 @@ use std::error::Error;
 use std::sync::LazyLock;
 
 use memring_transport::control::{
-    ArchiveFormat, Control, Features, FenceBits, Fingerprint, Granted, Hello, Metadata, Name, Open,
-    RefuseCode, Refused, Reject, RejectCode, SealBits, Sentence, Signature, TypeId, TypeName,
-    Versions, Welcome, decode,
+    ArchiveFormat, Attached, Attachments, Control, Features, FenceBits, Fingerprint, Forget,
+    Granted, Hello, MAX_BLOBS, MAX_FDS, Metadata, Name, Open, RefuseCode, Refused, Reject,
+    RejectCode, SealBits, Sentence, Signature, Takes, TypeId, TypeName, Versions, Welcome, decode,
 };
-use memring_transport::handshake::after_ready;
+use memring_transport::handshake::{Came, Heard, after_ready};
 
 use crate::Seed;
 
@@ -18,22 +18,54 @@ pub fn run(data: &[u8]) {
         Ok(message) => {
             assert_eq!(message.encode(), data, "two encodings of {message:?}");
             assert!(!format!("{message:?} {}", message.kind()).is_empty());
-            let notice = matches!(message, Control::Fence | Control::FenceAck);
-            match after_ready(data, 0) {
-                Ok(said) => {
-                    assert!(notice, "{said:?} is no {message:?}");
-                    assert_eq!(said.encode(), data);
+            let fds = match &message {
+                Control::Attachments(attachments) => attachments.list.len(),
+                _ => 0,
+            };
+            for takes in [Takes::NOTHING, ALL] {
+                match after_ready(data, Came::All(fds), takes) {
+                    Ok(heard) => {
+                        assert!(is_due(&message, takes), "{heard:?} is no {message:?}");
+                        let said = match heard {
+                            Heard::Notice(notice) => notice.encode(),
+                            Heard::Attachments(attachments) => {
+                                Control::Attachments(attachments).encode()
+                            }
+                            Heard::Forget(forget) => Control::Forget(forget).encode(),
+                            other => panic!("nobody says {other:?}"),
+                        };
+                        assert_eq!(said, data);
+                    }
+                    Err(_) => assert!(!is_due(&message, takes), "{message:?} is due after Ready"),
                 }
-                Err(_) => assert!(!notice, "{message:?} is due after Ready"),
+                // Never more or fewer than it says; fewer if the kernel lost some.
+                assert!(after_ready(data, Came::All(fds + 1), takes).is_err());
+                assert!(after_ready(data, Came::Fewer(fds), takes).is_err());
+                if let Some(fewer) = fds.checked_sub(1) {
+                    assert!(after_ready(data, Came::All(fewer), takes).is_err());
+                    let lost = after_ready(data, Came::Fewer(fewer), takes).is_ok();
+                    assert_eq!(lost, is_due(&message, takes));
+                }
             }
         }
         Err(malformed) => {
             assert!(!malformed.to_string().is_empty() && malformed.source().is_none());
-            assert!(after_ready(data, 0).is_err());
+            assert!(after_ready(data, Came::All(0), ALL).is_err());
         }
     }
-    // No packet with file descriptors is due then.
-    assert!(after_ready(data, 1).is_err());
+}
+
+/// What a side takes that takes everything.
+const ALL: Takes = Takes { fds: MAX_FDS, blobs: MAX_BLOBS, blob_bytes: u64::MAX };
+
+/// Whether a side that takes these may hear it after Ready.
+fn is_due(message: &Control<'_>, takes: Takes) -> bool {
+    match message {
+        Control::Fence | Control::FenceAck => true,
+        Control::Attachments(attachments) => takes.any() && attachments.channel == 0,
+        Control::Forget(forget) => takes.blobs != 0 && forget.channel == 0,
+        _ => false,
+    }
 }
 
 /// One packet of each kind, and the same with an end missing.
@@ -71,6 +103,7 @@ fn make_packets() -> Vec<(&'static str, Vec<u8>)> {
                 largest_message: 1 << 20,
                 name: name("ticker"),
                 metadata: metadata(),
+                takes: Takes { fds: 64, blobs: 8, blob_bytes: 1 << 30 },
             }),
         ),
         (
@@ -84,6 +117,7 @@ fn make_packets() -> Vec<(&'static str, Vec<u8>)> {
                 largest_message: 1 << 20,
                 name: name("quotes-server"),
                 metadata: metadata(),
+                takes: Takes::NOTHING,
             }),
         ),
         ("reject", Control::Reject(Reject { code: RejectCode::Version, sentence: sentence() })),
@@ -121,6 +155,15 @@ fn make_packets() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("fence", Control::Fence),
         ("fence-ack", Control::FenceAck),
+        (
+            "attachments",
+            Control::Attachments(Attachments {
+                channel: 0,
+                position: 0x1230,
+                list: vec![Attached::FD, Attached::blob(1, 1 << 20)].into(),
+            }),
+        ),
+        ("forget", Control::Forget(Forget { channel: 0, blob: 1, mentions: 3 })),
     ];
     packets.map(|(name, control)| (name, control.encode())).into()
 }

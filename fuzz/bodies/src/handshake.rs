@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 
 use memring_transport::control::{
     ArchiveFormat, Endian, Features, FenceBits, MAX_CONTROL_BYTES, Metadata, Name, RefuseCode,
-    SealBits, Versions, decode,
+    SealBits, Takes, Versions, decode,
 };
 use memring_transport::handshake::{
-    CapacityLimits, ChannelGeometry, ChannelWish, ClientHandshake, ClientStep, GRANTED_FDS, Local,
-    Mismatch, Negotiated, ServerHandshake, ServerStep, after_ready,
+    Came, CapacityLimits, Carries, ChannelGeometry, ChannelWish, ClientHandshake, ClientStep,
+    GRANTED_FDS, Local, Mismatch, Negotiated, ServerHandshake, ServerStep, after_ready,
 };
 
 use crate::Seed;
@@ -67,6 +67,9 @@ fn setting(input: &mut Input<'_>) -> Setting {
         local.metadata = Metadata::new(vec![choice; 40]).expect("forty bytes");
     }
     let choice = input.u8();
+    if choice & 128 != 0 {
+        local.takes = Takes { fds: 3, blobs: 0, blob_bytes: 0 };
+    }
     let (smallest, largest) = (12 + u32::from(choice & 7), 12 + u32::from(choice >> 3 & 15));
     let limits = CapacityLimits::new(1 << smallest.min(largest), 1 << largest);
     Setting { local, limits: limits.expect("from 4 KiB to 128 MiB") }
@@ -79,6 +82,7 @@ fn wish(input: &mut Input<'_>) -> ChannelWish {
         capacity_to_accepting: 1 << (12 + (choice >> 1 & 7)),
         capacity_to_connecting: 1 << (12 + (choice >> 4 & 7)),
         metadata: Metadata::default(),
+        carries: Carries { fds: choice & 0x81 == 0x81, blobs: false },
     }
 }
 
@@ -108,7 +112,7 @@ impl Server {
     fn take(&mut self, packet: &Packet, choice: u8) -> Vec<Packet> {
         let established = self.machine.is_established();
         if established {
-            let _ = after_ready(&packet.0, packet.1);
+            let _ = after_ready(&packet.0, Came::All(packet.1), self.setting.local.takes);
             return Vec::new();
         }
         let step = self.machine.on_packet(&packet.0, packet.1);
@@ -196,7 +200,7 @@ impl Client {
 
     fn take(&mut self, packet: &Packet) -> Vec<Packet> {
         if self.machine.is_established() {
-            let _ = after_ready(&packet.0, packet.1);
+            let _ = after_ready(&packet.0, Came::All(packet.1), self.setting.local.takes);
             return Vec::new();
         }
         let step = self.machine.on_packet(&packet.0, packet.1);

@@ -5,12 +5,13 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use memring_transport::control::{
-    ArchiveFormat, Control, FenceBits, Fingerprint, Granted, Hello, Metadata, Name, Open,
-    RefuseCode, Refused, Reject, RejectCode, SealBits, Sentence, Signature, TypeId, TypeName,
-    Versions, Welcome,
+    ArchiveFormat, Attached, Attachments, Control, FenceBits, Fingerprint, Forget, Granted, Hello,
+    Metadata, Name, Open, RefuseCode, Refused, Reject, RejectCode, SealBits, Sentence, Signature,
+    TypeId, TypeName, Versions, Welcome,
 };
 use memring_transport::handshake::{
-    CapacityLimits, ChannelWish, ClientHandshake, ClientStep, Local, ServerHandshake, ServerStep,
+    CapacityLimits, Carries, ChannelWish, ClientHandshake, ClientStep, Local, ServerHandshake,
+    ServerStep,
 };
 
 pub const KIB: u64 = 1 << 10;
@@ -51,6 +52,7 @@ pub fn wish() -> ChannelWish {
         capacity_to_accepting: 64 * KIB,
         capacity_to_connecting: 256 * KIB,
         metadata: Metadata::default(),
+        carries: Carries::NOTHING,
     }
 }
 
@@ -74,6 +76,7 @@ pub fn hello() -> Hello<'static> {
         largest_message: local.largest_message,
         name: local.name,
         metadata: local.metadata,
+        takes: local.takes,
     }
 }
 
@@ -88,6 +91,7 @@ pub fn welcome() -> Welcome<'static> {
         largest_message: 1 << 20,
         name: local.name,
         metadata: Metadata::new(vec![7; 9]).unwrap(),
+        takes: local.takes,
     }
 }
 
@@ -126,7 +130,12 @@ pub fn reject() -> Reject<'static> {
 }
 
 /// One good message of each kind.
-pub fn every_message() -> [Control<'static>; 10] {
+pub fn attachments() -> Attachments<'static> {
+    let list = vec![Attached::FD, Attached::blob(1, 4096)];
+    Attachments { channel: 0, position: 16, list: list.into() }
+}
+
+pub fn every_message() -> [Control<'static>; 12] {
     [
         Control::Hello(hello()),
         Control::Welcome(welcome()),
@@ -138,6 +147,8 @@ pub fn every_message() -> [Control<'static>; 10] {
         Control::Refused(refused()),
         Control::Fence,
         Control::FenceAck,
+        Control::Attachments(attachments()),
+        Control::Forget(Forget { channel: 0, blob: 1, mentions: 1 }),
     ]
 }
 
