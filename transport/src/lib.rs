@@ -21,6 +21,7 @@ compile_error!("memring runs on Linux only: it is built on sealed memfds, futexe
 
 pub mod address;
 mod bind;
+pub mod blob;
 mod closer;
 mod connect;
 mod connection;
