@@ -30,8 +30,10 @@ use std::ops::Deref;
 use self::seen::Seen;
 use crate::{Checked, DecodeError, EncodeError, Encoder, Format, Message, Sink, SinkFull, View};
 
-/// The largest encoding of one value: rkyv's pointers have 31 bits and a sign.
-pub const LARGEST_VALUE: usize = (1 << 31) - 1;
+/// The largest encoding of one value: rkyv's pointers have 31 bits and a sign, and it panics where one does not reach.
+/// It finds out while what contains the pointer is on the stack and not yet in the sink, and no stack has the 16 MiB
+/// that are left free here.
+pub const LARGEST_VALUE: usize = (1 << 31) - (1 << 24);
 
 /// Values, the index and whatever is read in place begin at multiples of this.
 const ALIGNMENT: u64 = 16;
