@@ -99,6 +99,17 @@ impl SizedMemory {
     ///
     /// # Panics
     ///
+    /// In a process forked from the one that began it.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.map.as_ref().map_or(&[], WriteMap::bytes)
+    }
+
+    /// The bytes, to be written over.
+    ///
+    /// # Panics
+    ///
     /// In a process forked from the one that began it. What was borrowed before the fork is not in the child either.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {

@@ -26,6 +26,8 @@ use super::BlobError;
 /// A huge page of most machines. Where they are of another size, blobs have small ones.
 const HUGE: usize = 2 << 20;
 
+const ABSENT: &str = "a blob that the parent process builds is not in a forked child";
+
 /// The bytes of a sealed file.
 #[derive(Debug)]
 pub(super) struct ReadMap {
@@ -96,7 +98,7 @@ pub(super) struct WriteMap {
 
 // SAFETY: the range is owned until drop and fixed in place.
 unsafe impl Send for WriteMap {}
-// SAFETY: as above; bytes are given out for `&mut WriteMap` only.
+// SAFETY: as above; `&WriteMap` gives out `&[u8]`, and writing takes `&mut`.
 unsafe impl Sync for WriteMap {}
 
 impl WriteMap {
@@ -131,8 +133,20 @@ impl WriteMap {
     ///
     /// In a forked child, where they are not.
     #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        assert!(self.is_here(), "{ABSENT}");
+        // SAFETY: as in `bytes_mut`, and `&self` keeps all others from writing.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    /// The bytes, to be written.
+    ///
+    /// # Panics
+    ///
+    /// In a forked child, where they are not.
+    #[inline]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        assert!(self.is_here(), "a blob that the parent process builds is not in a forked child");
+        assert!(self.is_here(), "{ABSENT}");
         // SAFETY: mapped to write until drop in this process, by the line above, `len` bytes of it, initialised as
         // all memory that a kernel gives; they stay there (1) and are nobody else's (2), by the contract of `new`.
         // `&mut self` keeps it to one slice.

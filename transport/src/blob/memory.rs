@@ -15,6 +15,12 @@ use rustix::fs::Stat;
 use super::BlobError;
 use super::map::ReadMap;
 
+/// The bytes of what has none: they begin at a page too.
+static EMPTY: Page = Page([]);
+
+#[repr(align(4096))]
+struct Page([u8; 0]);
+
 /// Which memory it is: equal exactly for those that are one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemoryId {
@@ -75,7 +81,7 @@ impl SealedMemory {
     #[inline]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_ref().map_or(&[], ReadMap::bytes)
+        self.map.as_ref().map_or(&EMPTY.0, ReadMap::bytes)
     }
 
     /// How many.
