@@ -48,6 +48,7 @@
 compile_error!("memring runs on Linux only: it is built on sealed memfds, futexes and pidfds.");
 
 mod address;
+pub mod blob;
 mod carry;
 mod channel;
 mod client;
