@@ -33,6 +33,7 @@ mod raw;
 mod reason;
 mod schema;
 mod scratch;
+mod table;
 
 #[doc(inline)]
 pub use rkyv;
@@ -49,6 +50,7 @@ pub use raw::Raw;
 pub use reason::Reason;
 pub use schema::{Carries, Constant, Fingerprinted, Schema, carried_by, fingerprint_of, name_of};
 pub use scratch::Scratch;
+pub use table::{Entry, LARGEST_VALUE, Steady, Table, TableError, TableWriteError, TableWriter};
 
 /// What the code written by `#[message]` names. Not for people: it changes without notice.
 #[doc(hidden)]

@@ -50,6 +50,7 @@ compile_error!("memring runs on Linux only: it is built on sealed memfds, futexe
 mod address;
 mod arrived;
 mod attached;
+pub mod blob;
 mod carry;
 mod channel;
 mod client;

@@ -22,6 +22,7 @@ compile_error!("memring runs on Linux only: it is built on sealed memfds, futexe
 pub mod address;
 pub mod attachments;
 mod bind;
+pub mod blob;
 mod closer;
 mod connect;
 mod connection;

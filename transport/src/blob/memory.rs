@@ -1,0 +1,129 @@
+//! Sealed memory: a descriptor, and bytes that nobody can change.
+//!
+//! What makes it is `builder`, `copy` or `receive`; from then on there is no difference. It lives in an `Arc`, is read
+//! by any number of threads, and goes on being readable whatever becomes of the process that made it: the descriptor
+//! and the map hold the memory, and the kernel holds the seals. A forked child has both as well.
+//!
+//! The bytes are only as valid as whoever wrote them: they are validated above.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::Stat;
+
+use super::BlobError;
+use super::map::ReadMap;
+
+/// The bytes of what has none: they begin at a page too.
+static EMPTY: Page = Page([]);
+
+#[repr(align(4096))]
+struct Page([u8; 0]);
+
+/// Which memory it is: equal exactly for those that are one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemoryId {
+    device: u64,
+    inode: u64,
+}
+
+impl MemoryId {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+/// Memory that nobody can change any more, mapped. Begins at a page.
+///
+/// ```
+/// use memring_transport::blob::MemoryBuilder;
+///
+/// let mut building = MemoryBuilder::new().with_size(5)?;
+/// building.bytes_mut().copy_from_slice(b"hello");
+/// assert_eq!(building.seal()?.bytes(), b"hello");
+/// # Ok::<(), memring_transport::blob::BlobError>(())
+/// ```
+pub struct SealedMemory {
+    fd: OwnedFd,
+    /// None of an empty one: the kernel maps no zero bytes.
+    map: Option<ReadMap>,
+    id: MemoryId,
+}
+
+impl SealedMemory {
+    /// Maps a sealed file.
+    ///
+    /// # Safety
+    ///
+    /// 1. The file has `len` bytes.
+    /// 2. It bears [`SEALS`](super::SEALS).
+    pub(super) unsafe fn map(
+        fd: OwnedFd,
+        len: u64,
+        id: MemoryId,
+    ) -> Result<Self, (OwnedFd, BlobError)> {
+        let Ok(in_memory) = isize::try_from(len) else {
+            return Err((fd, BlobError::TooLarge { needed: len }));
+        };
+        let map = match in_memory.unsigned_abs() {
+            0 => None,
+            // SAFETY: (1) the first point of the contract, and the seals SHRINK and SEAL of the second; (2) WRITE and SEAL.
+            len => match unsafe { ReadMap::new(fd.as_fd(), len) } {
+                Ok(map) => Some(map),
+                Err(error) => return Err((fd, error)),
+            },
+        };
+        Ok(Self { fd, map, id })
+    }
+
+    /// The bytes, as they were when it was sealed and as they stay.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.map.as_ref().map_or(&EMPTY.0, ReadMap::bytes)
+    }
+
+    /// How many.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
+    /// Whether there are none.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map.is_none()
+    }
+
+    /// Which memory it is.
+    #[inline]
+    #[must_use]
+    pub fn id(&self) -> MemoryId {
+        self.id
+    }
+
+    pub(super) fn gather_into_huge_pages(&self) {
+        if let Some(map) = &self.map {
+            map.gather_into_huge_pages();
+        }
+    }
+}
+
+impl AsFd for SealedMemory {
+    /// The descriptor to send.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl fmt::Debug for SealedMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedMemory")
+            .field("len", &self.len())
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
