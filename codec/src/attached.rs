@@ -81,7 +81,11 @@ pub trait Arrivals: Send + Sync {
     /// Takes a descriptor out. `None` if it was taken before.
     fn take_fd(&self, index: u32) -> Option<OwnedFd>;
 
-    /// The blob of this number, if the peer has sent one, and it was not forgotten.
+    /// Takes note that the message names the blob of this number. False if the peer made none known under it, or it was
+    /// forgotten.
+    fn claim_blob(&self, number: u64) -> bool;
+
+    /// The blob of this number, which the message named.
     fn blob(&self, number: u64) -> Option<Arc<dyn Any + Send + Sync>>;
 }
 
@@ -97,13 +101,17 @@ impl Arrivals for Alone {
         None
     }
 
+    fn claim_blob(&self, _: u64) -> bool {
+        false
+    }
+
     fn blob(&self, _: u64) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }
 }
 
 /// What a message carries that was received and checked. What is not taken out goes with it.
-pub struct Carried(Box<dyn Arrivals>);
+pub struct Carried(Arc<dyn Arrivals>);
 
 impl Carried {
     /// Takes out a descriptor. `None` if it was taken before.
@@ -215,10 +223,10 @@ pub trait ChecksBlobs: rkyv::rancor::Fallible {
 
 impl ChecksBlobs for Strategy<Check<'_, Claims<'_>>, Reason> {
     fn claim_blob(&mut self, number: u64) -> Result<(), Reason> {
-        match self.claims.arrivals.blob(number) {
-            Some(_) => Ok(()),
-            None => Err(Reason::new(Unclaimed::Blob { number })),
+        if self.claims.arrivals.claim_blob(number) {
+            return Ok(());
         }
+        Err(Reason::new(Unclaimed::Blob { number }))
     }
 }
 
@@ -271,10 +279,10 @@ impl<T: Attachable> Format<T> for Attached {
     }
 
     fn decode(bytes: &[u8]) -> Result<Carried, DecodeError> {
-        <Self as Format<T>>::decode_with(bytes, Box::new(Alone))
+        <Self as Format<T>>::decode_with(bytes, Arc::new(Alone))
     }
 
-    fn decode_with(bytes: &[u8], arrivals: Box<dyn Arrivals>) -> Result<Carried, DecodeError> {
+    fn decode_with(bytes: &[u8], arrivals: Arc<dyn Arrivals>) -> Result<Carried, DecodeError> {
         let needed = size_of::<T::Archived>();
         if bytes.len() < needed {
             return Err(DecodeError::Short { needed, found: bytes.len() });

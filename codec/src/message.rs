@@ -7,6 +7,8 @@
 
 #![allow(unsafe_code)]
 
+use std::sync::Arc;
+
 use crate::attached::{Arrivals, Attaches};
 use crate::{Carries, EncodeError, Encoder, Fingerprint, Reason};
 
@@ -51,8 +53,9 @@ pub trait Format<T: ?Sized> {
     /// What a receiver looks at: the archived form of `T`, the bytes, or an owned `T`.
     type View: ?Sized;
 
-    /// What validation leaves behind to be kept beside the bytes: nothing for formats read in place.
-    type Checked: 'static;
+    /// What validation leaves behind to be kept beside the bytes: nothing for formats read in place. Several threads may
+    /// read a message that is kept, or a blob.
+    type Checked: Send + Sync + 'static;
 
     /// Bytes of most encodings, where the type says it. Others are as good, only slower to receive.
     const USUAL: Option<usize> = None;
@@ -126,7 +129,7 @@ pub trait Format<T: ?Sized> {
     /// As `decode`; [`DecodeError::Invalid`] too if the message names others than came.
     fn decode_with(
         bytes: &[u8],
-        arrivals: Box<dyn Arrivals>,
+        arrivals: Arc<dyn Arrivals>,
     ) -> Result<Self::Checked, DecodeError> {
         drop(arrivals);
         Self::decode(bytes)

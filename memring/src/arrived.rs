@@ -2,35 +2,74 @@
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memring_codec::attached::Arrivals;
+use memring_transport::Session;
+use memring_transport::attachments::{KnownBlob, Named, Parcel};
 use memring_transport::socket::ForeignFd;
 
-/// Descriptors by their numbers.
+/// Descriptors by their numbers, and the blobs that the message names.
 pub(crate) struct Arrived {
-    count: u32,
-    fds: Mutex<Vec<Option<ForeignFd>>>,
+    session: Arc<Session>,
+    fds: u32,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    fds: Vec<Option<ForeignFd>>,
+    /// Named so far; each counts once, however often the message names it.
+    blobs: Vec<(u64, Option<Arc<KnownBlob>>)>,
+    lost: bool,
 }
 
 impl Arrived {
-    pub(crate) fn new(fds: Vec<ForeignFd>) -> Self {
-        let count = fds.len() as u32; // a packet carries at most 253
-        Self { count, fds: Mutex::new(fds.into_iter().map(Some).collect()) }
+    pub(crate) fn new(session: Arc<Session>, parcel: Parcel) -> Self {
+        let fds = parcel.sent_fds() as u32; // a packet carries at most 253
+        let lost = parcel.is_lost();
+        let came = parcel.into_fds().into_iter().map(Some).collect();
+        Self { session, fds, inner: Mutex::new(Inner { fds: came, blobs: Vec::new(), lost }) }
+    }
+
+    /// Whether something that the message names could not be had here.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lock().lost
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Arrivals for Arrived {
     fn fds(&self) -> u32 {
-        self.count
+        self.fds
     }
 
     fn take_fd(&self, index: u32) -> Option<OwnedFd> {
-        let mut fds = self.fds.lock().unwrap_or_else(PoisonError::into_inner);
-        fds.get_mut(index as usize)?.take().map(ForeignFd::into_owned)
+        self.lock().fds.get_mut(index as usize)?.take().map(ForeignFd::into_owned)
     }
 
-    fn blob(&self, _: u64) -> Option<Arc<dyn Any + Send + Sync>> {
-        None
+    fn claim_blob(&self, number: u64) -> bool {
+        let mut inner = self.lock();
+        if inner.blobs.iter().any(|(named, _)| *named == number) {
+            return true;
+        }
+        let known = match self.session.name_blob(number) {
+            None => return false,
+            Some(Named::Here(known)) => Some(known),
+            Some(Named::Lost) => {
+                inner.lost = true;
+                None
+            }
+        };
+        inner.blobs.push((number, known));
+        true
+    }
+
+    fn blob(&self, number: u64) -> Option<Arc<dyn Any + Send + Sync>> {
+        let inner = self.lock();
+        let (_, known) = inner.blobs.iter().find(|(named, _)| *named == number)?;
+        Some(Arc::clone(known.as_ref()?) as Arc<dyn Any + Send + Sync>)
     }
 }

@@ -1,4 +1,5 @@
-//! Messages that carry more than bytes, on their way out: file descriptors go ahead, over the control socket.
+//! Messages that carry more than bytes, on their way out: file descriptors go ahead, over the control socket, and so does
+//! a blob the first time; from then on it is a number.
 
 use std::any::Any;
 use std::io::{self, IoSlice};
@@ -8,42 +9,137 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memring_codec::attached::{Attaches, NoPlace};
-use memring_codec::{Encoder, Fd, Format, Message, Scratch};
+use memring_codec::{EncodeError, Encoder, Fd, Format, Message, Scratch};
 use memring_ring::Unsent;
 use memring_ring::producer::Producer;
 use memring_transport::Session;
-use memring_transport::attachments::UnderWay;
-use memring_transport::control::Attached;
+use memring_transport::attachments::{Room, UnderWay};
+use memring_transport::blob::SealedMemory;
+use memring_transport::control::{Attached, MAX_FDS};
 use memring_transport::socket::SendProblem;
 
 use crate::carry::KEEP;
-use crate::error::{SendError, TrySendError, end_of, send_error, try_send_error};
+use crate::error::{End, SendError, TrySendError, end_of, send_error, try_send_error};
 
 /// How long a sender looks away while the peer's control socket is full.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// What a message carries, as it is encoded.
-#[derive(Default)]
-struct Along {
+/// What a message carries.
+struct Along<'a> {
+    session: &'a Session,
     fds: Vec<Fd>,
+    /// Numbers of blobs that the peer knows.
+    known: Vec<u64>,
+    /// Those that it does not, and the numbers that they will have.
+    new: Vec<(u64, Arc<SealedMemory>)>,
 }
 
-impl Attaches for Along {
+impl Attaches for Along<'_> {
     fn fd(&mut self, fd: &Fd) -> Result<u32, NoPlace> {
         // How many the peer takes is asked once all are known, and an archive has less than 2^32 of them.
         self.fds.push(fd.clone());
         Ok(self.fds.len() as u32 - 1)
     }
 
-    fn blob(&mut self, _: &Arc<dyn Any + Send + Sync>) -> Result<u64, NoPlace> {
-        Err(NoPlace::Blobs)
+    fn blob(&mut self, blob: &Arc<dyn Any + Send + Sync>) -> Result<u64, NoPlace> {
+        let Ok(memory) = Arc::clone(blob).downcast::<SealedMemory>() else {
+            return Err(NoPlace::Blobs);
+        };
+        if let Some((number, _)) = self.new.iter().find(|(_, new)| Arc::ptr_eq(new, &memory)) {
+            return Ok(*number);
+        }
+        self.session.with_shelf(|shelf| match shelf.number(&memory) {
+            Some(number) => {
+                if !self.known.contains(&number) {
+                    self.known.push(number);
+                }
+                Ok(number)
+            }
+            None => {
+                let number = shelf.new_number();
+                self.new.push((number, memory));
+                Ok(number)
+            }
+        })
+    }
+}
+
+/// When something is to be done.
+#[derive(Clone, Copy)]
+enum When {
+    /// At once, or not.
+    Now,
+    /// Until then, if there is a deadline.
+    By(Option<Instant>),
+}
+
+/// Why a message did not go, whichever way it was sent.
+enum Failed {
+    Full,
+    TimedOut,
+    TooLarge { len: u64, max: u64 },
+    TooManyFds { count: usize, most: u16 },
+    Blobs,
+    InFlight,
+    Fds(io::Error),
+    Encode(EncodeError),
+    Ended(End),
+}
+
+impl From<Failed> for SendError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Full | Failed::TimedOut => Self::TimedOut,
+            Failed::TooLarge { len, max } => Self::TooLarge { len, max },
+            Failed::TooManyFds { count, most } => Self::TooManyFds { count, most },
+            Failed::Blobs => Self::Blobs,
+            Failed::InFlight => Self::FdsInFlight,
+            Failed::Fds(error) => Self::Fds(error),
+            Failed::Encode(error) => Self::of_encoding(error),
+            Failed::Ended(end) => Self::Ended(end),
+        }
+    }
+}
+
+impl From<Failed> for TrySendError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Full | Failed::TimedOut => Self::Full,
+            Failed::TooLarge { len, max } => Self::TooLarge { len, max },
+            Failed::TooManyFds { count, most } => Self::TooManyFds { count, most },
+            Failed::Blobs => Self::Blobs,
+            Failed::InFlight => Self::FdsInFlight,
+            Failed::Fds(error) => Self::Fds(error),
+            Failed::Encode(error) => Self::of_encoding(error),
+            Failed::Ended(end) => Self::Ended(end),
+        }
+    }
+}
+
+impl From<SendError> for Failed {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::TooLarge { len, max } => Self::TooLarge { len, max },
+            SendError::Ended(end) => Self::Ended(end),
+            _ => Self::TimedOut,
+        }
+    }
+}
+
+impl From<TrySendError> for Failed {
+    fn from(error: TrySendError) -> Self {
+        match error {
+            TrySendError::TooLarge { len, max } => Self::TooLarge { len, max },
+            TrySendError::Ended(end) => Self::Ended(end),
+            _ => Self::Full,
+        }
     }
 }
 
 /// The way out of messages that carry something.
 pub(crate) struct Post<'a> {
     pub producer: &'a mut Producer,
-    pub session: &'a Session,
+    pub session: &'a Arc<Session>,
     pub under_way: &'a mut UnderWay,
 }
 
@@ -55,11 +151,7 @@ impl Post<'_> {
         scratch: &mut Scratch,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        let along = encode(message, scratch).map_err(SendError::of_encoding)?;
-        let fds: Vec<_> = along.fds.iter().map(AsFd::as_fd).collect();
-        let sent = self.send_with_fds(&[IoSlice::new(scratch)], &fds, deadline);
-        scratch.clear_and_shrink(KEEP);
-        sent
+        Ok(self.send_value(message, scratch, When::By(deadline))?)
     }
 
     /// As [`send`](Self::send), if that can be now.
@@ -68,143 +160,211 @@ impl Post<'_> {
         message: &T,
         scratch: &mut Scratch,
     ) -> Result<(), TrySendError> {
-        let along = encode(message, scratch).map_err(TrySendError::of_encoding)?;
-        let fds: Vec<_> = along.fds.iter().map(AsFd::as_fd).collect();
-        let sent = self.try_send_with_fds(&[IoSlice::new(scratch)], &fds);
-        scratch.clear_and_shrink(KEEP);
-        sent
+        Ok(self.send_value(message, scratch, When::Now)?)
     }
 
     /// Sends bytes and descriptors, waiting until the deadline, if there is one.
     pub(crate) fn send_with_fds(
         &mut self,
-        pieces: &[IoSlice<'_>],
+        bytes: &[u8],
         fds: &[BorrowedFd<'_>],
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        let peer = self.session.peer();
-        let Some(count) = count(fds, self.under_way)
-            .map_err(|(count, most)| SendError::TooManyFds { count, most })?
-        else {
-            let sent = self.producer.send_vectored(pieces, 0, deadline);
-            return sent.map_err(|error| send_error(error, peer));
-        };
-        if let Some(end) = self.under_way.waits_for(count.get()) {
-            let read = self.producer.wait_until_read(end, deadline);
-            read.map_err(|error| send_error(error, peer))?;
-            self.under_way.received(end);
-        }
-        let list = vec![Attached::FD; fds.len()];
-        loop {
-            let ahead = |position| self.session.send_ahead(position, &list, fds);
-            match self.producer.send_with_fds(pieces, 0, count, deadline, ahead) {
-                Ok(()) => break,
-                Err(Unsent::Lane(error)) => return Err(send_error(error, peer)),
-                Err(Unsent::Ahead(SendProblem::WouldBlock | SendProblem::NoMemory)) => {
-                    self.wait_for_socket(deadline)?;
-                }
-                Err(Unsent::Ahead(problem)) => {
-                    return Err(match self.problem(problem) {
-                        Problem::Ended(end) => SendError::Ended(end),
-                        Problem::InFlight => SendError::FdsInFlight,
-                        Problem::Io(error) => SendError::Fds(error),
-                    });
-                }
-            }
-        }
-        self.under_way.sent(self.producer.position(), count.get());
-        Ok(())
+        Ok(self.send_bytes(bytes, fds, &[], &[], When::By(deadline))?)
     }
 
     /// As [`send_with_fds`](Self::send_with_fds), if that can be now.
     pub(crate) fn try_send_with_fds(
         &mut self,
-        pieces: &[IoSlice<'_>],
+        bytes: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), TrySendError> {
-        let peer = self.session.peer();
-        let Some(count) = count(fds, self.under_way)
-            .map_err(|(count, most)| TrySendError::TooManyFds { count, most })?
-        else {
-            let sent = self.producer.try_send_vectored(pieces, 0);
-            return sent.map_err(|error| try_send_error(error, peer));
+        Ok(self.send_bytes(bytes, fds, &[], &[], When::Now)?)
+    }
+
+    fn send_value<T: Message + ?Sized>(
+        &mut self,
+        message: &T,
+        scratch: &mut Scratch,
+        when: When,
+    ) -> Result<(), Failed> {
+        let mut along =
+            Along { session: self.session, fds: Vec::new(), known: Vec::new(), new: Vec::new() };
+        scratch.clear();
+        T::Format::encode_with(message, &mut Encoder::new(scratch), &mut along)
+            .map_err(Failed::Encode)?;
+        let Along { fds, known, new, .. } = along;
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let sent = self.send_bytes(scratch, &fds, &known, &new, when);
+        scratch.clear_and_shrink(KEEP);
+        sent
+    }
+
+    fn send_bytes(
+        &mut self,
+        bytes: &[u8],
+        fds: &[BorrowedFd<'_>],
+        known: &[u64],
+        new: &[(u64, Arc<SealedMemory>)],
+        when: When,
+    ) -> Result<(), Failed> {
+        let most = self.under_way.most();
+        let own = match u16::try_from(fds.len()) {
+            Ok(own) if own <= most && fds.len() + new.len() <= MAX_FDS.into() => own,
+            _ => return Err(Failed::TooManyFds { count: fds.len() + new.len(), most }),
         };
-        if let Some(end) = self.under_way.waits_for(count.get()) {
-            let read = self.producer.has_read(end);
-            if !read.map_err(|end| TrySendError::Ended(end_of(end, peer)))? {
-                return Err(TrySendError::Full);
-            }
+        if let Some(end) = self.under_way.waits_for(own) {
+            self.until_read(end, when)?;
             self.under_way.received(end);
         }
-        let list = vec![Attached::FD; fds.len()];
-        let ahead = |position| self.session.send_ahead(position, &list, fds);
-        match self.producer.try_send_with_fds(pieces, 0, count, ahead) {
-            Ok(()) => {}
-            Err(Unsent::Lane(error)) => return Err(try_send_error(error, peer)),
-            Err(Unsent::Ahead(SendProblem::WouldBlock | SendProblem::NoMemory)) => {
-                return Err(TrySendError::Full);
-            }
-            Err(Unsent::Ahead(problem)) => {
-                return Err(match self.problem(problem) {
-                    Problem::Ended(end) => TrySendError::Ended(end),
-                    Problem::InFlight => TrySendError::FdsInFlight,
-                    Problem::Io(error) => TrySendError::Fds(error),
-                });
+        if !new.is_empty() {
+            self.make_room(known, new, when)?;
+        }
+        let pieces = [IoSlice::new(bytes)];
+        let list: Vec<_> = (fds.iter().map(|_| Attached::FD))
+            .chain(new.iter().map(|(number, memory)| Attached::blob(*number, memory.len())))
+            .collect();
+        let all: Vec<_> =
+            fds.iter().copied().chain(new.iter().map(|(_, memory)| memory.as_fd())).collect();
+        match NonZeroU16::new(all.len() as u16) {
+            None => self.send_alone(&pieces, when)?,
+            Some(count) => self.send_after(&pieces, count, &list, &all, when)?,
+        }
+        let end = self.producer.position();
+        if own != 0 {
+            self.under_way.sent(end, own);
+        }
+        if !(known.is_empty() && new.is_empty()) {
+            self.session.with_shelf(|shelf| shelf.sent(end, known, new));
+            for (number, memory) in new {
+                self.session.forget_with(memory, *number);
             }
         }
-        self.under_way.sent(self.producer.position(), count.get());
         Ok(())
+    }
+
+    /// Sends a message with which nothing goes.
+    fn send_alone(&mut self, pieces: &[IoSlice<'_>], when: When) -> Result<(), Failed> {
+        let peer = self.session.peer();
+        match when {
+            When::Now => {
+                self.producer.try_send_vectored(pieces, 0).map_err(|e| try_send_error(e, peer))?;
+            }
+            When::By(deadline) => {
+                let sent = self.producer.send_vectored(pieces, 0, deadline);
+                sent.map_err(|error| send_error(error, peer))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message after what goes ahead of it.
+    fn send_after(
+        &mut self,
+        pieces: &[IoSlice<'_>],
+        count: NonZeroU16,
+        list: &[Attached],
+        fds: &[BorrowedFd<'_>],
+        when: When,
+    ) -> Result<(), Failed> {
+        let (session, peer) = (self.session, self.session.peer());
+        loop {
+            let ahead = |position| session.send_ahead(position, list, fds);
+            let sent = match when {
+                When::Now => {
+                    let sent = self.producer.try_send_with_fds(pieces, 0, count, ahead);
+                    lane(sent, |error| try_send_error(error, peer).into())?
+                }
+                When::By(deadline) => {
+                    let sent = self.producer.send_with_fds(pieces, 0, count, deadline, ahead);
+                    lane(sent, |error| send_error(error, peer).into())?
+                }
+            };
+            match (sent, when) {
+                (Ok(()), _) => return Ok(()),
+                (Err(SendProblem::WouldBlock | SendProblem::NoMemory), When::Now) => {
+                    return Err(Failed::Full);
+                }
+                (Err(SendProblem::WouldBlock | SendProblem::NoMemory), When::By(deadline)) => {
+                    self.wait_for_socket(deadline)?;
+                }
+                (Err(problem), _) => return Err(self.failed(problem)),
+            }
+        }
+    }
+
+    /// Makes room for blobs that the peer does not know.
+    fn make_room(
+        &mut self,
+        known: &[u64],
+        new: &[(u64, Arc<SealedMemory>)],
+        when: When,
+    ) -> Result<(), Failed> {
+        loop {
+            match self.session.make_room(known, new) {
+                Room::Now => return Ok(()),
+                Room::Never => return Err(Failed::Blobs),
+                Room::Read(end) => {
+                    self.until_read(end, when)?;
+                    self.session.with_shelf(|shelf| shelf.read(end));
+                }
+            }
+        }
+    }
+
+    /// Waits until the peer has read everything before `end`.
+    fn until_read(&mut self, end: u64, when: When) -> Result<(), Failed> {
+        let peer = self.session.peer();
+        match when {
+            When::Now => match self.producer.has_read(end) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Failed::Full),
+                Err(end) => Err(Failed::Ended(end_of(end, peer))),
+            },
+            When::By(deadline) => {
+                let read = self.producer.wait_until_read(end, deadline);
+                Ok(read.map_err(|error| send_error(error, peer))?)
+            }
+        }
     }
 
     /// The peer does not read its control socket, which an honest one need not do more often than it receives: looks
     /// again in a while.
-    fn wait_for_socket(&mut self, deadline: Option<Instant>) -> Result<(), SendError> {
+    fn wait_for_socket(&mut self, deadline: Option<Instant>) -> Result<(), Failed> {
         let now = Instant::now();
-        let slice =
-            deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(now).min(SLICE));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        let slice = left.map_or(SLICE, |left| left.min(SLICE));
         if slice.is_zero() {
-            return Err(SendError::TimedOut);
+            return Err(Failed::TimedOut);
         }
-        self.session.wait_for_socket(now + slice).map_err(SendError::Fds)?;
+        self.session.wait_for_socket(now + slice).map_err(Failed::Fds)?;
         match self.producer.end() {
-            Some(end) => Err(SendError::Ended(end_of(end, self.session.peer()))),
+            Some(end) => Err(Failed::Ended(end_of(end, self.session.peer()))),
             None => Ok(()),
         }
     }
 
-    fn problem(&mut self, problem: SendProblem) -> Problem {
+    fn failed(&mut self, problem: SendProblem) -> Failed {
         match problem {
-            SendProblem::TooManyInFlight => Problem::InFlight,
-            SendProblem::System(error) => Problem::Io(error),
+            SendProblem::TooManyInFlight => Failed::InFlight,
+            SendProblem::System(error) => Failed::Fds(error),
             SendProblem::Closed => {
                 let end = self.producer.end().unwrap_or(memring_ring::End::HungUp);
-                Problem::Ended(end_of(end, self.session.peer()))
+                Failed::Ended(end_of(end, self.session.peer()))
             }
-            other => Problem::Io(io::Error::other(other)),
+            other => Failed::Fds(io::Error::other(other)),
         }
     }
 }
 
-enum Problem {
-    Ended(crate::End),
-    InFlight,
-    Io(io::Error),
-}
-
-fn encode<T: Message + ?Sized>(
-    message: &T,
-    scratch: &mut Scratch,
-) -> Result<Along, memring_codec::EncodeError> {
-    let mut along = Along::default();
-    scratch.clear();
-    T::Format::encode_with(message, &mut Encoder::new(scratch), &mut along)?;
-    Ok(along)
-}
-
-/// How many there are, if any; or how many too many, and how many the peer takes.
-fn count(fds: &[BorrowedFd<'_>], under_way: &UnderWay) -> Result<Option<NonZeroU16>, (usize, u16)> {
-    match u16::try_from(fds.len()) {
-        Ok(count) if count <= under_way.most() => Ok(NonZeroU16::new(count)),
-        _ => Err((fds.len(), under_way.most())),
+/// What became of what went ahead, unless it was the lane that failed.
+fn lane<L>(
+    sent: Result<(), Unsent<L, SendProblem>>,
+    failed: impl FnOnce(L) -> Failed,
+) -> Result<Result<(), SendProblem>, Failed> {
+    match sent {
+        Ok(()) => Ok(Ok(())),
+        Err(Unsent::Ahead(problem)) => Ok(Err(problem)),
+        Err(Unsent::Lane(error)) => Err(failed(error)),
     }
 }

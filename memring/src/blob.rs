@@ -30,6 +30,7 @@
 #![allow(unsafe_code)]
 
 mod builder;
+mod field;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -41,6 +42,8 @@ use memring_codec::{Checked, DecodeError, Format, Message, Steady, View};
 use memring_transport::blob::SealedMemory;
 
 pub use self::builder::{BlobBuilder, BuildError, GrowingBlob, SizedBlob, TableBuilder};
+pub use self::field::ArchivedBlob;
+pub(crate) use self::field::find;
 pub use memring_codec::{Entry, TableError};
 pub use memring_transport::blob::{BlobError as MemoryError, CopyError, MemoryId, Pages};
 
@@ -54,9 +57,9 @@ impl<T: sealed::Content + ?Sized> Content for T {}
 mod sealed {
     use super::*;
 
-    pub trait Content {
+    pub trait Content: 'static {
         /// What a blob remembers of its bytes.
-        type State;
+        type State: Send + Sync + 'static;
 
         /// What it knows before they are looked at.
         fn begin(memory: &Arc<SealedMemory>) -> Result<Self::State, TableError>;
@@ -225,6 +228,9 @@ pub enum ReadError {
     /// The table, or a value in it, is not valid.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// It was asked for with a field of another message.
+    #[error("the message names no such blob: ask the message that the field is of")]
+    Unnamed,
     /// A check of the type's own panicked.
     #[error("checking the blob panicked")]
     Panicked,

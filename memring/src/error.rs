@@ -117,6 +117,9 @@ pub enum SendError {
         /// How many may be under way to the peer.
         most: u16,
     },
+    /// The message names more blobs, or larger ones, than the peer keeps at a time.
+    #[error("the message names more or larger blobs than the peer keeps: let it keep more")]
+    Blobs,
     /// Too many file descriptors of this user are under way, in all its processes. Wait until some have been received.
     #[error(
         "too many file descriptors of this user are under way in all its processes: wait until some were received"
@@ -160,6 +163,9 @@ pub enum TrySendError {
         /// How many may be under way to the peer.
         most: u16,
     },
+    /// The message names more blobs, or larger ones, than the peer keeps at a time.
+    #[error("the message names more or larger blobs than the peer keeps: let it keep more")]
+    Blobs,
     /// Too many file descriptors of this user are under way, in all its processes. Wait until some have been received.
     #[error(
         "too many file descriptors of this user are under way in all its processes: wait until some were received"
@@ -186,7 +192,7 @@ pub enum RecvError {
         "a message came without its {sent} file descriptors: raise RLIMIT_NOFILE, or keep fewer open"
     )]
     FdsLost {
-        /// How many it was sent with.
+        /// How many it was sent with; none if what could not be had is a blob that was sent before.
         sent: usize,
     },
     /// The direction has ended, and everything sent before was received.
@@ -207,7 +213,7 @@ pub enum TryRecvError {
         "a message came without its {sent} file descriptors: raise RLIMIT_NOFILE, or keep fewer open"
     )]
     FdsLost {
-        /// How many it was sent with.
+        /// How many it was sent with; none if what could not be had is a blob that was sent before.
         sent: usize,
     },
     /// The direction has ended, and everything sent before was received.

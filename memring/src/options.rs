@@ -51,12 +51,18 @@ impl Lanes {
 /// File descriptors that may be under way to a side that connected to receive some, unless it said how many.
 const DEFAULT_FDS: u16 = 64;
 
+/// Blobs that it keeps likewise, and their bytes.
+const DEFAULT_BLOBS: u16 = 64;
+const DEFAULT_BLOB_BYTES: u64 = 16 << 30;
+
 /// Settings under construction: the first that breaks a limit is reported when they are used.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     settings: Settings,
-    /// What this side takes was said.
-    said: bool,
+    /// How many descriptors this side takes was said.
+    said_fds: bool,
+    /// How many blobs it keeps was said.
+    said_blobs: bool,
     bad: Option<BadText>,
 }
 
@@ -67,7 +73,7 @@ impl Options {
         if let Some(archive) = ArchiveFormat::new(little_endian, aligned, pointer_width) {
             settings.archive = archive;
         }
-        Self { settings, said: false, bad: None }
+        Self { settings, said_fds: false, said_blobs: false, bad: None }
     }
 
     pub(crate) fn name(&mut self, name: &str) {
@@ -102,7 +108,13 @@ impl Options {
 
     pub(crate) fn fds(&mut self, most: u16) {
         self.settings.takes.fds = most;
-        self.said = true;
+        self.said_fds = true;
+    }
+
+    pub(crate) fn blobs(&mut self, most: u16, bytes: u64) {
+        self.settings.takes.blobs = most;
+        self.settings.takes.blob_bytes = bytes;
+        self.said_blobs = true;
     }
 
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
@@ -117,8 +129,14 @@ impl Options {
         receives: impl IntoIterator<Item = Carries>,
     ) -> Result<Settings, BadText> {
         self.settings.carries = carries;
-        if !self.said && receives.into_iter().any(|received| received.fds) {
-            self.settings.takes.fds = DEFAULT_FDS;
+        for received in receives {
+            if received.fds && !self.said_fds {
+                self.settings.takes.fds = DEFAULT_FDS;
+            }
+            if received.blobs && !self.said_blobs {
+                self.settings.takes.blobs = DEFAULT_BLOBS;
+                self.settings.takes.blob_bytes = DEFAULT_BLOB_BYTES;
+            }
         }
         self.finish()
     }
@@ -173,6 +191,17 @@ macro_rules! common_options {
         /// [`Fd`](crate::Fd): that takes 64.
         pub fn fds(mut self, most: u16) -> Self {
             self.options.fds(most);
+            self
+        }
+
+        /// Lets messages bring blobs to this side: it keeps at most `most` at a time, of at most `bytes` together, for the
+        /// peer to name them again without sending them. Each takes a descriptor and a map here; the memory is the
+        /// peer's. What the application holds of them is beside that. At most 1024.
+        ///
+        /// None is taken unless said here, but by a [`Connector`](crate::Connector) whose messages to this side have a
+        /// [`Blob`](crate::blob::Blob): that keeps 64, of 16 GiB together.
+        pub fn blobs(mut self, most: u16, bytes: u64) -> Self {
+            self.options.blobs(most, bytes);
             self
         }
 

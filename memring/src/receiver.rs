@@ -371,23 +371,25 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// Decodes the message received last, with what came with it, and lends it.
     #[inline(never)]
     fn lend_carrying(&mut self, item: Item) -> Result<View<'_, T>, NotLent> {
-        let arrived = Box::new(self.arrived(item)?);
+        let (arrived, sent) = self.arrived(item);
         let item = self.consumer.align(item).unwrap_or(item);
         let bytes: *const [u8] = self.consumer.bytes(&item);
         // SAFETY: as in `lend`.
         let bytes = unsafe { &*bytes };
-        match View::carrying(bytes, arrived) {
+        match View::carrying(bytes, Arc::clone(&arrived)) {
+            // It was decoded all the same: what it names of blobs has been named.
+            Ok(_) if arrived.is_lost() => Err(NotLent::FdsLost { sent }),
             Ok(view) => Ok(view),
             Err(why) => Err(NotLent::Ended(self.undecodable(why))),
         }
     }
 
-    /// What came with the message received last.
-    fn arrived(&mut self, item: Item) -> Result<Arrived, NotLent> {
+    /// What came with the message received last, and how many descriptors were sent.
+    fn arrived(&mut self, item: Item) -> (Arc<Arrived>, usize) {
         let parcel = if item.has_fds() { self.session.take_parcel() } else { None };
         let parcel = parcel.unwrap_or_default();
         let sent = parcel.sent();
-        parcel.into_fds().map(Arrived::new).ok_or(NotLent::FdsLost { sent })
+        (Arc::new(Arrived::new(Arc::clone(&self.session), parcel)), sent)
     }
 
     /// Nobody asked for what came with the message: it goes to the closer.
@@ -438,10 +440,13 @@ impl<T: Message + ?Sized> Receiver<T> {
             Carriage::Beside if item.has_fds() => self.drop_fds(),
             Carriage::Beside => {}
             Carriage::Within => {
-                let arrived = Box::new(self.arrived(*item)?);
+                let (arrived, sent) = self.arrived(*item);
                 let buffer = self.consumer.take(item, self.pool.take());
-                return Received::carrying(buffer, &self.pool, arrived)
-                    .map_err(|why| NotLent::Ended(self.undecodable(why)));
+                return match Received::carrying(buffer, &self.pool, Arc::clone(&arrived)) {
+                    Ok(_) if arrived.is_lost() => Err(NotLent::FdsLost { sent }),
+                    Ok(received) => Ok(received),
+                    Err(why) => Err(NotLent::Ended(self.undecodable(why))),
+                };
             }
         }
         let buffer = self.consumer.take(item, self.pool.take());
@@ -546,9 +551,10 @@ impl Receiver<[u8]> {
     fn lend_with_fds(&mut self, item: Item) -> Result<(View<'_, [u8]>, Vec<OwnedFd>), NotLent> {
         let fds = if item.has_fds() {
             let parcel = self.session.take_parcel().unwrap_or_default();
-            let sent = parcel.sent();
-            let fds = parcel.into_fds().ok_or(NotLent::FdsLost { sent })?;
-            fds.into_iter().map(ForeignFd::into_owned).collect()
+            if parcel.is_lost() {
+                return Err(NotLent::FdsLost { sent: parcel.sent() });
+            }
+            parcel.into_fds().into_iter().map(ForeignFd::into_owned).collect()
         } else {
             Vec::new()
         };

@@ -305,7 +305,7 @@ impl Sender<[u8]> {
         message: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), SendError> {
-        self.post().0.send_with_fds(&[IoSlice::new(message)], fds, None)
+        self.post().0.send_with_fds(message, fds, None)
     }
 
     /// As [`send_with_fds`](Self::send_with_fds), waiting until the deadline at most.
@@ -319,7 +319,7 @@ impl Sender<[u8]> {
         fds: &[BorrowedFd<'_>],
         deadline: Instant,
     ) -> Result<(), SendError> {
-        self.post().0.send_with_fds(&[IoSlice::new(message)], fds, Some(deadline))
+        self.post().0.send_with_fds(message, fds, Some(deadline))
     }
 
     /// As [`send_with_fds`](Self::send_with_fds), if there is room now.
@@ -332,7 +332,7 @@ impl Sender<[u8]> {
         message: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), TrySendError> {
-        self.post().0.try_send_with_fds(&[IoSlice::new(message)], fds)
+        self.post().0.try_send_with_fds(message, fds)
     }
 
     /// Waits for room for a message of up to `len` bytes, at most a quarter of the lane, and lends it to
@@ -452,7 +452,7 @@ pub struct Batch<'a, T: Message + ?Sized> {
     batch: batch::Batch<'a>,
     hint: &'a mut usize,
     scratch: &'a mut Scratch,
-    session: &'a Session,
+    session: &'a Arc<Session>,
     under_way: &'a mut UnderWay,
     _sends: PhantomData<fn(&T)>,
 }

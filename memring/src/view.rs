@@ -75,7 +75,7 @@ impl<'a, T: Message + ?Sized> View<'a, T> {
     }
 
     /// As [`of`](Self::of), of a message that this came with.
-    pub(crate) fn carrying(bytes: &'a [u8], arrived: Box<Arrived>) -> Result<Self, Undecodable> {
+    pub(crate) fn carrying(bytes: &'a [u8], arrived: Arc<Arrived>) -> Result<Self, Undecodable> {
         Ok(Self { checked: caught(|| T::Format::decode_with(bytes, arrived))?, bytes })
     }
 }
@@ -127,7 +127,7 @@ impl<T: Message + ?Sized> Received<T> {
     pub(crate) fn carrying(
         buffer: Buffer,
         pool: &Arc<Pool>,
-        arrived: Box<Arrived>,
+        arrived: Arc<Arrived>,
     ) -> Result<Self, Undecodable> {
         let checked = caught(|| T::Format::decode_with(buffer.bytes(), arrived))?;
         Ok(Self { checked, buffer, pool: Arc::clone(pool) })
@@ -224,6 +224,18 @@ macro_rules! takes_out {
             #[must_use]
             pub fn take_fd(&self, fd: &memring_codec::ArchivedFd) -> Option<OwnedFd> {
                 self.checked.take_fd(fd)
+            }
+
+            /// A blob that the message names. What was checked of it is remembered for as long as the peer may name it again.
+            ///
+            /// # Errors
+            ///
+            /// [`ReadError`](crate::blob::ReadError) if it should be a table and is none. Its values are not looked at.
+            pub fn blob<B: crate::blob::Content + ?Sized>(
+                &self,
+                blob: &crate::blob::ArchivedBlob<B>,
+            ) -> Result<crate::blob::Blob<B>, crate::blob::ReadError> {
+                crate::blob::find(&self.checked, blob)
             }
 
             /// The message as an owned value of its type, with the file descriptors taken out of it.

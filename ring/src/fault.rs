@@ -22,6 +22,9 @@ pub enum Fault {
     /// A frame claims file descriptors where none were agreed, or others than came.
     #[error("the peer's frame claims file descriptors that were not agreed or did not come")]
     Fds,
+    /// What came as a blob is none, or more than were agreed.
+    #[error("the peer sent as a blob what is none, or more blobs than were agreed")]
+    Blob,
     /// A message is larger than the negotiated largest.
     #[error("the peer began a message of {0} bytes, more than the negotiated largest")]
     TooLarge(u64),

@@ -31,19 +31,24 @@ pub(crate) fn before_sandbox() {
 
 /// Has the session's control socket read, soon.
 pub(crate) fn submit(session: Arc<Session>) {
+    // No thread can be had now? Better to read here, where it may block, than never.
+    if let Err(session) = submit_elsewhere(session) {
+        session.drain();
+    }
+}
+
+/// As [`submit`], never in the calling thread, which may hold locks; the session comes back if no other can be had.
+pub(crate) fn submit_elsewhere(session: Arc<Session>) -> Result<(), Arc<Session>> {
     let drainer = match SETTLED.get() {
         Some(()) => DRAINER.get(),
         None => DRAINER.get_or_try_init(start).ok(),
     };
-    match drainer {
-        Some(drainer) => {
-            // A session is here at most once: its watch is one-shot and armed again by the drain.
-            drainer.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(session);
-            drainer.more.notify_one();
-        }
-        // No thread can be had now. Better to read here, where it may block, than never.
-        None => session.drain(),
-    }
+    let Some(drainer) = drainer else { return Err(session) };
+    // A session is here twice at most: its watch is one-shot and armed again by the drain, and so is its
+    // word that blobs have departed.
+    drainer.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(session);
+    drainer.more.notify_one();
+    Ok(())
 }
 
 fn start() -> io::Result<Arc<Drainer>> {

@@ -19,8 +19,11 @@ use memring_ring::fork::Generation;
 use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
 
-use crate::attachments::{Fetched, Inbox, Parcel};
-use crate::control::{Attached, Attachments, Control, MAX_PACKET};
+use crate::attachments::{
+    Fetched, Inbox, KnownBlob, Library, Named, NotTaken, Parcel, Room, Shelf,
+};
+use crate::blob::{Departure, SealedMemory};
+use crate::control::{Attached, Attachments, Control, Forget, MAX_PACKET};
 use crate::handshake::{Came, FIRST_CHANNEL, Heard, Negotiated, Notice, after_ready};
 use crate::ledger::Entry;
 use crate::peer::Peer;
@@ -49,6 +52,11 @@ pub struct Session {
     life: Arc<Life>,
     generation: Generation,
     control: Mutex<Reader>,
+    /// Taken after `control`, where both are.
+    library: Mutex<Library>,
+    shelf: Mutex<Shelf>,
+    /// Blobs that nobody here holds any more, and the peer does not know it.
+    departed: Mutex<Vec<u64>>,
     watch: OnceLock<Watch>,
     /// Which rule of the control protocol the peer broke.
     control_fault: OnceLock<Reason>,
@@ -89,6 +97,8 @@ impl Session {
         charges: Option<Charges>,
     ) -> std::io::Result<Arc<Self>> {
         let inbox = Inbox::new(negotiated.takes);
+        let library = Mutex::new(Library::new(negotiated.takes));
+        let shelf = Mutex::new(Shelf::new(negotiated.peer_takes));
         let session = Arc::new(Self {
             socket,
             peer,
@@ -100,6 +110,9 @@ impl Session {
                 owed: Vec::new(),
                 inbox,
             }),
+            library,
+            shelf,
+            departed: Mutex::default(),
             watch: OnceLock::new(),
             control_fault: OnceLock::new(),
             counted: AtomicBool::new(false),
@@ -194,6 +207,7 @@ impl Session {
         if matches!(self.read(reader), Drained::Ended | Drained::Failed) {
             return;
         }
+        self.tell_departures(&mut reader.owed);
         self.pay(&mut reader.owed);
         if let Some(watch) = self.watch.get() {
             watch.rearm(self.socket.as_fd(), !reader.owed.is_empty());
@@ -229,13 +243,17 @@ impl Session {
         let got = packet.fds.len();
         let came = if packet.control_truncated { Came::Fewer(got) } else { Came::All(got) };
         match after_ready(bytes, came, self.negotiated.takes) {
+            Ok(Heard::Notice(Notice::Forget(forget))) => {
+                if !self.on_forget(forget, reader) {
+                    return Err(Reason::BlobUnknown);
+                }
+            }
             Ok(Heard::Notice(notice)) => self.on_notice(notice, &mut reader.owed),
             Ok(Heard::Attachments(attachments)) => {
                 if !reader.inbox.file(Parcel::new(&attachments, packet.fds)) {
                     return Err(Reason::DescriptorsFlood);
                 }
             }
-            Ok(Heard::Forget(_)) => {}
             Err(_) if packet.control_truncated => return Err(Reason::DescriptorsLost),
             Err(fault) => return Err(Reason::from(&fault)),
         }
@@ -257,6 +275,80 @@ impl Session {
         let list = std::borrow::Cow::Borrowed(list);
         let packet = Control::Attachments(Attachments { channel: FIRST_CHANNEL, position, list });
         self.socket.send(&packet.encode(), fds)
+    }
+
+    /// The blobs that this side made known to the peer, under a lock. Nothing else is done while it is held.
+    pub fn with_shelf<R>(&self, with: impl FnOnce(&mut Shelf) -> R) -> R {
+        with(&mut self.shelf.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes room on the shelf for a message that names `known` blobs and makes `new` ones known; tells the peer what it shall
+    /// forget for that.
+    #[must_use]
+    pub fn make_room(&self, known: &[u64], new: &[(u64, Arc<SealedMemory>)]) -> Room {
+        let bytes = new.iter().map(|(_, memory)| memory.len()).sum();
+        let mut tell = Vec::new();
+        let room = self.with_shelf(|shelf| shelf.room(known, new.len() as u64, bytes, &mut tell));
+        if !tell.is_empty() {
+            let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+            reader.owed.extend(tell.into_iter().map(Notice::Forget));
+            self.pay(&mut reader.owed);
+        }
+        room
+    }
+
+    /// Has the peer told, when nobody here holds the blob any more, that it is named no more.
+    pub fn forget_with(self: &Arc<Self>, memory: &SealedMemory, number: u64) {
+        let session: Weak<dyn Departure> =
+            Arc::downgrade(&(Arc::clone(self) as Arc<dyn Departure>));
+        memory.tell_departure(session, number);
+    }
+
+    /// A message names this blob of the peer's, which counts once a message. `None` if there is none of that number.
+    #[must_use]
+    pub fn name_blob(&self, number: u64) -> Option<Named> {
+        self.library.lock().unwrap_or_else(PoisonError::into_inner).name(number)
+    }
+
+    /// Takes in the blobs that came with a message.
+    fn add_blobs(&self, parcel: &mut Parcel) -> Result<(), End> {
+        let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        for blob in parcel.take_blobs() {
+            let added = library.add(blob.number, blob.bytes, blob.fd, blob.forget_after);
+            if let Err(not) = added {
+                let _ = self.control_fault.set(match not {
+                    NotTaken::Beyond => Reason::BlobFlood,
+                    NotTaken::Number => Reason::BlobNumber,
+                    NotTaken::Unfit(unfit) => Reason::from(&unfit),
+                });
+                return Err(End::Fault(Fault::Blob));
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer will name a blob no more, after so many times. False if there is no such blob.
+    fn on_forget(&self, forget: Forget, reader: &mut Reader) -> bool {
+        let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Option<Arc<KnownBlob>> = match library.forget(forget.blob, forget.mentions) {
+            Some(gone) => gone,
+            None => return reader.inbox.forget(forget.blob, forget.mentions),
+        };
+        drop(library);
+        // Its last holder tells those that it was sent to, and never with a lock of ours in hand: see `departed`.
+        drop(gone);
+        true
+    }
+
+    /// Owes the peer word of the blobs that nobody here holds any more.
+    fn tell_departures(&self, owed: &mut Vec<Notice>) {
+        let departed =
+            std::mem::take(&mut *self.departed.lock().unwrap_or_else(PoisonError::into_inner));
+        for number in departed {
+            if let Some(forget) = self.with_shelf(|shelf| shelf.forget(number)) {
+                owed.push(Notice::Forget(forget));
+            }
+        }
     }
 
     /// Waits until the control socket takes packets, until the deadline at most; reads what comes meanwhile.
@@ -284,6 +376,7 @@ impl Session {
                 }
             }
             Notice::FenceAck => self.life.fences().peer_publishes_full(),
+            Notice::Forget(_) => {} // see `on_forget`
         }
     }
 
@@ -331,9 +424,10 @@ impl Host for Session {
         let mut drained = Drained::Partly;
         loop {
             match reader.inbox.fetch(position, count) {
-                Fetched::All(parcel) => {
+                Fetched::All(mut parcel) => {
+                    let added = self.add_blobs(&mut parcel);
                     reader.inbox.fetched = Some(parcel);
-                    return Ok(());
+                    return added;
                 }
                 Fetched::Nothing if drained == Drained::Partly => drained = self.read(reader),
                 Fetched::Nothing if drained == Drained::Failed => return Err(End::HungUp),
@@ -354,10 +448,28 @@ impl Host for Session {
             && !self.counted.swap(true, Ordering::Relaxed)
         {
             // A fault of the lanes may have come first.
-            let said = self.control_fault.get().filter(|_| fault == Fault::Control);
+            let said = self.control_fault.get();
+            let said = said.filter(|_| matches!(fault, Fault::Control | Fault::Blob));
             tally::count(said.copied().unwrap_or_else(|| fault.into()));
         }
         self.socket.shutdown();
+    }
+}
+
+impl Departure for Session {
+    /// Called from anywhere, with any lock held: it takes note, and another thread does the rest.
+    fn departed(self: Arc<Self>, number: u64) {
+        if !self.generation.is_current() || self.life.end().is_some() {
+            return;
+        }
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.push(number);
+        let first = departed.len() == 1; // others are told with it
+        drop(departed);
+        if first {
+            // Without a thread, whoever drains next tells it.
+            let _ = drainer::submit_elsewhere(self);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memring_ring::Fault;
 use memring_ring::segment::SegmentFault;
 
+use crate::blob::Unfit;
 use crate::control::{Malformed, RejectCode};
 use crate::establish::HandshakeError;
 use crate::handshake::HandshakeFault;
@@ -118,6 +119,24 @@ reasons! {
     SegmentNotWritable = "segment.not_writable",
     /// A segment that will not be looked at.
     SegmentUnreadable = "segment.unreadable",
+    /// A blob that is no memfd.
+    BlobForeign = "blob.foreign",
+    /// A blob with other seals than due.
+    BlobSeals = "blob.seals",
+    /// A blob of another size than said.
+    BlobSize = "blob.size",
+    /// A blob with holes.
+    BlobHoles = "blob.holes",
+    /// A blob of huge pages.
+    BlobNotTmpfs = "blob.not_tmpfs",
+    /// A blob that will not be looked at.
+    BlobUnreadable = "blob.unreadable",
+    /// A blob under a number that is not new.
+    BlobNumber = "blob.number",
+    /// More blobs, or more bytes of them, than are taken.
+    BlobFlood = "blob.flood",
+    /// A blob to forget that is not known.
+    BlobUnknown = "blob.unknown",
     /// A release position outside what was sent.
     LaneHead = "lane.head",
     /// A frame of unknown kind.
@@ -300,6 +319,19 @@ impl From<&SegmentFault> for Reason {
     }
 }
 
+impl From<&Unfit> for Reason {
+    fn from(unfit: &Unfit) -> Self {
+        match unfit {
+            Unfit::NotSealable { .. } => Self::BlobForeign,
+            Unfit::Seals { .. } => Self::BlobSeals,
+            Unfit::Size { .. } => Self::BlobSize,
+            Unfit::Holes { .. } => Self::BlobHoles,
+            Unfit::NotTmpfs { .. } => Self::BlobNotTmpfs,
+            Unfit::Unreadable { .. } => Self::BlobUnreadable,
+        }
+    }
+}
+
 impl From<Fault> for Reason {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -308,6 +340,7 @@ impl From<Fault> for Reason {
             Fault::Reserved => Self::LaneReserved,
             Fault::Length(_) => Self::LaneLength,
             Fault::Fds => Self::LaneDescriptors,
+            Fault::Blob => Self::BlobFlood,
             Fault::TooLarge(_) => Self::LaneTooLarge,
             Fault::Parts => Self::LaneParts,
             Fault::Pack => Self::LanePack,

@@ -31,7 +31,6 @@ pub fn run(data: &[u8]) {
                             Heard::Attachments(attachments) => {
                                 Control::Attachments(attachments).encode()
                             }
-                            Heard::Forget(forget) => Control::Forget(forget).encode(),
                             other => panic!("nobody says {other:?}"),
                         };
                         assert_eq!(said, data);

@@ -18,25 +18,69 @@ pub struct Parcel {
     list: Vec<Attached>,
     fds: Vec<ForeignFd>,
     lost: bool,
+    /// Blobs among them that are named no more, and after how many times.
+    forget: Vec<(u64, u64)>,
+}
+
+/// A blob that came with a message, or its descriptor was lost.
+pub(crate) struct Arrival {
+    pub number: u64,
+    pub bytes: u64,
+    pub fd: Option<ForeignFd>,
+    pub forget_after: Option<u64>,
 }
 
 impl Parcel {
     pub(crate) fn new(attachments: &Attachments<'_>, fds: Vec<ForeignFd>) -> Self {
         let list = attachments.list.to_vec();
         let lost = fds.len() != list.len();
-        Self { position: attachments.position, list, fds, lost }
+        Self { position: attachments.position, list, fds, lost, forget: Vec::new() }
     }
 
-    /// The descriptors; or `None` if the kernel could not give us all that were sent.
+    /// The descriptors that are the message's own; fewer than were sent if [`is_lost`](Self::is_lost).
     #[must_use]
-    pub fn into_fds(self) -> Option<Vec<ForeignFd>> {
-        (!self.lost).then_some(self.fds)
+    pub fn into_fds(self) -> Vec<ForeignFd> {
+        self.fds
     }
 
-    /// How many descriptors were sent.
+    /// Whether the kernel could not give us all that were sent.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// How many descriptors were sent, those of blobs among them.
     #[must_use]
     pub fn sent(&self) -> usize {
         self.list.len()
+    }
+
+    /// How many of them were the message's own.
+    #[must_use]
+    pub fn sent_fds(&self) -> usize {
+        count(&self.list).0
+    }
+
+    /// Takes out the blobs, and leaves the descriptors that are the message's own.
+    pub(crate) fn take_blobs(&mut self) -> Vec<Arrival> {
+        if self.list.iter().all(|one| one.as_blob().is_none()) {
+            return Vec::new();
+        }
+        // Of those that the kernel lost, the last are lost.
+        let mut came = std::mem::take(&mut self.fds).into_iter();
+        let mut blobs = Vec::new();
+        for one in &self.list {
+            let fd = came.next();
+            match one.as_blob() {
+                None => self.fds.extend(fd),
+                Some((number, bytes)) => {
+                    let forget = self.forget.iter().find(|(forgotten, _)| *forgotten == number);
+                    let forget_after = forget.map(|(_, after)| *after);
+                    blobs.push(Arrival { number, bytes, fd, forget_after });
+                }
+            }
+        }
+        blobs
     }
 }
 
@@ -79,6 +123,21 @@ impl Inbox {
         self.blobs += blobs;
         self.filed.push_back(parcel);
         true
+    }
+
+    /// A blob is named no more after so many times. False if none of this number waits here.
+    #[must_use]
+    pub(crate) fn forget(&mut self, number: u64, mentions: u64) -> bool {
+        let is_it = |one: &Attached| one.as_blob().is_some_and(|(waiting, _)| waiting == number);
+        let parcel = self.filed.iter_mut().find(|parcel| parcel.list.iter().any(is_it));
+        match parcel {
+            // Said once, or the first time counts.
+            Some(parcel) if parcel.forget.len() < parcel.list.len() => {
+                parcel.forget.push((number, mentions));
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes what belongs to the message at `position`, which says that it is so many descriptors.
@@ -155,6 +214,7 @@ mod tests {
         assert!(inbox.file(parcel(0, &[Attached::FD; 3], 2)));
         let Fetched::All(parcel) = inbox.fetch(0, 3) else { panic!("it was filed") };
         assert_eq!(parcel.sent(), 3);
-        assert!(parcel.into_fds().is_none());
+        assert!(parcel.is_lost());
+        assert_eq!((parcel.sent_fds(), parcel.into_fds().len()), (3, 2));
     }
 }

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::Stat;
 
@@ -49,6 +50,14 @@ pub struct SealedMemory {
     /// None of an empty one: the kernel maps no zero bytes.
     map: Option<ReadMap>,
     id: MemoryId,
+    /// Who is told when it goes, and as what.
+    told: Mutex<Vec<(Weak<dyn Departure>, u64)>>,
+}
+
+/// Who wants to know when a piece of memory is held by nobody in this process any more.
+pub(crate) trait Departure: Send + Sync {
+    /// It is so for the one that it knows by this number. Called wherever the last holder dropped it.
+    fn departed(self: Arc<Self>, number: u64);
 }
 
 impl SealedMemory {
@@ -74,7 +83,7 @@ impl SealedMemory {
                 Err(error) => return Err((fd, error)),
             },
         };
-        Ok(Self { fd, map, id })
+        Ok(Self { fd, map, id, told: Mutex::default() })
     }
 
     /// The bytes, as they were when it was sealed and as they stay.
@@ -105,9 +114,30 @@ impl SealedMemory {
         self.id
     }
 
+    /// Has `who` told when it goes, under the number by which it knows it.
+    pub(crate) fn tell_departure(&self, who: Weak<dyn Departure>, number: u64) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that went before it are swept out as their number doubles.
+        if told.len() >= 16 && told.len().is_power_of_two() {
+            told.retain(|(who, _)| who.strong_count() > 0);
+        }
+        told.push((who, number));
+    }
+
     pub(super) fn gather_into_huge_pages(&self) {
         if let Some(map) = &self.map {
             map.gather_into_huge_pages();
+        }
+    }
+}
+
+impl Drop for SealedMemory {
+    fn drop(&mut self) {
+        let told = self.told.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (who, number) in told.drain(..) {
+            if let Some(who) = who.upgrade() {
+                who.departed(number);
+            }
         }
     }
 }

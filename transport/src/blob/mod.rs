@@ -28,6 +28,7 @@ mod receive;
 pub use builder::{GrowingMemory, MemoryBuilder, Pages, SizedMemory};
 pub use copy::{CopyError, copy};
 pub use error::BlobError;
+pub(crate) use memory::Departure;
 pub use memory::{MemoryId, SealedMemory};
 pub use receive::{NotReceived, Unfit};
 

@@ -235,6 +235,8 @@ pub enum Notice {
     Fence,
     /// The peer publishes with full fences from now on.
     FenceAck,
+    /// A blob is not named again.
+    Forget(Forget),
 }
 
 impl Notice {
@@ -244,6 +246,7 @@ impl Notice {
         match self {
             Self::Fence => Control::Fence.encode(),
             Self::FenceAck => Control::FenceAck.encode(),
+            Self::Forget(forget) => Control::Forget(forget).encode(),
         }
     }
 }
@@ -256,8 +259,6 @@ pub enum Heard<'a> {
     Notice(Notice),
     /// The file descriptors that came with it are these.
     Attachments(Attachments<'a>),
-    /// A blob is not named again.
-    Forget(Forget),
 }
 
 /// The file descriptors that came with a packet.
@@ -287,7 +288,7 @@ pub fn after_ready(packet: &[u8], came: Came, takes: Takes) -> Result<Heard<'_>,
         }
         Control::Forget(forget) if takes.blobs != 0 => {
             expect_channel(forget.channel)?;
-            (Heard::Forget(forget), 0)
+            (Heard::Notice(Notice::Forget(forget)), 0)
         }
         other => {
             let due = if takes.any() { "a notice or Attachments" } else { "Fence or FenceAck" };
