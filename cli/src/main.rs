@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::BenchWorker(worker) => return end(bench::work(&worker), false),
         Command::Demo(demo) => demo::run(&demo, json),
         Command::DemoChild(child) => return end(demo::child::run(&child), false),
+        Command::DemoCacheServer(cache) => return end(demo::cache::server::run(&cache), false),
         Command::Echo(echo) => echo::run(&echo, json),
         Command::Ping(ping) => ping::run(&ping, json),
         Command::Send(send) => pipe::send(&send, json),

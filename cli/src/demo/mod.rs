@@ -4,6 +4,7 @@
 //! there and an answer comes back, all of it digested; then times are taken, link by link in turns, with a
 //! Unix stream socket that carries the same archives.
 
+pub(crate) mod cache;
 mod carrier;
 pub(crate) mod child;
 mod records;
@@ -23,7 +24,7 @@ use memring_benches::outcome::median;
 use memring_benches::scratch::Scratch;
 use memring_benches::{Failed, Link, baselines, pin};
 
-use crate::args::{Demo as Options, Pins};
+use crate::args::{Demo as Options, OtherDemo, Pins};
 use crate::failure::{Failure, Status};
 use crate::latency::Latencies;
 use crate::negotiated::Negotiated;
@@ -71,6 +72,9 @@ impl Turn {
 }
 
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
+    if let Some(OtherDemo::Cache(options)) = &options.other {
+        return cache::run(options, json);
+    }
     let (source, file) = match &options.file {
         Some(path) => {
             let source = path.display().to_string();
@@ -132,7 +136,7 @@ impl Pair {
             .wait(options.load.wait.into())
             .bind(directory.path().join(SOCKET))?;
 
-        let places = Places::of(options).map_err(doing("asking for the processors"))?;
+        let places = Places::choose(options.pin).map_err(doing("asking for the processors"))?;
         if let Some((ours, childs)) = places.pinned {
             // Both, before there is a child that would have to explain.
             pin::on(childs, || ()).and_then(|()| pin::on(ours, || ())).map_err(doing("--pin"))?;
@@ -319,12 +323,12 @@ struct Places {
 }
 
 impl Places {
-    fn of(options: &Options) -> std::io::Result<Self> {
+    fn choose(pin: Option<Pins>) -> std::io::Result<Self> {
         let first_two = match pin::allowed()?.as_slice() {
             [first, second, ..] => Some((*first, *second)),
             _ => None,
         };
-        Ok(match options.pin {
+        Ok(match pin {
             None => Self { pinned: first_two, apart: first_two },
             Some(Pins::Free) => Self { pinned: None, apart: first_two },
             Some(Pins::On(ours, childs)) => Self {

@@ -1,0 +1,291 @@
+//! `memring demo cache`: a cache server with files in memory, and a client that asks for them and looks into them.
+//!
+//! Each request is timed from the question to the checked hash of one part, drawn for it. A file goes over a session
+//! once, as a blob; that is the first request, and all later ones bring its number. Beside it all parts are written to and read from a Unix
+//! stream socket, and the same part checked. All sizes take turns, round by round.
+
+mod files;
+mod report;
+pub(crate) mod server;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use memring::{ClientEnd, Connector};
+use memring_benches::scratch::Scratch;
+use memring_benches::{Failed, pin};
+
+use super::{Child, Places};
+use crate::args::DemoCache as Options;
+use crate::failure::{Failure, Status};
+use crate::latency::Latencies;
+use crate::output;
+use files::{ArchivedAnswer, Ask, Cache, File, Random, hash, parts};
+use report::{Report, Size};
+
+/// The socket's name in the directory that the two processes share.
+const SOCKET: &str = "cache.sock";
+/// How long the server may take to be there.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has ended instead.
+const LOOK: Duration = Duration::from_millis(50);
+/// Sessions with the server: one that keeps every file, and one that keeps none but the last.
+const SESSIONS: usize = 2;
+/// Bytes read from the socket at once.
+const PIECE: usize = 256 << 10;
+/// Time for the socket with each size in all, if the rounds leave it that long.
+const SOCKET_TIME: Duration = Duration::from_secs(4);
+
+pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
+    let say = |text: String| if json { Ok(()) } else { output::print(&text) };
+    let (mut client, mut child, places) = start(options)?;
+    let outcome = (|| {
+        say(report::opening(options))?;
+        client.make(options)?;
+        let sizes = client.measure(options)?;
+        let report = Report::new(options, sizes, places.pinned);
+        if json { output::print_json(&report) } else { say(report.text()) }
+    })();
+    drop(client);
+    match outcome {
+        Ok(()) => child.finish(),
+        Err(failure) => Err(child.explain(failure)),
+    }
+}
+
+/// Starts the server, and connects to it.
+fn start(options: &Options) -> Result<(Client, Child, Places), Failure> {
+    let doing = |doing: &'static str| move |error| Failure::io(doing, &error);
+    let directory = Scratch::new().map_err(doing("making a directory for the socket"))?;
+    let places = Places::choose(options.pin).map_err(doing("asking for the processors"))?;
+    let program = std::env::current_exe().map_err(doing("finding this program"))?;
+    let mut command = Command::new(program);
+    command
+        .arg("demo-cache-server")
+        .arg(directory.path())
+        .args(["--wait", options.wait.name()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    if let Some((ours, servers)) = places.pinned {
+        command.args(["--pin", &servers.to_string()]);
+        pin::pin(ours).map_err(doing("--pin"))?;
+    }
+    let mut child = Child(command.spawn().map_err(doing("starting the cache"))?);
+    let mut connect = |files: u16| -> Result<ClientEnd<Cache>, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let connector = Connector::new()
+                .name("memring demo")
+                .wait(options.wait.into())
+                .blobs(files, u64::MAX)
+                .timeout(LOOK)
+                .wait_for_service();
+            match connector.connect::<Cache>(directory.path().join(SOCKET)) {
+                Ok(channel) => return Ok(channel),
+                Err(error) => {
+                    let ended = child.0.try_wait().is_ok_and(|status| status.is_some());
+                    if ended || Instant::now() >= deadline {
+                        return Err(child.explain(error.into()));
+                    }
+                }
+            }
+        }
+    };
+    let client =
+        Client { keeps: connect(options.sizes.len() as u16)?, forgets: connect(1)?, socket: None };
+    Ok((client, child, places))
+}
+
+/// The client: its sessions, and the socket beside them.
+struct Client {
+    /// Knows every file after the first request.
+    keeps: ClientEnd<Cache>,
+    /// Knows the last one only.
+    forgets: ClientEnd<Cache>,
+    socket: Option<UnixStream>,
+}
+
+impl Client {
+    /// Has all files made.
+    fn make(&mut self, options: &Options) -> Result<(), Failure> {
+        let total = options.sizes.iter().sum();
+        let progress = output::progress(total, "bytes").with_message("making files");
+        for (number, bytes) in options.sizes.iter().enumerate() {
+            let seed = options.seed.wrapping_add(number as u64);
+            self.keeps.send(&Ask::Make { bytes: *bytes, seed, huge: options.pages.huge() })?;
+            match &*self.keeps.recv()? {
+                ArchivedAnswer::Made => {}
+                ArchivedAnswer::Failed(why) => {
+                    let line = format!("the cache cannot hold {}: {why}", output::bytes(*bytes));
+                    return Err(Failure::new(Status::Local, line));
+                }
+                _ => return Err(wrong()),
+            }
+            progress.inc(*bytes);
+        }
+        progress.finish_and_clear();
+        Ok(())
+    }
+
+    fn measure(&mut self, options: &Options) -> Result<Vec<Size>, Failure> {
+        let rounds = options.rounds;
+        let progress = output::progress(rounds.into(), "rounds").with_message("measuring");
+        let mut random = Random(options.seed);
+        let mut sizes: Vec<_> = options.sizes.iter().map(|bytes| Size::new(*bytes)).collect();
+        // Not timed: the session that keeps them gets to know all files.
+        for number in 0..sizes.len() {
+            look_into(&mut self.keeps, number as u32, 0, false)?;
+        }
+        for round in 0..rounds {
+            for (number, size) in sizes.iter_mut().enumerate() {
+                let number = number as u32;
+                let parts = parts(size.bytes);
+                let mut draw = || random.below(parts);
+                // Another file than the last, or it would be known.
+                size.first.add(look_into(&mut self.forgets, number, draw(), options.all)?);
+                self.forget(number, options.sizes.len())?;
+                let times = requests(options.requests, rounds, round);
+                let times = if options.all { times.min(1) } else { times };
+                for _ in 0..times {
+                    size.repeated.add(look_into(&mut self.keeps, number, draw(), options.all)?);
+                    if !options.all {
+                        size.nothing.add(ask_for_nothing(&mut self.keeps)?);
+                    }
+                }
+                if size.streamed < SOCKET_TIME || size.socket.summary().count < 3 {
+                    let time = self
+                        .stream(number, size.bytes, draw(), options.all)
+                        .map_err(|error| Failure::because(Status::Cut, &*error))?;
+                    size.streamed += time;
+                    size.socket.add(time);
+                }
+            }
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        Ok(sizes)
+    }
+
+    /// Has the session that keeps but one file forget this one.
+    fn forget(&mut self, number: u32, files: usize) -> Result<(), Failure> {
+        if files == 1 {
+            return Ok(());
+        }
+        let other = (number as usize + 1) % files;
+        look_into(&mut self.forgets, other as u32, 0, false).map(drop)
+    }
+
+    /// Reads all parts from the socket, and checks the one that was drawn, or all.
+    fn stream(
+        &mut self,
+        number: u32,
+        bytes: u64,
+        drawn: u64,
+        all: bool,
+    ) -> Result<Duration, Failed> {
+        self.keeps.send(&Ask::Stream(number))?;
+        if self.socket.is_none() {
+            let answer = self.keeps.recv()?;
+            let ArchivedAnswer::Socket(fd) = &*answer else { return Err("no socket came".into()) };
+            self.socket = answer.take_fd(fd).map(UnixStream::from);
+        }
+        let socket = self.socket.as_mut().ok_or("no socket came")?;
+        let mut piece = vec![0; PIECE];
+        let begun = Instant::now();
+        socket.write_all(&[1])?;
+        let (mut left, mut part) = (bytes, 0);
+        let mut sum = 0;
+        while left > 0 {
+            let now = left.min(PIECE as u64) as usize;
+            socket.read_exact(&mut piece[..now])?;
+            for bytes in piece[..now].chunks(files::PART) {
+                if all || part == drawn {
+                    sum ^= hash(bytes);
+                }
+                part += 1;
+            }
+            left -= now as u64;
+        }
+        let time = begun.elapsed();
+        let due = self.hashes(number, drawn, all)?;
+        if sum == due { Ok(time) } else { Err("another hash than in the cache".into()) }
+    }
+
+    /// The hash of a part, or all of them together, as the file has them.
+    fn hashes(&mut self, number: u32, drawn: u64, all: bool) -> Result<u64, Failed> {
+        let file = fetch(&mut self.keeps, number)
+            .map_err(|failure| failure.line().unwrap_or_default().to_owned())?;
+        let some = if all { 0..file.len() } else { drawn..drawn + 1 };
+        let mut sum = 0;
+        for part in some {
+            sum ^= file.get(part)?.ok_or("a part is missing")?.hash.to_native();
+        }
+        Ok(sum)
+    }
+}
+
+/// Asks for a file, and checks the hash of one part of it, or of all.
+fn look_into(
+    channel: &mut ClientEnd<Cache>,
+    number: u32,
+    drawn: u64,
+    all: bool,
+) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    let file = fetch(channel, number)?;
+    let some = if all { 0..file.len() } else { drawn..drawn + 1 };
+    for part in some {
+        let part = file.get(part).map_err(|error| Failure::because(Status::Cut, &error))?;
+        if part.is_none_or(|part| hash(&part.bytes) != part.hash) {
+            return Err(wrong());
+        }
+    }
+    Ok(begun.elapsed())
+}
+
+fn fetch(channel: &mut ClientEnd<Cache>, number: u32) -> Result<File, Failure> {
+    channel.send(&Ask::File(number))?;
+    let answer = channel.recv()?;
+    match &*answer {
+        ArchivedAnswer::File(file) => {
+            answer.blob(file).map_err(|error| Failure::because(Status::Cut, &error))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+fn ask_for_nothing(channel: &mut ClientEnd<Cache>) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    channel.send(&Ask::Nothing)?;
+    match &*channel.recv()? {
+        ArchivedAnswer::Nothing => Ok(begun.elapsed()),
+        _ => Err(wrong()),
+    }
+}
+
+/// Repeated requests in a round, so that all rounds have as many as asked for.
+fn requests(all: u32, rounds: u32, round: u32) -> u32 {
+    all / rounds + u32::from(round < all % rounds)
+}
+
+fn wrong() -> Failure {
+    Failure::new(
+        Status::Cut,
+        "the cache answered with something else than the file that was asked for",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rounds_have_all_requests_between_them() {
+        for (all, rounds) in [(10, 3), (3, 10), (0, 1), (1000, 100)] {
+            assert_eq!((0..rounds).map(|round| requests(all, rounds, round)).sum::<u32>(), all);
+        }
+    }
+}
