@@ -15,6 +15,7 @@ pub mod lane;
 pub mod loads;
 mod memory;
 pub mod segment;
+pub mod table;
 mod witness;
 
 /// One target: what it is called, what it does, and inputs that lead it to interesting places.
@@ -33,12 +34,13 @@ pub type Seed = (String, Vec<u8>);
 
 /// All targets.
 #[cfg(not(memring_scripted))]
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "lane", run: lane::run, seeds: lane::seeds },
     Target { name: "segment", run: segment::run, seeds: segment::seeds },
     Target { name: "archive", run: archive::run, seeds: archive::seeds },
+    Target { name: "table", run: table::run, seeds: table::seeds },
 ];
 
 /// The one target of a ring whose loads are scripted; the others want memory that is memory.

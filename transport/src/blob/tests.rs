@@ -2,6 +2,7 @@
 
 mod copying;
 mod death;
+mod figures;
 mod hostile;
 mod limits;
 
