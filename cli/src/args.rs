@@ -166,7 +166,7 @@ Examples:
 {}", failure::HELP))]
 pub(crate) struct DemoCache {
     /// Sizes of files, with K, M or G for powers of 1024.
-    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = size,
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = file_size,
         default_value = "100K,1M,10M,100M,1G")]
     pub(crate) sizes: Vec<u64>,
     /// Requests for a file that was sent before, of each size.
@@ -512,6 +512,11 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// `32`, `4k`, `1M`: bytes, in powers of 1024.
 fn size(text: &str) -> Result<u64, String> {
+    Some(bytes(text)?).filter(|bytes| *bytes <= 1 << 30).ok_or_else(|| "at most 1G".to_owned())
+}
+
+/// The same, without a limit.
+fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
     let number: u64 = number.parse().map_err(|_| "not a size, as 32, 4k or 1M".to_owned())?;
     let scale: u64 = match unit {
@@ -521,10 +526,7 @@ fn size(text: &str) -> Result<u64, String> {
         "G" | "GiB" => 1 << 30,
         _ => return Err(format!("{unit:?} is no unit of size: k, M or G")),
     };
-    number
-        .checked_mul(scale)
-        .filter(|bytes| *bytes <= 1 << 30)
-        .ok_or_else(|| "at most 1G".to_owned())
+    number.checked_mul(scale).ok_or_else(|| "that is more than there is".to_owned())
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
@@ -532,19 +534,11 @@ fn split_unit(text: &str) -> (&str, &str) {
     text.split_at(digits)
 }
 
-/// A number of bytes, as `100K`.
-fn size(text: &str) -> Result<u64, String> {
-    let (number, shift) = match text.split_at_checked(text.len().saturating_sub(1)) {
-        Some((number, "K" | "k")) => (number, 10),
-        Some((number, "M" | "m")) => (number, 20),
-        Some((number, "G" | "g")) => (number, 30),
-        _ => (text, 0),
-    };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    match bytes {
-        Some(bytes) if (1..=1 << 40).contains(&bytes) => Ok(bytes),
-        _ => Err("a size from 1 to 1024G, as 100K".to_owned()),
-    }
+/// Bytes of a file in memory, as `100K`.
+fn file_size(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text)?;
+    let fits = (1..=1 << 40).contains(&bytes);
+    fits.then_some(bytes).ok_or_else(|| "from 1 to 1024G".to_owned())
 }
 
 fn two_processors(text: &str) -> Result<(usize, usize), String> {

@@ -20,7 +20,6 @@ use memring_benches::{Failed, pin};
 use super::{Child, Places};
 use crate::args::DemoCache as Options;
 use crate::failure::{Failure, Status};
-use crate::latency::Latencies;
 use crate::output;
 use files::{ArchivedAnswer, Ask, Cache, File, Random, hash, parts};
 use report::{Report, Size};
