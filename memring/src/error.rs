@@ -96,7 +96,7 @@ pub enum SendError {
     TimedOut,
     /// The message exceeds the negotiated largest.
     #[error(
-        "a message of {len} bytes exceeds {max}, the negotiated largest: send less, or raise the limit on both sides"
+        "a message of {len} bytes exceeds {max}, the negotiated largest: send less or a blob, or raise the limit on both sides"
     )]
     TooLarge {
         /// Bytes of the message, or more than the limit if it was not encoded to its end.

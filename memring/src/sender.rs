@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use memring_codec::{Carriage, Format, Message, Scratch};
+use memring_codec::{Carriage, Format, LARGEST_VALUE, Message, Scratch};
 use memring_ring::batch;
 use memring_ring::grant::Grant;
 use memring_ring::producer::Producer;
@@ -18,10 +18,6 @@ use memring_transport::{Peer, Session};
 use crate::attached::Post;
 use crate::carry::{Waiting, carry};
 use crate::error::{End, SendError, TrySendError, end_of, send_error, try_send_error};
-
-/// The largest archive in bytes: its relative pointers have 31 bits and a sign. Bytes that lie ready are no
-/// archive and may be larger.
-const LARGEST_ARCHIVE: u64 = (1 << 31) - 1;
 
 /// Sends messages of one type. One owner: `Send`, not `Clone`.
 ///
@@ -56,7 +52,7 @@ pub struct Sender<T: Message + ?Sized> {
 
 impl<T: Message + ?Sized> Sender<T> {
     pub(crate) fn new(producer: Producer, session: Arc<Session>) -> Self {
-        let max = producer.largest_message().min(LARGEST_ARCHIVE) as usize;
+        let max = producer.largest_message().min(LARGEST_VALUE as u64) as usize;
         Self {
             producer,
             hint: 0,
@@ -555,13 +551,13 @@ mod tests {
         let connector = crate::Connector::new().largest_message(1 << 40);
         let (server, client) = connector.pair::<Bulks>().expect("a pair");
         let (mut sender, _receiver) = server.split();
-        // Zeroed pages that nobody touches: it is refused by its length.
-        let huge = Bulk { bytes: vec![0; 1 << 31] };
-        match sender.send(&huge) {
-            Err(SendError::TooLarge { max, .. }) => assert_eq!(max, LARGEST_ARCHIVE),
-            other => panic!("{other:?}"),
+        // Zeroed pages that nobody touches: it is refused by its length. The second is one whose pointer would not reach.
+        for len in [1 << 31, (1 << 31) - 8] {
+            match sender.send(&Bulk { bytes: vec![0; len] }) {
+                Err(SendError::TooLarge { max, .. }) => assert_eq!(max, LARGEST_VALUE as u64),
+                other => panic!("{other:?}"),
+            }
         }
-        drop(huge);
         let reading = std::thread::spawn(move || {
             let (_sender, mut receiver) = client.split();
             receiver.recv().map(|bulk| bulk.bytes.len()).expect("what was sent")
