@@ -1,5 +1,6 @@
 //! The models, as data, and the few words they are written in.
 
+mod ahead;
 mod batch;
 mod end;
 mod fence;
@@ -55,6 +56,7 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         parts::MODELS,
         sessions::MODELS,
         trip::MODELS,
+        ahead::MODELS,
         fence::MODELS,
     ]
     .into_iter()

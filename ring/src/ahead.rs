@@ -14,7 +14,7 @@ use crate::life::End;
 use crate::parts::{Gather, total};
 use crate::position::{HEADER, frame_size};
 use crate::producer::{Producer, SendError, TrySendError};
-use crate::sync::Instant;
+use crate::sync::{Instant, mutant};
 use crate::wait::Look;
 
 /// Why a message was not sent: the lane's reason, or what went ahead did not go.
@@ -51,11 +51,20 @@ impl Producer {
         let mut gather = Gather::new(pieces);
         if len <= self.writer.capacity.largest_payload() {
             self.wait_room(frame_size(len), deadline).map_err(Unsent::Lane)?;
-            ahead(self.writer.tail).map_err(Unsent::Ahead)?;
+            let position = self.writer.tail;
+            let mut ahead = Some(ahead);
+            if !mutant("ahead-behind")
+                && let Some(ahead) = ahead.take()
+            {
+                ahead(position).map_err(Unsent::Ahead)?;
+            }
             let at = self.writer.payload();
             gather.copy(&self.writer.data, at, len);
             let header = Header { fds: fds.get(), ..Header::new(Kind::Data, len as u32) };
             self.writer.publish_as(header, tag);
+            if let Some(ahead) = ahead {
+                ahead(position).map_err(Unsent::Ahead)?;
+            }
         } else {
             let (mut sent, mut ahead) = (0, Some(ahead));
             while sent < len {

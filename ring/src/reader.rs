@@ -362,6 +362,15 @@ impl Reader {
         }
         let len = header.len as usize;
         if header.fds != 0 {
+            if mutant("released-before-fetched") {
+                let item = self.copy(len);
+                let at = self.cursor.position().wrapping_sub(frame_size(len as u64));
+                self.cursor.publish();
+                return match self.life.fetch_fds(at, header.fds) {
+                    Ok(()) => Ok(Some(Item { place: WITH_FDS, ..item })),
+                    Err(end) => Err(end),
+                };
+            }
             self.fetch(header.fds)?;
             return Ok(Some(Item { place: WITH_FDS, ..self.copy(len) }));
         }
