@@ -1,5 +1,6 @@
 //! Messages as bytes: rkyv archives written straight into a frame, checked in memory of our own, and a
-//! fingerprint of a type's structure by which two programs find out that they mean the same thing.
+//! fingerprint of a type's structure by which two programs find out that they mean the same thing. Behind features
+//! also other formats, for types that ask for one.
 //!
 //! Why a crate of its own: what bytes mean and how they travel change for different reasons. This crate
 //! knows neither rings nor sockets; a [`Sink`] is all it asks of the place where an encoding goes, and a
@@ -27,6 +28,10 @@ mod encode;
 mod fingerprint;
 mod message;
 mod options;
+#[cfg(feature = "serde")]
+mod parsed;
+#[cfg(feature = "zerocopy")]
+mod plain;
 mod raw;
 mod reason;
 mod schema;
@@ -41,17 +46,37 @@ pub use encode::{EncodeError, Encoder, Sink, SinkFull};
 pub use fingerprint::Fingerprint;
 pub use message::{Checked, DecodeError, Format, Message, View};
 pub use options::FormatOptions;
+#[cfg(feature = "cbor")]
+pub use parsed::Cbor;
+#[cfg(feature = "json")]
+pub use parsed::Json;
+#[cfg(feature = "postcard")]
+pub use parsed::Postcard;
+#[cfg(feature = "serde")]
+pub use parsed::{Notation, Parsed, Says};
+#[cfg(feature = "zerocopy")]
+pub use plain::Plain;
 pub use raw::Raw;
 pub use reason::Reason;
-pub use schema::{Constant, Fingerprinted, Schema, fingerprint_of, name_of};
+pub use schema::{Constant, Fingerprinted, Schema, fingerprint_in, fingerprint_of, name_of};
 pub use scratch::Scratch;
 
 /// What the code written by `#[message]` names. Not for people: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        Archivable, Fingerprint, Fingerprinted, Message, Rkyv, Schema, fingerprint_of, name_of,
+        Archivable, Fingerprint, Fingerprinted, Format, Message, Rkyv, Schema, fingerprint_in,
+        fingerprint_of, name_of,
     };
+    // Of a format whose feature is off, the compiler then says that it is, and once.
+    #[cfg(feature = "cbor")]
+    pub type Cbor = crate::Parsed<crate::Cbor>;
+    #[cfg(feature = "json")]
+    pub type Json = crate::Parsed<crate::Json>;
+    #[cfg(feature = "zerocopy")]
+    pub use crate::Plain;
+    #[cfg(feature = "postcard")]
+    pub type Postcard = crate::Parsed<crate::Postcard>;
     pub use core;
     pub use rkyv;
     pub use std::string::String;

@@ -36,6 +36,9 @@ pub trait Format<T: ?Sized> {
     /// What validation leaves behind to be kept beside the bytes: nothing for formats read in place.
     type Checked: 'static;
 
+    /// What people call it, such as `JSON`: told to a peer that means another. Raw bytes are in none.
+    const NAME: &'static str = "";
+
     /// Bytes of most encodings, where the type says it. Others are as good, only slower to receive.
     const USUAL: Option<usize> = None;
 
@@ -121,7 +124,7 @@ pub enum DecodeError {
         found: usize,
     },
     /// A pointer, length, tag, number or text in the message is not valid.
-    #[error("message is not a valid archive of its type")]
+    #[error("message is not a valid encoding of its type")]
     Invalid {
         /// The check that failed, and the fields that led to it.
         source: Reason,
