@@ -6,7 +6,7 @@ source "$(dirname "$0")/common.sh"
 
 seconds=${1:-30}
 # Side by side: each keeps one processor busy.
-pairs=("control handshake" "lane segment" "archive loads")
+pairs=("control handshake" "lane segment" "archive formats" "loads")
 # cargo-fuzz asks for a sanitizer, which stable compilers have but hide.
 export RUSTC_BOOTSTRAP=1
 
@@ -50,22 +50,26 @@ fuzz() {
   grep -aE '^(stat::|Done)|INITED' "$logs/$target"
 }
 
-# Two targets at once; fails if either does.
+# The targets of a pair at once; fails if one does.
 both() {
-  local one=$1 other=$2 status=0
-  shift 2
-  fuzz "$one" "$@" &
-  fuzz "$other" "$@" || status=$?
-  wait $! || status=$?
+  local pair=$1 target started status=0 running=()
+  shift
+  for target in $pair; do
+    fuzz "$target" "$@" &
+    running+=($!)
+  done
+  for started in "${running[@]}"; do
+    wait "$started" || status=$?
+  done
   return "$status"
 }
 
 step install install
 step build build
 for pair in "${pairs[@]}"; do
-  step "fuzz $pair for $seconds s" both $pair -max_total_time="$seconds"
+  step "fuzz $pair for $seconds s" both "$pair" -max_total_time="$seconds"
   # As it stands now, each input once: what fails here fails without luck.
-  step "replay $pair" both $pair -runs=0
+  step "replay $pair" both "$pair" -runs=0
 done
 unset RUSTC_BOOTSTRAP
 # Without `maps` they are run by the workspace's tests.

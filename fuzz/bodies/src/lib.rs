@@ -8,6 +8,7 @@
 
 pub mod archive;
 pub mod control;
+pub mod formats;
 pub mod handshake;
 mod input;
 pub mod lane;
@@ -33,12 +34,13 @@ pub type Seed = (String, Vec<u8>);
 
 /// All targets.
 #[cfg(not(memring_scripted))]
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "lane", run: lane::run, seeds: lane::seeds },
     Target { name: "segment", run: segment::run, seeds: segment::seeds },
     Target { name: "archive", run: archive::run, seeds: archive::seeds },
+    Target { name: "formats", run: formats::run, seeds: formats::seeds },
 ];
 
 /// The one target of a ring whose loads are scripted; the others want memory that is memory.
