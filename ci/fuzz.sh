@@ -6,7 +6,7 @@ source "$(dirname "$0")/common.sh"
 
 seconds=${1:-30}
 # Side by side: each keeps one processor busy.
-pairs=("control handshake" "lane segment" "archive loads" "table")
+pairs=("control handshake" "lane segment" "archive formats" "loads" "table")
 # cargo-fuzz asks for a sanitizer, which stable compilers have but hide.
 export RUSTC_BOOTSTRAP=1
 
@@ -50,15 +50,16 @@ fuzz() {
   grep -aE '^(stat::|Done)|INITED' "$logs/$target"
 }
 
-# The targets of a line of `pairs` at once; fails if any does.
+# The targets of a pair at once; fails if one does.
 both() {
-  local target status=0 running=()
-  for target in $1; do
-    fuzz "$target" "${@:2}" &
+  local pair=$1 target started status=0 running=()
+  shift
+  for target in $pair; do
+    fuzz "$target" "$@" &
     running+=($!)
   done
-  for target in "${running[@]}"; do
-    wait "$target" || status=$?
+  for started in "${running[@]}"; do
+    wait "$started" || status=$?
   done
   return "$status"
 }

@@ -71,6 +71,8 @@ impl<T: Archivable> Format<T> for Rkyv {
     type View = T::Archived;
     type Checked = ();
 
+    const NAME: &'static str = "rkyv";
+
     /// What remembers no position has nothing beside its root: all its archives are as long as that.
     const USUAL: Option<usize> =
         if size_of::<T::Resolver>() == 0 { Some(size_of::<T::Archived>()) } else { None };

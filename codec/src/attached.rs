@@ -256,6 +256,7 @@ impl<T: Attachable> Format<T> for Attached {
     type View = T::Archived;
     type Checked = Carried;
 
+    const NAME: &'static str = "rkyv";
     const CARRIAGE: Carriage = Carriage::Within;
 
     fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError> {

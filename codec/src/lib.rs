@@ -1,5 +1,6 @@
 //! Messages as bytes: rkyv archives written straight into a frame, checked in memory of our own, and a
-//! fingerprint of a type's structure by which two programs find out that they mean the same thing.
+//! fingerprint of a type's structure by which two programs find out that they mean the same thing. Behind features
+//! also other formats, for types that ask for one.
 //!
 //! Why a crate of its own: what bytes mean and how they travel change for different reasons. This crate
 //! knows neither rings nor sockets; a [`Sink`] is all it asks of the place where an encoding goes, and a
@@ -29,6 +30,10 @@ mod fd;
 mod fingerprint;
 mod message;
 mod options;
+#[cfg(feature = "serde")]
+mod parsed;
+#[cfg(feature = "zerocopy")]
+mod plain;
 mod raw;
 mod reason;
 mod schema;
@@ -46,9 +51,21 @@ pub use fd::{ArchivedFd, ChecksFds, Fd, SerializesFds, TakesFds};
 pub use fingerprint::Fingerprint;
 pub use message::{Carriage, Checked, DecodeError, Format, Message, View};
 pub use options::FormatOptions;
+#[cfg(feature = "cbor")]
+pub use parsed::Cbor;
+#[cfg(feature = "json")]
+pub use parsed::Json;
+#[cfg(feature = "postcard")]
+pub use parsed::Postcard;
+#[cfg(feature = "serde")]
+pub use parsed::{Notation, Parsed, Says};
+#[cfg(feature = "zerocopy")]
+pub use plain::Plain;
 pub use raw::Raw;
 pub use reason::Reason;
-pub use schema::{Carries, Constant, Fingerprinted, Schema, carried_by, fingerprint_of, name_of};
+pub use schema::{
+    Carries, Constant, Fingerprinted, Schema, carried_by, fingerprint_in, fingerprint_of, name_of,
+};
 pub use scratch::Scratch;
 pub use table::{Entry, LARGEST_VALUE, Steady, Table, TableError, TableWriteError, TableWriter};
 
@@ -56,9 +73,18 @@ pub use table::{Entry, LARGEST_VALUE, Steady, Table, TableError, TableWriteError
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        Archivable, Attachable, Attached, Carries, Fingerprint, Fingerprinted, Message, Rkyv,
-        Schema, carried_by, fingerprint_of, name_of,
+        Archivable, Attachable, Attached, Carries, Fingerprint, Fingerprinted, Format, Message,
+        Rkyv, Schema, carried_by, fingerprint_in, fingerprint_of, name_of,
     };
+    // Of a format whose feature is off, the compiler then says that it is, and once.
+    #[cfg(feature = "cbor")]
+    pub type Cbor = crate::Parsed<crate::Cbor>;
+    #[cfg(feature = "json")]
+    pub type Json = crate::Parsed<crate::Json>;
+    #[cfg(feature = "zerocopy")]
+    pub use crate::Plain;
+    #[cfg(feature = "postcard")]
+    pub type Postcard = crate::Parsed<crate::Postcard>;
     pub use core;
     pub use rkyv;
     pub use std::string::String;

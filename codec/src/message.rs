@@ -57,6 +57,9 @@ pub trait Format<T: ?Sized> {
     /// read a message that is kept, or a blob.
     type Checked: Send + Sync + 'static;
 
+    /// What people call it, such as `JSON`: told to a peer that means another. Raw bytes are in none.
+    const NAME: &'static str = "";
+
     /// Bytes of most encodings, where the type says it. Others are as good, only slower to receive.
     const USUAL: Option<usize> = None;
 
@@ -172,7 +175,7 @@ pub enum DecodeError {
         found: usize,
     },
     /// A pointer, length, tag, number or text in the message is not valid.
-    #[error("message is not a valid archive of its type")]
+    #[error("message is not a valid encoding of its type")]
     Invalid {
         /// The check that failed, and the fields that led to it.
         source: Reason,

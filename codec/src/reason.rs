@@ -1,4 +1,4 @@
-//! Why rkyv refused: the failed check, and the way through the value that led to it.
+//! Why a format refused: the failed check, and of rkyv's the way through the value that led to it.
 //!
 //! Why our own error and not rkyv's: its ready-made ones either forget the way in release builds or keep it
 //! where `Display` does not show it, and then "bool set to invalid byte 2" is all there is to read.
@@ -13,7 +13,7 @@ use rkyv::rancor::{Source, Trace};
 /// Steps kept on the way to a failed check, from the inside.
 const STEPS: usize = 4;
 
-/// What rkyv said about an archive or a value, and where.
+/// What a format said about a message or a value, and where.
 #[derive(Debug)]
 pub struct Reason(Box<Inner>);
 

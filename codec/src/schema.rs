@@ -28,6 +28,9 @@ const DISCRIMINANT: u8 = 0x07;
 const FIELD: u8 = 0x08;
 const WRAPPER: u8 = 0x09;
 const NICHE: u8 = 0x0a;
+const FORMAT: u8 = 0x0b;
+const SIZE: u8 = 0x0c;
+const ATTRIBUTE: u8 = 0x0d;
 // How an event mentions another type: written out, by number, or by a name given by hand.
 const BEGIN: u8 = 0x10;
 const AGAIN: u8 = 0x11;
@@ -58,7 +61,7 @@ const END: u8 = 0x13;
             `#[memring(foreign = \"name and version\")]`"
 )]
 pub trait Fingerprinted: 'static {
-    /// Whether the archived form takes no bytes at all, whatever the value.
+    /// Whether the encoded form takes no bytes at all, whatever the value.
     ///
     /// A sequence of such elements can claim any length for free (four thousand million in 8 bytes), so
     /// sequences of them are refused when the program is built:
@@ -79,6 +82,16 @@ pub trait Fingerprinted: 'static {
 #[must_use]
 pub fn fingerprint_of<T: Fingerprinted + ?Sized>() -> Fingerprint {
     let mut schema = Schema::new();
+    schema.mention::<T>();
+    schema.hash.finish()
+}
+
+/// The fingerprint of `T` in another format than rkyv's, which is called so.
+#[must_use]
+pub fn fingerprint_in<T: Fingerprinted + ?Sized>(format: &str) -> Fingerprint {
+    let mut schema = Schema::new();
+    schema.tag(FORMAT);
+    schema.string(format);
     schema.mention::<T>();
     schema.hash.finish()
 }
@@ -248,6 +261,19 @@ impl Schema {
     /// [`niche`](Self::niche) with rkyv's default.
     pub fn default_niche(&mut self) {
         self.niche::<rkyv::niche::niching::DefaultNiche>();
+    }
+
+    /// Bytes that a value takes in memory, of a type whose memory is its encoding.
+    pub fn size(&mut self, bytes: usize) {
+        self.tag(SIZE);
+        self.hash.update(&(bytes as u64).to_le_bytes());
+    }
+
+    /// What serde was told about the type, the variant or the field just before: the tokens in the parentheses of
+    /// one attribute, with a space between each and the next.
+    pub fn attribute(&mut self, tokens: &str) {
+        self.tag(ATTRIBUTE);
+        self.string(tokens);
     }
 
     fn mention<T: Fingerprinted + ?Sized>(&mut self) -> String {

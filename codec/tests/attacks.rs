@@ -13,7 +13,7 @@ use memring_codec::{DecodeError, Format, Message, Rkyv};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use support::{Owned, aligned, chain, decode, encode, mutate};
+use support::{Owned, aligned, chain, decode, encode, mutate, on_a_small_stack};
 use zoo::*;
 
 /// A chain of `depth` boxes as a peer would forge it: written by hand, since to build the value is to
@@ -28,15 +28,6 @@ fn forged_chain(depth: usize) -> Vec<u8> {
         bytes.extend_from_slice(outer);
     }
     bytes
-}
-
-fn on_a_small_stack(run: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new()
-        .stack_size(256 * 1024)
-        .spawn(run)
-        .expect("a thread")
-        .join()
-        .expect("neither a panic nor an overflow");
 }
 
 #[test]

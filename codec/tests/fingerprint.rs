@@ -391,3 +391,114 @@ fn names_are_short_and_without_a_path() {
     check(name_of::<zoo::Tree<zoo::Tree<(u8, u16)>>>(), "Tree<Tree<tuple<u8, u16>>>");
     check(zoo::Chain::name(), "Chain");
 }
+
+/// One structure in every format, and what serde can be told about it.
+mod formats {
+    /// The same name and fields, each in a module of its own.
+    macro_rules! declared {
+        ($($module:ident $format:tt $(#[$meta:meta])* { $(#[$field:meta])* price })*) => {$(
+            pub mod $module {
+                use serde::{Deserialize, Serialize};
+                use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+                #[memring_macros::message $format]
+                #[derive(Serialize, Deserialize, FromBytes, IntoBytes, Immutable, KnownLayout)]
+                #[repr(C)]
+                $(#[$meta])*
+                pub struct Type {
+                    $(#[$field])*
+                    pub price: u64,
+                    pub size: i64,
+                }
+            }
+        )*};
+    }
+    declared! {
+        archived (crate = memring_codec) { price }
+        json (crate = memring_codec, format = json) { price }
+        cbor (format = cbor, crate = memring_codec) { price }
+        postcard (crate = memring_codec, format = postcard,) { price }
+        plain (crate = memring_codec, format = plain) { price }
+        archived_with_serde (crate = memring_codec) { #[serde(rename = "cost")] price }
+        renamed (crate = memring_codec, format = json) { #[serde(rename = "cost")] price }
+        renamed_again (crate = memring_codec, format = json) { #[serde(rename = "p")] price }
+        renamed_all (crate = memring_codec, format = json) #[serde(rename_all = "UPPERCASE")] { price }
+        defaulted (crate = memring_codec, format = json) { #[serde(default)] price }
+        documented (crate = memring_codec, format = json)
+            #[allow(dead_code)] { #[doc = "What it costs."] price }
+        spaced (crate = memring_codec, format = json) { #[serde( rename="cost" , )] price }
+        bare (crate = memring_codec, format = json) { #[serde( rename="cost" )] price }
+    }
+    pub mod number {
+        #[memring_macros::message(crate = memring_codec, format = json)]
+        #[derive(serde::Serialize, serde::Deserialize)]
+        pub struct Type {
+            pub price: u64,
+            #[serde(with = "super::text")]
+            pub size: i64,
+        }
+    }
+    pub mod text {
+        use serde::{Deserialize, Deserializer, Serializer};
+        pub fn serialize<S: Serializer>(size: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(size)
+        }
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        }
+    }
+}
+
+#[test]
+fn the_format_and_what_serde_is_told_are_part_of_it() {
+    macro_rules! digests {
+        ($($module:ident)*) => {
+            [$((stringify!($module), <formats::$module::Type as Message>::fingerprint())),*]
+        };
+    }
+    all_differ(&digests!(archived json cbor postcard plain renamed renamed_again renamed_all
+        defaulted spaced number));
+    let alike = digests!(archived_with_serde archived documented json bare renamed);
+    for pair in alike.chunks(2) {
+        assert_eq!(pair[0].1, pair[1].1, "{} and {}", pair[0].0, pair[1].0);
+    }
+    assert_eq!(formats::json::Type::name(), "Type");
+}
+
+#[test]
+fn the_size_of_plain_data_is_part_of_it() {
+    macro_rules! sides {
+        ($($module:ident $repr:ident)*) => {$(
+            mod $module {
+                #[memring_macros::message(crate = memring_codec, format = plain)]
+                #[derive(zerocopy::TryFromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
+                #[derive(zerocopy::KnownLayout)]
+                #[repr($repr)]
+                #[allow(dead_code)]
+                pub enum Side { Bid, Ask }
+            }
+        )*};
+    }
+    sides!(narrow u8 wide u16);
+    all_differ(&[
+        ("a byte", <narrow::Side as Message>::fingerprint()),
+        ("two", <wide::Side as Message>::fingerprint()),
+    ]);
+}
+
+#[test]
+fn a_part_has_one_description_whatever_it_is_part_of() {
+    #[memring_macros::message(crate = memring_codec, format = json)]
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Part(u8);
+    let part = fingerprint_of::<Part>();
+    assert_ne!(
+        part,
+        <Part as Message>::fingerprint(),
+        "what is sent has a format, and a part has none"
+    );
+    mod archived {
+        #[memring_macros::message(crate = memring_codec)]
+        pub struct Part(pub u8);
+    }
+    assert_eq!(part, fingerprint_of::<archived::Part>());
+}

@@ -119,7 +119,7 @@ fn bytes_of_the_wrong_size_are_told_apart() {
     };
     check(&[], "message of 0 bytes is too short: its type takes at least 32");
     check(&whole[..31], "message of 31 bytes is too short");
-    check(&[&whole[..], &[0]].concat(), "not a valid archive"); // misaligned
+    check(&[&whole[..], &[0]].concat(), "not a valid encoding"); // misaligned
     check(&[&whole[..], &[0; 8]].concat(), "8 of the message's 40 bytes belong to no part of it");
     assert!(matches!(
         decode::<Empty>(&aligned(&[1, 2, 3])),

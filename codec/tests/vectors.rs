@@ -3,7 +3,7 @@
 
 mod zoo;
 
-use memring_codec::fingerprint_of;
+use memring_codec::{Message, fingerprint_of};
 use zoo::*;
 
 /// A niche and a type named by hand.
@@ -37,4 +37,50 @@ fn fingerprints_are_those_of_the_protocol() {
         Wrapped => "ab2045d24907c5db71054e062ce85da0"
         Marked => "d85ed1189070ccb2269344b1dca25096"
     }
+}
+
+/// What serde can be told: about the type, about a variant, about a field.
+#[memring_macros::message(crate = memring_codec, format = json)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum Told {
+    #[serde(rename = "b")]
+    Bid,
+    Text(#[serde(default)] u64),
+}
+
+/// The zoo's quote in the other formats.
+mod quotes {
+    macro_rules! quotes {
+        ($($module:ident)*) => {$(
+            pub mod $module {
+                #[memring_macros::message(crate = memring_codec, format = $module)]
+                #[derive(serde::Serialize, serde::Deserialize)]
+                #[derive(zerocopy::FromBytes, zerocopy::IntoBytes)]
+                #[derive(zerocopy::Immutable, zerocopy::KnownLayout)]
+                #[repr(C)]
+                pub struct Quote {
+                    pub id: u64,
+                    pub price: i64,
+                    pub size: u64,
+                    pub venue: u32,
+                    pub flags: u32,
+                }
+            }
+        )*};
+    }
+    quotes!(json cbor postcard plain);
+}
+
+#[test]
+fn fingerprints_in_other_formats_are_those_of_the_protocol() {
+    fn check<T: Message>(expected: &str) {
+        assert_eq!(T::fingerprint().to_string(), expected, "{}", std::any::type_name::<T>());
+    }
+    check::<Quote>("47bc112bfebad855545bdaeff4466f4c");
+    check::<quotes::json::Quote>("bcf845d1717423d727ecae923da4a315");
+    check::<quotes::cbor::Quote>("8885748dad919649f410ab2a1cc192d3");
+    check::<quotes::postcard::Quote>("78c7a8886a3b11fad2a95d862dc6b987");
+    check::<quotes::plain::Quote>("b2ff1250d706f78644031cd3647132ad");
+    check::<Told>("359c92599bc6c95b9a42549d8f1a8d68");
 }

@@ -1,8 +1,9 @@
-//! Reads attributes: our own, and of rkyv's what decides the archived bytes.
+//! Reads attributes: our own, and of rkyv's and serde's what decides the bytes.
 //!
-//! It changes no `#[rkyv(...)]`: rkyv reads them after us and complains about what it does not know.
+//! It changes no `#[rkyv(...)]` and no `#[serde(...)]`: they are read after us by those they belong to, who complain
+//! about what they do not know.
 
-use proc_macro2::{Group, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
@@ -12,30 +13,70 @@ use syn::{Attribute, Error, Ident, LitStr, Meta, Path, Result, Token, Type, pars
 pub(crate) struct Arguments {
     /// Where memring is found.
     pub(crate) path: Path,
-    /// Whether values carry more than bytes.
-    pub(crate) attachments: bool,
+    pub(crate) format: Format,
 }
 
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let mut arguments = Self { path: parse_quote!(::memring), attachments: false };
+        let mut this = Self { path: parse_quote!(::memring), format: Format::Rkyv };
         while !input.is_empty() {
-            if input.parse::<Option<Token![crate]>>()?.is_some() {
+            let key = input.call(Ident::parse_any)?;
+            if key == "attachments" && this.format == Format::Rkyv {
+                this.format = Format::Attached;
+            } else if key == "crate" {
                 input.parse::<Token![=]>()?;
-                arguments.path = input.call(Path::parse_mod_style)?;
+                this.path = input.call(Path::parse_mod_style)?;
+            } else if key == "format" && this.format == Format::Rkyv {
+                input.parse::<Token![=]>()?;
+                this.format = input.parse()?;
+            } else if key == "attachments" || key == "format" {
+                let message = "a message with attachments is rkyv's, and has one format";
+                return Err(Error::new(key.span(), message));
             } else {
-                let key = input.call(Ident::parse_any)?;
-                if key != "attachments" {
-                    let expected = "expected `attachments` or `crate = path`";
-                    return Err(Error::new(key.span(), expected));
-                }
-                arguments.attachments = true;
+                let message = "expected `crate = path`, `attachments`, or `format = json`, `cbor`, `postcard` or `plain`";
+                return Err(Error::new(key.span(), message));
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
         }
-        Ok(arguments)
+        Ok(this)
+    }
+}
+
+/// How a message becomes bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// What is meant where nothing is said.
+    Rkyv,
+    /// The same, of messages that carry more than bytes.
+    Attached,
+    /// By serde, in the notation of this name.
+    Parsed(&'static str),
+    Plain,
+}
+
+impl Format {
+    /// Whether messages are archives.
+    pub(crate) fn is_rkyv(self) -> bool {
+        matches!(self, Self::Rkyv | Self::Attached)
+    }
+}
+
+impl Parse for Format {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let name: Ident = input.parse()?;
+        match name.to_string().as_str() {
+            "json" => Ok(Self::Parsed("Json")),
+            "cbor" => Ok(Self::Parsed("Cbor")),
+            "postcard" => Ok(Self::Parsed("Postcard")),
+            "plain" => Ok(Self::Plain),
+            _ => {
+                let message =
+                    "expected `json`, `cbor`, `postcard` or `plain`; without `format` it is rkyv";
+                Err(Error::new(name.span(), message))
+            }
+        }
     }
 }
 
@@ -96,12 +137,28 @@ pub(crate) fn take_foreign(attributes: &mut Vec<Attribute>) -> Result<Option<Lit
     Ok(foreign)
 }
 
-/// An attribute of ours or rkyv's that only a condition brings in would be seen by rkyv and not by us.
-pub(crate) fn refuse_conditional(attributes: &[Attribute]) -> Result<()> {
+/// Attributes that decide the bytes, and that this format does not ask.
+pub(crate) fn refuse_strange(attributes: &[Attribute], format: Format) -> Result<()> {
+    for attribute in attributes {
+        if !format.is_rkyv() && attribute.path().is_ident("rkyv") {
+            let message = "rkyv is not asked in this format";
+            return Err(Error::new_spanned(attribute, message));
+        }
+    }
+    Ok(())
+}
+
+/// An attribute that only a condition brings in would be seen by the one it belongs to, and not by us.
+pub(crate) fn refuse_conditional(attributes: &[Attribute], format: Format) -> Result<()> {
+    let seen: &[&str] = match format {
+        Format::Rkyv | Format::Attached => &["rkyv", "memring"],
+        Format::Parsed(_) => &["serde", "memring"],
+        Format::Plain => &["repr", "memring"],
+    };
     for attribute in attributes {
         if let Meta::List(list) = &attribute.meta
             && list.path.is_ident("cfg_attr")
-            && mentions(list.tokens.clone(), &["rkyv", "memring"])
+            && mentions(list.tokens.clone(), seen)
         {
             return Err(Error::new_spanned(
                 attribute,
@@ -110,6 +167,37 @@ pub(crate) fn refuse_conditional(attributes: &[Attribute]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What serde is told in `attributes`, as the fingerprint hears it.
+pub(crate) fn serde(attributes: &[Attribute]) -> Vec<String> {
+    let told = attributes.iter().filter(|attribute| attribute.path().is_ident("serde"));
+    told.filter_map(|attribute| match &attribute.meta {
+        Meta::List(list) => Some(spaced(list.tokens.clone())),
+        Meta::Path(_) | Meta::NameValue(_) => None, // serde will say that there is nothing in it
+    })
+    .collect()
+}
+
+/// Tokens with a space between each and the next. How the compiler would print them changes from one to another.
+fn spaced(tokens: TokenStream) -> String {
+    let mut words = Vec::new();
+    for token in tokens {
+        let TokenTree::Group(group) = token else {
+            words.push(token.to_string());
+            continue;
+        };
+        let (open, close) = match group.delimiter() {
+            Delimiter::Parenthesis => ("(", ")"),
+            Delimiter::Brace => ("{", "}"),
+            Delimiter::Bracket => ("[", "]"),
+            Delimiter::None => ("", ""),
+        };
+        let inside = spaced(group.stream());
+        let parts = [open, &inside, close];
+        words.extend(parts.into_iter().filter(|part| !part.is_empty()).map(str::to_owned));
+    }
+    words.join(" ")
 }
 
 /// The conditions among `attributes`, to be put on what is generated from the same place.

@@ -10,7 +10,7 @@ use syn::{
     Data, DeriveInput, Error, Field, Fields, GenericParam, Ident, LitStr, Result, Type, parse_quote,
 };
 
-use crate::attributes::{self, Rkyv};
+use crate::attributes::{self, Format, Rkyv};
 
 /// What the fingerprint is told about a field.
 pub(crate) struct Part {
@@ -34,7 +34,7 @@ pub(crate) struct Declaration {
 }
 
 impl Declaration {
-    pub(crate) fn read(mut input: DeriveInput) -> Result<Self> {
+    pub(crate) fn read(mut input: DeriveInput, format: Format) -> Result<Self> {
         let mut errors = Errors::default();
         if let Data::Union(data) = &input.data {
             let span = data.union_token.span();
@@ -48,7 +48,8 @@ impl Declaration {
                 errors.add(Error::new_spanned(param, "a message owns its data: no lifetimes"));
             }
         }
-        errors.take(attributes::refuse_conditional(&input.attrs));
+        errors.take(attributes::refuse_conditional(&input.attrs, format));
+        errors.take(attributes::refuse_strange(&input.attrs, format));
         if input.attrs.iter().any(|attribute| attribute.path().is_ident("memring")) {
             let message = "`#[memring(...)]` belongs on a field";
             errors.add(Error::new(input.ident.span(), message));
@@ -58,13 +59,20 @@ impl Declaration {
             errors.take(check_container(argument));
         }
 
+        if let Data::Enum(data) = &input.data {
+            for variant in &data.variants {
+                errors.take(attributes::refuse_conditional(&variant.attrs, format));
+                errors.take(attributes::refuse_strange(&variant.attrs, format));
+            }
+        }
+
         let ident = input.ident.clone();
         let mut omits_bounds = false;
         let mut parts = Vec::new();
         let mut read = |fields: &mut Fields| {
             let mut list = Vec::new();
             for (index, field) in fields.iter_mut().enumerate() {
-                if let Some(part) = errors.take(read_field(&ident, index, field)) {
+                if let Some(part) = errors.take(read_field(&ident, index, field, format)) {
                     omits_bounds |= part.rkyv.iter().any(|argument| argument.key == "omit_bounds");
                     list.push(part);
                 }
@@ -98,8 +106,9 @@ fn check_container(argument: &Rkyv) -> Result<()> {
     }
 }
 
-fn read_field(owner: &Ident, index: usize, field: &mut Field) -> Result<Part> {
-    attributes::refuse_conditional(&field.attrs)?;
+fn read_field(owner: &Ident, index: usize, field: &mut Field, format: Format) -> Result<Part> {
+    attributes::refuse_conditional(&field.attrs, format)?;
+    attributes::refuse_strange(&field.attrs, format)?;
     let foreign = attributes::take_foreign(&mut field.attrs)?;
     let mut rkyv = attributes::rkyv(&field.attrs)?;
     let mut scan = Scan { owner, recursive: false, borrowed: None };
@@ -109,7 +118,11 @@ fn read_field(owner: &Ident, index: usize, field: &mut Field) -> Result<Part> {
                        `Vec` for a slice)";
         return Err(Error::new(span, message));
     }
-    if scan.recursive && rkyv.iter().all(|argument| argument.key != "omit_bounds") {
+    // serde's derives bound parameters and no fields, and plain data does not contain itself.
+    if format.is_rkyv()
+        && scan.recursive
+        && rkyv.iter().all(|argument| argument.key != "omit_bounds")
+    {
         field.attrs.push(parse_quote!(#[rkyv(omit_bounds)]));
         rkyv = attributes::rkyv(&field.attrs)?;
     }

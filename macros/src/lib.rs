@@ -15,11 +15,16 @@ use proc_macro::TokenStream;
 
 /// Makes a struct or an enum a message.
 ///
-/// It derives rkyv's `Archive`, `Serialize` and `Deserialize`, and implements `Fingerprinted` and `Message`.
+/// It derives rkyv's `Archive`, `Serialize` and `Deserialize`, unless another format is asked for, and implements `Fingerprinted` and `Message`.
 /// The type may be generic and may contain itself. Every field needs a fingerprint: the language's and
 /// the standard library's types have one, and so has every other `#[message]`.
 ///
 /// - `#[memring::message(crate = path)]`: where memring is found, if not at `::memring`.
+/// - `#[memring::message(format = json)]`, `cbor` or `postcard`: serde writes and reads it, and nothing is derived here.
+///   Derive `serde::Serialize` and `serde::Deserialize` beside it. What `#[serde(...)]` says counts in the
+///   fingerprint, word by word. Needs memring's feature of that name.
+/// - `#[memring::message(format = plain)]`: its bytes in memory are its encoding. Derive zerocopy's `IntoBytes`,
+///   `TryFromBytes` (or `FromBytes`), `Immutable` and `KnownLayout` beside it. Needs the feature `zerocopy`.
 /// - `#[rkyv(...)]` on the type, a variant or a field: handed to rkyv, whose wrappers (`with = ...`) count in
 ///   the fingerprint. `as` and `remote` are refused: they hide the layout.
 /// - `#[memring(foreign = "name and version")]` on a field: the fingerprint of its type and wrapper is

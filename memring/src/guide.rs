@@ -3,7 +3,7 @@
 //! It goes from the first program to the last nanosecond. Programs that run are in `memring/examples`, every
 //! limit is in `LIMITS.md`, every byte in `docs/PROTOCOL.md`.
 //!
-//! 1. [A protocol](#a-protocol)
+//! 1. [A protocol](#a-protocol), [other formats](#other-formats)
 //! 2. [A server and a client](#a-server-and-a-client)
 //! 3. [Without a listener](#without-a-listener)
 //! 4. [Sending](#sending)
@@ -52,6 +52,63 @@
 //!
 //! There is no other versioning yet. To change a message, deploy both sides, or give the new protocol a name
 //! of its own and let the server [speak both](#a-server-and-a-client).
+//!
+//! ## Other formats
+//!
+//! A message is an rkyv archive unless its declaration says otherwise. Each other format is a feature of this crate:
+//!
+//! | `format =` | feature | derive beside it | for |
+//! |---|---|---|---|
+//! | `json` | `json` | serde's `Serialize` and `Deserialize` | what people read, or other programs write |
+//! | `cbor` | `cbor` | the same | the same in fewer bytes |
+//! | `postcard` | `postcard` | the same | the fewest bytes, of types that have serde's derives already |
+//! | `plain` | `zerocopy` | zerocopy's `IntoBytes`, `TryFromBytes` or `FromBytes`, `Immutable`, `KnownLayout` | structs of numbers and arrays: nothing is encoded, and they are read in place as they are |
+//!
+#![cfg_attr(
+    all(feature = "json", feature = "zerocopy"),
+    doc = r#"```
+#[memring::message(format = json)]
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Command { pub name: String, pub arguments: Vec<String> }
+
+#[memring::message(format = plain)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+#[repr(C)]
+pub struct Sample { pub at: u64, pub values: [f32; 4] }
+
+pub struct Probe;
+impl memring::Protocol for Probe {
+    const NAME: &'static str = "probe";
+    type ToClient = Sample;
+    type ToServer = Command;
+}
+
+# fn main() -> Result<(), Box<dyn std::error::Error>> {
+let (mut server, mut client) = memring::pair::<Probe>()?;
+client.send(&Command { name: "start".into(), arguments: vec!["fast".into()] })?;
+let command: Command = server.recv()?.into_value();
+assert_eq!(command.arguments, ["fast"]);
+
+server.send(&Sample { at: 1, values: [0.5; 4] })?;
+let sample: Sample = *client.recv()?;
+assert_eq!(sample.values[3], 0.5);
+# Ok(())
+# }
+```"#
+)]
+//!
+//! Of serde's formats a receiver gets the value, which was made when it was received. A
+//! [`View`](crate::View) derefs to it, and `into_value` hands it out. What a value may cost the receiver is bounded on both
+//! sides: 64 levels, and no more elements than bytes. A value that breaks this, or that the format has no words for (a NaN in
+//! JSON), is an [`EncodeError`](crate::EncodeError) of its sender. What a format loses, it loses here too: in JSON and CBOR `Some(None)`
+//! is `None`.
+//!
+//! The format is part of the fingerprint, and so is every word of `#[serde(...)]` on a type that is declared so: two
+//! sides that mean other formats, or other names, are told before the first message. Parts of a message are declared in the
+//! format of the whole. In every format maps need the feature `maps`, or a name given by hand.
+//!
+//! ## Bytes
 //!
 //! If there is nothing to agree on but bytes, [`Bytes`](crate::Bytes) is the protocol: `[u8]` both ways.
 //!

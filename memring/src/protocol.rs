@@ -1,7 +1,9 @@
 //! Protocols: what flows on a channel, each way, under one name.
 
-use memring_codec::Message;
-use memring_transport::control::{Fingerprint, Signature, TextError, TypeId, TypeName};
+use memring_codec::{Format, Message};
+use memring_transport::control::{
+    Fingerprint, MAX_TYPE_NAME, Signature, TextError, TypeId, TypeName,
+};
 use memring_transport::handshake::Carries;
 
 /// What flows on a channel: a name, and a message type for each direction.
@@ -67,6 +69,33 @@ pub(crate) fn carries<P: Protocol>() -> [Carries; 2] {
 fn type_id<T: Message + ?Sized>() -> TypeId<'static> {
     TypeId {
         fingerprint: Fingerprint(T::fingerprint().to_le_bytes()),
-        name: TypeName::fit(&T::name()),
+        name: TypeName::fit(&with_format(T::name(), T::Format::NAME)),
+    }
+}
+
+/// What a refused peer is told: the type, of which something may be cut off, and the format, of which nothing is.
+fn with_format(mut name: String, format: &str) -> String {
+    if format.is_empty() {
+        return name;
+    }
+    let most = MAX_TYPE_NAME.saturating_sub(" as ".len() + format.len());
+    name.truncate((0..=most).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0));
+    name + " as " + format
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_is_said_however_long_the_name() {
+        let check = |name: &str, format, expected: &str| {
+            assert_eq!(with_format(name.into(), format), expected);
+        };
+        check("Quote", "JSON", "Quote as JSON");
+        check("bytes", "", "bytes");
+        check(&"x".repeat(200), "rkyv", &format!("{} as rkyv", "x".repeat(120)));
+        check(&"ß".repeat(100), "JSON", &format!("{} as JSON", "ß".repeat(60)));
+        check(&"ß".repeat(100), "CBORs", &format!("{} as CBORs", "ß".repeat(59)));
     }
 }

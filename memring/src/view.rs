@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use memring_codec::attached::Carried;
 use memring_codec::{Attached, Checked, DecodeError, Format, Message, Rkyv, rkyv};
+#[cfg(feature = "serde")]
+use memring_codec::{Notation, Parsed};
 use memring_ring::buffer::Buffer;
 
 use crate::arrived::Arrived;
 use crate::pool::Pool;
 
 /// A received message, lent until the next receive. Derefs to the message's view: the archived form of a
-/// `#[message]` type, or `[u8]`.
+/// `#[message]` type, the type itself where it has another format, or `[u8]`.
 ///
 /// ```
 /// #[memring::message]
@@ -112,15 +114,26 @@ impl<T: Message + ?Sized> Deref for View<'_, T> {
 /// ```
 pub struct Received<T: Message + ?Sized> {
     checked: Checked<T>,
+    memory: Memory,
+}
+
+/// A buffer that goes back to its pool.
+struct Memory {
     buffer: Buffer,
     pool: Arc<Pool>,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::take(&mut self.buffer));
+    }
 }
 
 impl<T: Message + ?Sized> Received<T> {
     /// A message that fills this buffer, if it is one; its memory goes to the pool.
     pub(crate) fn of(buffer: Buffer, pool: &Arc<Pool>) -> Result<Self, Undecodable> {
         let checked = decode_caught::<T>(buffer.bytes())?;
-        Ok(Self { checked, buffer, pool: Arc::clone(pool) })
+        Ok(Self { checked, memory: Memory { buffer, pool: Arc::clone(pool) } })
     }
 
     /// As [`of`](Self::of), of a message that this came with.
@@ -130,19 +143,19 @@ impl<T: Message + ?Sized> Received<T> {
         arrived: Arc<Arrived>,
     ) -> Result<Self, Undecodable> {
         let checked = caught(|| T::Format::decode_with(buffer.bytes(), arrived))?;
-        Ok(Self { checked, buffer, pool: Arc::clone(pool) })
+        Ok(Self { checked, memory: Memory { buffer, pool: Arc::clone(pool) } })
     }
 
     /// Its memory, which the pool goes without.
     #[cfg(test)]
     pub(crate) fn into_buffer(mut self) -> Buffer {
-        std::mem::take(&mut self.buffer)
+        std::mem::take(&mut self.memory.buffer)
     }
 
     /// The message's bytes, as they were sent.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.buffer.bytes()
+        self.memory.buffer.bytes()
     }
 }
 
@@ -154,13 +167,7 @@ impl<T: Message + ?Sized> Deref for Received<T> {
         // SAFETY: (1) `checked` came from decoding these bytes in `of`; moving a buffer does not
         // move them. (2) The buffer is this value's own and nothing writes it before it is dropped. (3) A
         // buffer begins at a multiple of 16.
-        unsafe { T::Format::view(&self.checked, self.buffer.bytes()) }
-    }
-}
-
-impl<T: Message + ?Sized> Drop for Received<T> {
-    fn drop(&mut self) {
-        self.pool.give(std::mem::take(&mut self.buffer));
+        unsafe { T::Format::view(&self.checked, self.memory.buffer.bytes()) }
     }
 }
 
@@ -257,6 +264,27 @@ macro_rules! takes_out {
 }
 takes_out!(View<'a>, Received);
 
+/// Messages that serde parsed are owned values already.
+#[cfg(feature = "serde")]
+macro_rules! parsed_value {
+    ($($holder:ident $(<$life:lifetime>)?),*) => {$(
+        impl<$($life,)? T, N> $holder<$($life,)? T>
+        where
+            T: Message<Format = Parsed<N>>,
+            Parsed<N>: Format<T, Checked = T>,
+            N: Notation,
+        {
+            /// The message itself, which was made when it was received.
+            #[must_use]
+            pub fn into_value(self) -> T {
+                self.checked
+            }
+        }
+    )*};
+}
+#[cfg(feature = "serde")]
+parsed_value!(View<'a>, Received);
+
 impl<T: Message + ?Sized> fmt::Debug for View<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "View<{}>({} bytes)", T::name(), self.bytes.len())
@@ -265,6 +293,6 @@ impl<T: Message + ?Sized> fmt::Debug for View<'_, T> {
 
 impl<T: Message + ?Sized> fmt::Debug for Received<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Received<{}>({} bytes)", T::name(), self.buffer.bytes().len())
+        write!(f, "Received<{}>({} bytes)", T::name(), self.bytes().len())
     }
 }

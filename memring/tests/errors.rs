@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use memring::rkyv::bytecheck;
 use memring::{
-    Bytes, ConnectError, Connector, End, Fault, Lanes, Listener, Message, Protocol, RecvError,
-    Rule, SendError, Sender, ServerEnd, TryRecvError, TrySendError,
+    Bytes, ConnectError, Connector, End, Fault, Lanes, Listener, Protocol, RecvError, Rule,
+    SendError, Sender, ServerEnd, TryRecvError, TrySendError,
 };
-use memring_transport::control::{Fingerprint, Signature, TypeId, TypeName};
-use memring_transport::{Connection, Policy, Settings, WhenAbsent};
-use support::{Scratch, soon};
+use support::liar::liar;
+use support::soon;
 
 #[memring::message]
 #[derive(Debug, PartialEq)]
@@ -60,37 +59,6 @@ impl Protocol for Checks {
     const NAME: &'static str = "checks";
     type ToClient = [u8];
     type ToServer = Checked;
-}
-
-fn type_id<T: Message + ?Sized>() -> TypeId<'static> {
-    TypeId {
-        fingerprint: Fingerprint(T::fingerprint().to_le_bytes()),
-        name: TypeName::fit(&T::name()),
-    }
-}
-
-/// A server that believes in types, and a client that sends any bytes it likes.
-fn liar<P: Protocol>() -> (ServerEnd<P>, Connection) {
-    let scratch = Scratch::new();
-    let listener = Listener::bind(scratch.socket()).expect("binds");
-    let address = memring::Address::path(scratch.socket()).expect("an address");
-    let connecting = std::thread::spawn(move || {
-        let signature = Signature {
-            protocol: TypeName::new(P::NAME).expect("a name"),
-            to_accepting: type_id::<P::ToServer>(),
-            to_connecting: type_id::<P::ToClient>(),
-        };
-        memring_transport::connect(
-            &address,
-            support::PATIENCE,
-            WhenAbsent::Fail,
-            &Policy::same_uid(),
-            &Settings::new(),
-            &signature,
-        )
-    });
-    let server = listener.accept_deadline(soon()).expect("accepts").open::<P>().expect("opens");
-    (server, connecting.join().unwrap().expect("connects"))
 }
 
 /// The archive of an order, as an honest client would send it.

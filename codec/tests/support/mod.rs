@@ -120,3 +120,13 @@ pub fn mutate<T: Owned + std::fmt::Debug>(bytes: &[u8]) -> (u32, u32) {
     }
     (accepted, rejected)
 }
+
+/// A thread with the stack that a careful embedder gives it.
+pub fn on_a_small_stack(run: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new()
+        .stack_size(256 * 1024)
+        .spawn(run)
+        .expect("a thread")
+        .join()
+        .expect("neither a panic nor an overflow");
+}

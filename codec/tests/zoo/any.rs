@@ -106,6 +106,7 @@ pub fn folder() -> impl Strategy<Value = Folder> {
     vec(entry, 0..5).prop_map(|entries| Folder { entries })
 }
 
+#[allow(dead_code)] // serde does not know it.
 pub fn matrix() -> impl Strategy<Value = Matrix<u16, 3>> {
     [vec(any::<u16>(), 0..9), vec(any::<u16>(), 0..9), vec(any::<u16>(), 0..9)]
         .prop_map(|rows| Matrix { rows })

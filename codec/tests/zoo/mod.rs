@@ -1,6 +1,8 @@
 //! One message of every shape that rkyv archives differently: the animals that tests and fuzzers feed on.
 //!
-//! Included by path where it is needed; it names `memring_codec` and `memring_macros` and nothing else.
+//! Included by path where it is needed; it names `memring_codec`, `memring_macros` and `serde` and nothing else. Their
+//! own format is rkyv's, and serde's derives let the other formats have them too (but for the matrix, an array of any
+//! length).
 
 #![allow(dead_code)] // Each user feeds only some of them.
 
@@ -16,7 +18,7 @@ use memring_macros::message;
 
 /// Plain data of 32 bytes: the hot path.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quote {
     pub id: u64,
     pub price: i64,
@@ -27,7 +29,7 @@ pub struct Quote {
 
 /// Bytes with invalid patterns, and padding between them.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub struct Picky {
     pub yes: bool,
     pub letter: char,
@@ -38,7 +40,7 @@ pub struct Picky {
 }
 
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Bid = 1,
     Ask = 7,
@@ -46,7 +48,7 @@ pub enum Side {
 
 /// Everything that lies out of line.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub struct Letter {
     pub subject: String,
     pub bytes: Vec<u8>,
@@ -59,7 +61,7 @@ pub struct Letter {
 }
 
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub enum Event {
     Nothing,
     Opened { by: String, at: Duration },
@@ -70,7 +72,7 @@ pub enum Event {
 
 /// Contains itself.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub enum Expression {
     Number(i64),
     Negate(Box<Expression>),
@@ -79,14 +81,14 @@ pub enum Expression {
 
 /// A chain as deep as its sender likes.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub struct Chain {
     pub next: Option<Box<Chain>>,
 }
 
 /// Contains itself and an argument.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub struct Tree<T> {
     pub value: T,
     pub children: Vec<Tree<T>>,
@@ -94,7 +96,7 @@ pub struct Tree<T> {
 
 /// An enum that contains itself and an argument.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub enum List<T> {
     Nil,
     Cons(T, Box<List<T>>),
@@ -102,13 +104,13 @@ pub enum List<T> {
 
 /// Two that contain each other: one of them has to say so.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub struct Folder {
     pub entries: Vec<Entry>,
 }
 
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub enum Entry {
     File { name: String, size: u64 },
     Folder(#[rkyv(omit_bounds)] Folder),
@@ -122,7 +124,7 @@ pub struct Matrix<T, const ROWS: usize> {
 
 /// Wrappers of rkyv's.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub struct Wrapped {
     #[rkyv(with = AsString)]
     pub path: PathBuf,
@@ -138,7 +140,7 @@ pub struct Wrapped {
 
 /// The standard library's odds and ends.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub struct Odds {
     pub ip: IpAddr,
     pub socket: SocketAddr,
@@ -150,5 +152,5 @@ pub struct Odds {
 
 /// No bytes at all.
 #[message(crate = memring_codec)]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, PartialEq)]
 pub struct Empty;

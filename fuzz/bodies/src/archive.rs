@@ -7,7 +7,7 @@
 
 #[path = "../../../codec/tests/zoo/mod.rs"]
 #[allow(missing_docs)]
-mod zoo;
+pub(crate) mod zoo;
 
 use std::fmt::Debug;
 
@@ -132,18 +132,18 @@ fn check<T: Owned>(bytes: &[u8]) {
     assert_eq!(format!("{value:?}"), format!("{second:?}"));
 }
 
-const DURATION: std::time::Duration = std::time::Duration::new(5, 6);
+pub(crate) const DURATION: std::time::Duration = std::time::Duration::new(5, 6);
 
-fn quote(id: u64) -> Quote {
+pub(crate) fn quote(id: u64) -> Quote {
     Quote { id, price: -5, size: 7, venue: 9, flags: u32::MAX }
 }
 
-fn picky() -> Picky {
+pub(crate) fn picky() -> Picky {
     let nonzero = std::num::NonZeroU32::MIN;
     Picky { yes: true, letter: 'ß', nonzero, small: 3, ratio: 0.5, side: Side::Ask }
 }
 
-fn letter(size: usize) -> Letter {
+pub(crate) fn letter(size: usize) -> Letter {
     let line = "a line that is too long to lie in the string itself".to_owned();
     Letter {
         subject: line.clone(),
@@ -157,7 +157,7 @@ fn letter(size: usize) -> Letter {
     }
 }
 
-fn expression(depth: usize) -> Expression {
+pub(crate) fn expression(depth: usize) -> Expression {
     match depth {
         0 => Expression::Number(-1),
         _ => Expression::Sum(vec![
@@ -167,20 +167,20 @@ fn expression(depth: usize) -> Expression {
     }
 }
 
-fn chain(depth: usize) -> Chain {
+pub(crate) fn chain(depth: usize) -> Chain {
     Chain { next: (depth > 0).then(|| Box::new(chain(depth - 1))) }
 }
 
-fn tree(depth: usize) -> Tree<String> {
+pub(crate) fn tree(depth: usize) -> Tree<String> {
     let children = if depth == 0 { Vec::new() } else { vec![tree(depth - 1), tree(depth - 1)] };
     Tree { value: format!("a node with {depth} levels under it"), children }
 }
 
-fn list(len: usize) -> List<String> {
+pub(crate) fn list(len: usize) -> List<String> {
     (0..len).fold(List::Nil, |list, n| List::Cons(format!("item {n} of them"), Box::new(list)))
 }
 
-fn folder(depth: usize) -> Folder {
+pub(crate) fn folder(depth: usize) -> Folder {
     let mut entries = vec![Entry::File { name: "a file with a long name".into(), size: 5 }];
     if depth > 0 {
         entries.push(Entry::Folder(folder(depth - 1)));
@@ -188,7 +188,7 @@ fn folder(depth: usize) -> Folder {
     Folder { entries }
 }
 
-fn wrapped() -> Wrapped {
+pub(crate) fn wrapped() -> Wrapped {
     Wrapped {
         path: "/somewhere/not/very/far".into(),
         text: Some("a text that is not there at times".into()),
@@ -198,7 +198,7 @@ fn wrapped() -> Wrapped {
     }
 }
 
-fn odds() -> Odds {
+pub(crate) fn odds() -> Odds {
     Odds {
         ip: std::net::Ipv6Addr::LOCALHOST.into(),
         socket: (std::net::Ipv4Addr::LOCALHOST, 80).into(),

@@ -8,6 +8,7 @@
 
 pub mod archive;
 pub mod control;
+pub mod formats;
 pub mod handshake;
 mod input;
 pub mod lane;
@@ -41,6 +42,7 @@ pub const TARGETS: [Target; 6] = [
     Target { name: "segment", run: segment::run, seeds: segment::seeds },
     Target { name: "archive", run: archive::run, seeds: archive::seeds },
     Target { name: "table", run: table::run, seeds: table::seeds },
+    Target { name: "formats", run: formats::run, seeds: formats::seeds },
 ];
 
 /// The one target of a ring whose loads are scripted; the others want memory that is memory.

@@ -8,6 +8,7 @@
 
 pub mod children;
 pub mod container;
+pub mod liar;
 pub mod strangers;
 
 use std::collections::HashMap;
