@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::marker::PhantomData;
 use std::mem::size_of;
 
+use memring::blob::{Blob, BlobBuilder};
 use memring::{Message, Protocol, Receiver, Sender, message};
 use memring_codec::{Encoder, Format, Scratch};
 use memring_ring::consumer::Consumer;
@@ -44,6 +45,8 @@ pub const ALL: &[Case] = &[
     Case { name: "send-bytes-64", run: || send::<[u8]>(&[7; 64]) },
     Case { name: "recv-bytes-64", run: || recv::<[u8]>(&[7; 64]) },
     Case { name: "exchange-bytes-64", run: || exchange::<[u8]>(&[7; 64]) },
+    Case { name: "send-blob", run: || send(&Named::sample()) },
+    Case { name: "recv-blob", run: || recv(&Named::sample()) },
     Case { name: "push-8", run: || push(&Tick::SAMPLE) },
     Case { name: "recv-pushed-8", run: || recv_pushed(&Tick::SAMPLE) },
     Case { name: "validate-64", run: || validate(&Trade::SAMPLE) },
@@ -89,6 +92,20 @@ struct Report {
 impl Report {
     fn sample() -> Self {
         Self { symbol: "a name beyond eight bytes".to_owned(), levels: (0..8).collect() }
+    }
+}
+
+/// A message that names a blob, which the receiver has known since the pair was warmed.
+#[message(attachments)]
+struct Named {
+    number: u64,
+    blob: Blob<[u8]>,
+}
+
+impl Named {
+    fn sample() -> Self {
+        let blob = BlobBuilder::new().with_size(1 << 20).expect("memory for a blob");
+        Self { number: 7, blob: blob.seal().expect("a seal") }
     }
 }
 

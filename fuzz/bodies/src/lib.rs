@@ -35,7 +35,7 @@ pub type Seed = (String, Vec<u8>);
 
 /// All targets.
 #[cfg(not(memring_scripted))]
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "lane", run: lane::run, seeds: lane::seeds },
