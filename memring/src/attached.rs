@@ -220,15 +220,18 @@ impl Post<'_> {
         if !new.is_empty() {
             self.make_room(known, new, when)?;
         }
-        let pieces = [IoSlice::new(bytes)];
-        let list: Vec<_> = (fds.iter().map(|_| Attached::FD))
-            .chain(new.iter().map(|(number, memory)| Attached::blob(*number, memory.len())))
-            .collect();
-        let all: Vec<_> =
-            fds.iter().copied().chain(new.iter().map(|(_, memory)| memory.as_fd())).collect();
-        match NonZeroU16::new(all.len() as u16) {
-            None => self.send_alone(&pieces, when)?,
-            Some(count) => self.send_after(&pieces, count, &list, &all, when)?,
+        match NonZeroU16::new(own + new.len() as u16) {
+            None => self.send_alone(bytes, when)?,
+            Some(count) => {
+                let blob = |(number, memory): &(u64, Arc<SealedMemory>)| {
+                    Attached::blob(*number, memory.len())
+                };
+                let own = fds.iter().map(|_| Attached::FD);
+                let list: Vec<_> = own.chain(new.iter().map(blob)).collect();
+                let of_blobs = new.iter().map(|(_, memory)| memory.as_fd());
+                let all: Vec<_> = fds.iter().copied().chain(of_blobs).collect();
+                self.send_after(&[IoSlice::new(bytes)], count, &list, &all, when)?;
+            }
         }
         let end = self.producer.position();
         if own != 0 {
@@ -244,14 +247,14 @@ impl Post<'_> {
     }
 
     /// Sends a message with which nothing goes.
-    fn send_alone(&mut self, pieces: &[IoSlice<'_>], when: When) -> Result<(), Failed> {
+    fn send_alone(&mut self, bytes: &[u8], when: When) -> Result<(), Failed> {
         let peer = self.session.peer();
         match when {
             When::Now => {
-                self.producer.try_send_vectored(pieces, 0).map_err(|e| try_send_error(e, peer))?;
+                self.producer.try_send(bytes, 0).map_err(|error| try_send_error(error, peer))?;
             }
             When::By(deadline) => {
-                let sent = self.producer.send_vectored(pieces, 0, deadline);
+                let sent = self.producer.send(bytes, 0, deadline);
                 sent.map_err(|error| send_error(error, peer))?;
             }
         }

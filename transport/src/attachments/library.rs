@@ -7,7 +7,7 @@
 //! It sends nothing and looks into no blob.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::blob::{NotReceived, SealedMemory, Unfit};
@@ -79,14 +79,14 @@ pub(crate) enum NotTaken {
 #[derive(Debug)]
 pub(crate) struct Library {
     takes: Takes,
-    known: HashMap<u64, Entry>,
+    known: BTreeMap<u64, Entry>,
     bytes: u64,
     latest: u64,
 }
 
 impl Library {
     pub(crate) fn new(takes: Takes) -> Self {
-        Self { takes, known: HashMap::new(), bytes: 0, latest: 0 }
+        Self { takes, known: BTreeMap::new(), bytes: 0, latest: 0 }
     }
 
     /// Takes in a blob of this number, which says that it has so many bytes.
@@ -128,8 +128,10 @@ impl Library {
             Place::Mapped(known) => Named::Here(Arc::clone(known)),
             Place::Unmapped(_) | Place::Lost => Named::Lost,
         };
-        // What goes is in `named` too, so nothing is unmapped here.
-        self.settle(number);
+        if entry.forget_after.is_some() {
+            // What goes is in `named` too, so nothing is unmapped here.
+            self.settle(number);
+        }
         Some(named)
     }
 

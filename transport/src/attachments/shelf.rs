@@ -7,7 +7,7 @@
 //!
 //! Pure: what has to be said to the peer, the caller says.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use crate::blob::SealedMemory;
@@ -43,16 +43,16 @@ pub struct Shelf {
     takes: Takes,
     next: u64,
     clock: u64,
-    out: HashMap<u64, Out>,
+    out: BTreeMap<u64, Out>,
     /// Their numbers, by where their memory is: a place that is no other's as long as it is weakly held in `out`.
-    numbers: HashMap<usize, u64>,
+    numbers: BTreeMap<usize, u64>,
 }
 
 impl Shelf {
     /// For a peer that takes these.
     #[must_use]
     pub fn new(takes: Takes) -> Self {
-        Self { takes, next: 1, clock: 0, out: HashMap::new(), numbers: HashMap::new() }
+        Self { takes, next: 1, clock: 0, out: BTreeMap::new(), numbers: BTreeMap::new() }
     }
 
     /// The number of a blob that the peer knows.
