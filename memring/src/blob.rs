@@ -35,11 +35,12 @@ mod field;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use memring_codec::{Checked, DecodeError, Format, Message, Steady, View};
-use memring_transport::blob::SealedMemory;
+use memring_transport::blob::{NotReceived, SealedMemory};
 
 pub use self::builder::{BlobBuilder, BuildError, GrowingBlob, SizedBlob, TableBuilder};
 pub use self::field::ArchivedBlob;
@@ -116,6 +117,27 @@ impl<T: Content + ?Sized> Blob<T> {
     pub fn of(memory: Arc<SealedMemory>) -> Result<Self, TableError> {
         let state = T::begin(&memory)?;
         Ok(Self { inner: Arc::new(Inner { memory, state }) })
+    }
+
+    /// A blob whose descriptor came in another way than with a message: inherited, say, or from a program that knows
+    /// memfds. That of one that is here already gives another map of the same memory.
+    ///
+    /// ```
+    /// use memring::blob::{Blob, BlobBuilder};
+    /// use std::os::fd::AsFd;
+    ///
+    /// let blob = BlobBuilder::new().with_size(100)?.seal()?;
+    /// let fd = blob.memory().as_fd().try_clone_to_owned()?;
+    /// let again = Blob::<[u8]>::from_fd(fd)?;
+    /// assert_eq!((again.id(), again.len()), (blob.id(), 100));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Received`] if it is none, or cannot be mapped; [`ReadError::Table`] if a table is due and it is none.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, ReadError> {
+        Ok(Self::of(Arc::new(SealedMemory::from_fd(fd)?))?)
     }
 
     /// The memory.
@@ -228,6 +250,9 @@ pub enum ReadError {
     /// The table, or a value in it, is not valid.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// It is no blob, or cannot be mapped.
+    #[error(transparent)]
+    Received(#[from] NotReceived),
     /// It was asked for with a field of another message.
     #[error("the message names no such blob: ask the message that the field is of")]
     Unnamed,

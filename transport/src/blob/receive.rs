@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
@@ -39,10 +39,25 @@ impl SealedMemory {
         unsafe { Self::map(fd, len, id) }
             .map_err(|(fd, source)| NotReceived::NotMapped { fd: ForeignFd::new(fd), source })
     }
+
+    /// Maps a blob that came in another way than with a message: one that was inherited, say, or another map of one that
+    /// is here already.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_foreign`](Self::from_foreign).
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, NotReceived> {
+        let fd = ForeignFd::new(fd);
+        // Nobody said how many bytes it has. The seals are asked for first all the same.
+        let stat = sealed(fd.as_fd())
+            .and_then(|()| rustix::fs::fstat(&fd).map_err(unreadable("fstat")))
+            .map_err(NotReceived::Unfit)?;
+        Self::from_foreign(fd, u64::try_from(stat.st_size).unwrap_or(0))
+    }
 }
 
-/// The order matters, see the module.
-fn examine(fd: BorrowedFd<'_>, stated: u64) -> Result<MemoryId, Unfit> {
+/// Whether it bears the seals, which is asked before anything else.
+fn sealed(fd: BorrowedFd<'_>) -> Result<(), Unfit> {
     let seals = rustix::fs::fcntl_get_seals(fd)
         .map_err(|errno| Unfit::NotSealable { errno: errno.raw_os_error() })?;
     // Exactly these. One less, and the peer can change it; one that we do not know may mean anything. EXEC says only
@@ -50,6 +65,12 @@ fn examine(fd: BorrowedFd<'_>, stated: u64) -> Result<MemoryId, Unfit> {
     if seals - SealFlags::EXEC != SEALS {
         return Err(Unfit::Seals { found: seals.bits() });
     }
+    Ok(())
+}
+
+/// The order matters, see the module.
+fn examine(fd: BorrowedFd<'_>, stated: u64) -> Result<MemoryId, Unfit> {
+    sealed(fd)?;
     let stat = rustix::fs::fstat(fd).map_err(unreadable("fstat"))?;
     let found = u64::try_from(stat.st_size).unwrap_or(0);
     if found != stated {

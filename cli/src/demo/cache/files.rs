@@ -38,6 +38,8 @@ pub(super) enum Ask {
     File(u32),
     /// All parts of that file, over the socket.
     Stream(u32),
+    /// Have another map of that file, which no session knows.
+    Renew(u32),
     /// An answer without a file, for scale.
     Nothing,
 }
@@ -45,7 +47,7 @@ pub(super) enum Ask {
 /// From the cache.
 #[memring::message(attachments)]
 pub(super) enum Answer {
-    /// It is there.
+    /// It is there, or there again.
     Made,
     /// This is it.
     File(File),

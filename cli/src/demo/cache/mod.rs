@@ -30,8 +30,6 @@ const SOCKET: &str = "cache.sock";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has ended instead.
 const LOOK: Duration = Duration::from_millis(50);
-/// Sessions with the server: one that keeps every file, and one that keeps none but the last.
-const SESSIONS: usize = 2;
 /// Bytes read from the socket at once.
 const PIECE: usize = 256 << 10;
 /// Time for the socket with each size in all, if the rounds leave it that long.
@@ -73,37 +71,31 @@ fn start(options: &Options) -> Result<(Client, Child, Places), Failure> {
         pin::pin(ours).map_err(doing("--pin"))?;
     }
     let mut child = Child(command.spawn().map_err(doing("starting the cache"))?);
-    let mut connect = |files: u16| -> Result<ClientEnd<Cache>, Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let connector = Connector::new()
-                .name("memring demo")
-                .wait(options.wait.into())
-                .blobs(files, u64::MAX)
-                .timeout(LOOK)
-                .wait_for_service();
-            match connector.connect::<Cache>(directory.path().join(SOCKET)) {
-                Ok(channel) => return Ok(channel),
-                Err(error) => {
-                    let ended = child.0.try_wait().is_ok_and(|status| status.is_some());
-                    if ended || Instant::now() >= deadline {
-                        return Err(child.explain(error.into()));
-                    }
+    let deadline = Instant::now() + PATIENCE;
+    let channel = loop {
+        let connector = Connector::new()
+            .name("memring demo")
+            .wait(options.wait.into())
+            .blobs(options.sizes.len() as u16 * 2, u64::MAX)
+            .timeout(LOOK)
+            .wait_for_service();
+        match connector.connect::<Cache>(directory.path().join(SOCKET)) {
+            Ok(channel) => break channel,
+            Err(error) => {
+                let ended = child.0.try_wait().is_ok_and(|status| status.is_some());
+                if ended || Instant::now() >= deadline {
+                    return Err(child.explain(error.into()));
                 }
             }
         }
     };
-    let client =
-        Client { keeps: connect(options.sizes.len() as u16)?, forgets: connect(1)?, socket: None };
+    let client = Client { channel, socket: None };
     Ok((client, child, places))
 }
 
-/// The client: its sessions, and the socket beside them.
+/// The client: its session, and the socket beside it.
 struct Client {
-    /// Knows every file after the first request.
-    keeps: ClientEnd<Cache>,
-    /// Knows the last one only.
-    forgets: ClientEnd<Cache>,
+    channel: ClientEnd<Cache>,
     socket: Option<UnixStream>,
 }
 
@@ -114,8 +106,8 @@ impl Client {
         let progress = output::progress(total, "bytes").with_message("making files");
         for (number, bytes) in options.sizes.iter().enumerate() {
             let seed = options.seed.wrapping_add(number as u64);
-            self.keeps.send(&Ask::Make { bytes: *bytes, seed, huge: options.pages.huge() })?;
-            match &*self.keeps.recv()? {
+            self.channel.send(&Ask::Make { bytes: *bytes, seed, huge: options.pages.huge() })?;
+            match &*self.channel.recv()? {
                 ArchivedAnswer::Made => {}
                 ArchivedAnswer::Failed(why) => {
                     let line = format!("the cache cannot hold {}: {why}", output::bytes(*bytes));
@@ -131,32 +123,17 @@ impl Client {
 
     fn measure(&mut self, options: &Options) -> Result<Vec<Size>, Failure> {
         let rounds = options.rounds;
-        let progress = output::progress(rounds.into(), "rounds").with_message("measuring");
+        let progress = output::progress(2 * u64::from(rounds), "rounds").with_message("measuring");
         let mut random = Random(options.seed);
         let mut sizes: Vec<_> = options.sizes.iter().map(|bytes| Size::new(*bytes)).collect();
-        // Not timed: the session that keeps them gets to know all files.
-        for number in 0..sizes.len() {
-            look_into(&mut self.keeps, number as u32, 0, false)?;
-        }
         for round in 0..rounds {
-            for (number, size) in sizes.iter_mut().enumerate() {
-                let number = number as u32;
-                let parts = parts(size.bytes);
-                let mut draw = || random.below(parts);
-                // Another file than the last, or it would be known.
-                size.first.add(look_into(&mut self.forgets, number, draw(), options.all)?);
-                self.forget(number, options.sizes.len())?;
+            for (number, size) in (0..).zip(&mut sizes) {
                 let times = requests(options.requests, rounds, round);
-                let times = if options.all { times.min(1) } else { times };
-                for _ in 0..times {
-                    size.repeated.add(look_into(&mut self.keeps, number, draw(), options.all)?);
-                    if !options.all {
-                        size.nothing.add(ask_for_nothing(&mut self.keeps)?);
-                    }
-                }
+                self.ask_again(number, size, &mut random, times, options.all)?;
                 if size.streamed < SOCKET_TIME || size.socket.summary().count < 3 {
+                    let drawn = random.below(parts(size.bytes));
                     let time = self
-                        .stream(number, size.bytes, draw(), options.all)
+                        .stream(number, size.bytes, drawn, options.all)
                         .map_err(|error| Failure::because(Status::Cut, &*error))?;
                     size.streamed += time;
                     size.socket.add(time);
@@ -164,17 +141,43 @@ impl Client {
             }
             progress.inc(1);
         }
+        // By themselves, for a file that has come anew has all its pages before it.
+        for _ in 0..rounds {
+            for (number, size) in (0..).zip(&mut sizes) {
+                self.channel.send(&Ask::Renew(number))?;
+                if !matches!(&*self.channel.recv()?, ArchivedAnswer::Made) {
+                    return Err(wrong());
+                }
+                let drawn = random.below(parts(size.bytes));
+                size.first.add(look_into(&mut self.channel, number, drawn, options.all)?);
+            }
+            progress.inc(1);
+        }
         progress.finish_and_clear();
         Ok(sizes)
     }
 
-    /// Has the session that keeps but one file forget this one.
-    fn forget(&mut self, number: u32, files: usize) -> Result<(), Failure> {
-        if files == 1 {
-            return Ok(());
+    /// Asks for a file that the session knows, so many times; and for scale, as often, hashes a part without asking, and asks
+    /// without a file.
+    fn ask_again(
+        &mut self,
+        number: u32,
+        size: &mut Size,
+        random: &mut Random,
+        times: u32,
+        all: bool,
+    ) -> Result<(), Failure> {
+        // Of a file that is known by now.
+        let file = fetch(&mut self.channel, number)?;
+        let parts = parts(size.bytes);
+        for _ in 0..times {
+            size.repeated.add(look_into(&mut self.channel, number, random.below(parts), all)?);
+            let (drawn, begun) = (random.below(parts), Instant::now());
+            check(&file, drawn, all)?;
+            size.alone.add(begun.elapsed());
+            size.nothing.add(ask_for_nothing(&mut self.channel)?);
         }
-        let other = (number as usize + 1) % files;
-        look_into(&mut self.forgets, other as u32, 0, false).map(drop)
+        Ok(())
     }
 
     /// Reads all parts from the socket, and checks the one that was drawn, or all.
@@ -185,9 +188,9 @@ impl Client {
         drawn: u64,
         all: bool,
     ) -> Result<Duration, Failed> {
-        self.keeps.send(&Ask::Stream(number))?;
+        self.channel.send(&Ask::Stream(number))?;
         if self.socket.is_none() {
-            let answer = self.keeps.recv()?;
+            let answer = self.channel.recv()?;
             let ArchivedAnswer::Socket(fd) = &*answer else { return Err("no socket came".into()) };
             self.socket = answer.take_fd(fd).map(UnixStream::from);
         }
@@ -215,7 +218,7 @@ impl Client {
 
     /// The hash of a part, or all of them together, as the file has them.
     fn hashes(&mut self, number: u32, drawn: u64, all: bool) -> Result<u64, Failed> {
-        let file = fetch(&mut self.keeps, number)
+        let file = fetch(&mut self.channel, number)
             .map_err(|failure| failure.line().unwrap_or_default().to_owned())?;
         let some = if all { 0..file.len() } else { drawn..drawn + 1 };
         let mut sum = 0;
@@ -235,6 +238,12 @@ fn look_into(
 ) -> Result<Duration, Failure> {
     let begun = Instant::now();
     let file = fetch(channel, number)?;
+    check(&file, drawn, all)?;
+    Ok(begun.elapsed())
+}
+
+/// Checks the hash of one part, or of all.
+fn check(file: &File, drawn: u64, all: bool) -> Result<(), Failure> {
     let some = if all { 0..file.len() } else { drawn..drawn + 1 };
     for part in some {
         let part = file.get(part).map_err(|error| Failure::because(Status::Cut, &error))?;
@@ -242,7 +251,7 @@ fn look_into(
             return Err(wrong());
         }
     }
-    Ok(begun.elapsed())
+    Ok(())
 }
 
 fn fetch(channel: &mut ClientEnd<Cache>, number: u32) -> Result<File, Failure> {

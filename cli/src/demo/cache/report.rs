@@ -13,6 +13,9 @@ pub(super) struct Size {
     pub(super) bytes: u64,
     pub(super) first: Latencies,
     pub(super) repeated: Latencies,
+    /// A part looked into without asking.
+    pub(super) alone: Latencies,
+    /// Asked without a file.
     pub(super) nothing: Latencies,
     pub(super) socket: Latencies,
     /// Time that the socket has taken.
@@ -25,6 +28,7 @@ impl Size {
             bytes,
             first: Latencies::new(),
             repeated: Latencies::new(),
+            alone: Latencies::new(),
             nothing: Latencies::new(),
             socket: Latencies::new(),
             streamed: Duration::ZERO,
@@ -52,8 +56,10 @@ struct Measured {
     /// Nanoseconds, as all times.
     first: Summary,
     repeated: Summary,
+    /// The hash alone, of a part drawn likewise, without a request.
+    alone: Summary,
     /// A request that is answered without a file.
-    nothing: Option<Summary>,
+    nothing: Summary,
     socket: Summary,
     /// Medians: the socket's over that of repeated requests.
     socket_over_repeated: f64,
@@ -117,9 +123,9 @@ impl Report {
                 time(size.first.p99),
                 time(size.repeated.p50),
                 time(size.repeated.p99),
+                time(size.alone.p50),
                 time(size.socket.p50),
                 time(size.socket.p99),
-                format!("{:.0}", size.socket_over_first),
                 format!("{:.0}", size.socket_over_repeated),
             ]);
         }
@@ -131,8 +137,9 @@ impl Report {
         if self.sizes.len() > 1 {
             text += &format!("  again, largest over smallest: {:.2}\n", self.largest_over_smallest);
         }
-        if let Some(nothing) = self.sizes.first().and_then(|size| size.nothing) {
-            text += &format!("  an answer without a file: {}\n", output::time(nothing.p50 as f64));
+        if let Some(size) = self.sizes.first() {
+            text +=
+                &format!("  an answer without a file: {}\n", output::time(size.nothing.p50 as f64));
         }
         text
     }
@@ -141,13 +148,15 @@ impl Report {
 impl Measured {
     fn of(size: &Size) -> Self {
         let (first, repeated) = (size.first.summary(), size.repeated.summary());
-        let (nothing, socket) = (size.nothing.summary(), size.socket.summary());
+        let (alone, nothing) = (size.alone.summary(), size.nothing.summary());
+        let socket = size.socket.summary();
         let over = |other: Summary| socket.p50 as f64 / other.p50 as f64;
         Self {
             bytes: size.bytes,
             first,
             repeated,
-            nothing: (nothing.count != 0).then_some(nothing),
+            alone,
+            nothing,
             socket,
             socket_over_repeated: over(repeated),
             socket_over_first: over(first),

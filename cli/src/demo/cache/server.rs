@@ -1,14 +1,14 @@
 //! The cache: a process that has files in memory and hands them out.
 
 use std::io::{IoSlice, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
 
 use memring::{End, Listener, RecvError, ServerEnd};
 use memring_benches::{Failed, pin};
 
+use super::SOCKET;
 use super::files::{Answer, ArchivedAsk, Cache, File, make};
-use super::{SESSIONS, SOCKET};
 use crate::args::DemoCacheServer;
 use crate::failure::{Failure, Status};
 
@@ -23,27 +23,14 @@ pub(crate) fn run(options: &DemoCacheServer) -> Result<(), Failure> {
         .name("memring demo cache")
         .wait(options.wait.into())
         .bind(options.directory.join(SOCKET))?;
-    let files = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        let mut serving = Vec::new();
-        for _ in 0..SESSIONS {
-            let channel = listener.accept()?.open::<Cache>()?;
-            let files = &files;
-            serving.push(scope.spawn(move || serve(channel, files)));
-        }
-        for session in serving {
-            match session.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(Failure::because(Status::Cut, &*error)),
-                Err(_) => return Err(Failure::new(Status::Cut, "a thread of the cache panicked")),
-            }
-        }
-        Ok(())
-    })
+    let channel = listener.accept()?.open::<Cache>()?;
+    drop(listener);
+    serve(channel).map_err(|error| Failure::because(Status::Cut, &*error))
 }
 
 /// Answers until the client closes.
-fn serve(mut channel: ServerEnd<Cache>, files: &Mutex<Vec<File>>) -> Result<(), Failed> {
+fn serve(mut channel: ServerEnd<Cache>) -> Result<(), Failed> {
+    let mut files: Vec<File> = Vec::new();
     let mut socket = None;
     loop {
         let ask = match channel.recv() {
@@ -51,36 +38,41 @@ fn serve(mut channel: ServerEnd<Cache>, files: &Mutex<Vec<File>>) -> Result<(), 
             Err(RecvError::Ended(End::Closed)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let file = |number: u32| {
-            let files = files.lock().unwrap_or_else(PoisonError::into_inner);
-            files.get(number as usize).cloned().ok_or("no such file")
+        let number = match &*ask {
+            ArchivedAsk::File(number)
+            | ArchivedAsk::Stream(number)
+            | ArchivedAsk::Renew(number) => number.to_native() as usize,
+            _ => 0,
         };
         let answer = match &*ask {
             ArchivedAsk::Nothing => Answer::Nothing,
-            ArchivedAsk::File(number) => match file(number.to_native()) {
-                Ok(file) => Answer::File(file),
-                Err(why) => Answer::Failed(why.into()),
-            },
             ArchivedAsk::Make { bytes, seed, huge } => {
                 match make(bytes.to_native(), seed.to_native(), *huge) {
                     Ok(file) => {
-                        files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+                        files.push(file);
                         Answer::Made
                     }
                     Err(error) => Answer::Failed(in_full(&error)),
                 }
             }
-            ArchivedAsk::Stream(number) if socket.is_none() => {
-                let number = number.to_native();
-                let (ours, theirs) = UnixStream::pair()?;
-                socket = Some(ours);
-                channel.send(&Answer::Socket(theirs.into()))?;
-                stream(socket.as_mut(), &file(number)?)?;
-                continue;
-            }
-            ArchivedAsk::Stream(number) => {
-                let number = number.to_native();
-                stream(socket.as_mut(), &file(number)?)?;
+            ArchivedAsk::File(_) => match files.get(number) {
+                Some(file) => Answer::File(file.clone()),
+                None => Answer::Failed("no such file".into()),
+            },
+            ArchivedAsk::Renew(_) => match files.get_mut(number) {
+                Some(file) => {
+                    *file = File::from_fd(file.memory().as_fd().try_clone_to_owned()?)?;
+                    Answer::Made
+                }
+                None => Answer::Failed("no such file".into()),
+            },
+            ArchivedAsk::Stream(_) => {
+                if socket.is_none() {
+                    let (ours, theirs) = UnixStream::pair()?;
+                    socket = Some(ours);
+                    channel.send(&Answer::Socket(theirs.into()))?;
+                }
+                stream(socket.as_mut(), files.get(number).ok_or("no such file")?)?;
                 continue;
             }
         };
