@@ -148,8 +148,8 @@ pub(crate) enum OtherDemo {
 
 /// Hand out files of up to a gigabyte, from a cache in memory.
 ///
-/// Starts a cache server, which makes a file of each size, in parts of 16 KiB with their hashes (XXH3), and asks it for
-/// them. A request is timed from the question until the hash of one part has been checked, a part that a
+/// Starts a cache server, which makes files of each size, in parts of 16 KiB with their hashes (XXH3), and asks it for
+/// them. A request is timed from the question until the hash of one part has been checked; which, a
 /// seeded generator draws for each request. The first request for a file on a session brings it as a blob: sealed memory, which is
 /// checked and mapped within that time. From then on it is only named. So its size hardly matters.
 ///
@@ -161,6 +161,7 @@ Examples:
   memring demo cache                          from 100 KiB to a gigabyte
   memring demo cache --sizes 4K,4G --requests 1000
   memring demo cache --all --sizes 1M,100M    the time it takes to read every byte
+  memring demo cache --spread 0               small files where they are fastest: in the caches
   memring demo cache --wait spin --json
 
 {}", failure::HELP))]
@@ -169,6 +170,10 @@ pub(crate) struct DemoCache {
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = file_size,
         default_value = "100K,1M,10M,100M,1G")]
     pub(crate) sizes: Vec<u64>,
+    /// Have as many files of each size as make up so much, so that the small ones do not lie in the processor's caches where the
+    /// large one cannot. 0 makes one of each.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "80M")]
+    pub(crate) spread: u64,
     /// Requests for a file that was sent before, of each size.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) requests: u32,

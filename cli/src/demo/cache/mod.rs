@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use memring::{ClientEnd, Connector};
 use memring_benches::scratch::Scratch;
 use memring_benches::{Failed, pin};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Child, Places};
 use crate::args::DemoCache as Options;
 use crate::failure::{Failure, Status};
 use crate::output;
-use files::{ArchivedAnswer, Ask, Cache, File, Random, hash, parts};
+use files::{ArchivedAnswer, Ask, Cache, File, Random, hash};
 use report::{Report, Size};
 
 /// The socket's name in the directory that the two processes share.
@@ -32,6 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 /// Bytes read from the socket at once.
 const PIECE: usize = 256 << 10;
+/// Files that the client keeps at a time: all that a session can.
+const MAX_BLOBS: u16 = 1024;
+/// Files at most, some being made known while others are not forgotten yet.
+const MOST_FILES: u32 = 1000;
 /// Time for the socket with each size in all, if the rounds leave it that long.
 const SOCKET_TIME: Duration = Duration::from_secs(4);
 
@@ -39,10 +44,11 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let say = |text: String| if json { Ok(()) } else { output::print(&text) };
     let (mut client, mut child, places) = start(options)?;
     let outcome = (|| {
-        say(report::opening(options))?;
-        client.make(options)?;
-        let sizes = client.measure(options)?;
-        let report = Report::new(options, sizes, places.pinned);
+        let mut sizes = Size::all(options);
+        say(report::opening(&sizes))?;
+        client.make(options, &sizes)?;
+        client.measure(options, &mut sizes)?;
+        let report = Report::new(options, &sizes, places.pinned);
         if json { output::print_json(&report) } else { say(report.text()) }
     })();
     drop(client);
@@ -54,6 +60,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
 
 /// Starts the server, and connects to it.
 fn start(options: &Options) -> Result<(Client, Child, Places), Failure> {
+    more_descriptors();
     let doing = |doing: &'static str| move |error| Failure::io(doing, &error);
     let directory = Scratch::new().map_err(doing("making a directory for the socket"))?;
     let places = Places::choose(options.pin).map_err(doing("asking for the processors"))?;
@@ -76,7 +83,7 @@ fn start(options: &Options) -> Result<(Client, Child, Places), Failure> {
         let connector = Connector::new()
             .name("memring demo")
             .wait(options.wait.into())
-            .blobs(options.sizes.len() as u16 * 2, u64::MAX)
+            .blobs(MAX_BLOBS, u64::MAX)
             .timeout(LOOK)
             .wait_for_service();
         match connector.connect::<Cache>(directory.path().join(SOCKET)) {
@@ -93,6 +100,14 @@ fn start(options: &Options) -> Result<(Client, Child, Places), Failure> {
     Ok((client, child, places))
 }
 
+/// Each file is a descriptor, here and in the server, which inherits the limit.
+fn more_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let more = Rlimit { current: limit.maximum, ..limit };
+    // Where it is not to be had, the one file too many says so.
+    let _ = setrlimit(Resource::Nofile, more);
+}
+
 /// The client: its session, and the socket beside it.
 struct Client {
     channel: ClientEnd<Cache>,
@@ -101,37 +116,42 @@ struct Client {
 
 impl Client {
     /// Has all files made.
-    fn make(&mut self, options: &Options) -> Result<(), Failure> {
-        let total = options.sizes.iter().sum();
+    fn make(&mut self, options: &Options, sizes: &[Size]) -> Result<(), Failure> {
+        let total = sizes.iter().map(|size| size.bytes * u64::from(size.files())).sum();
         let progress = output::progress(total, "bytes").with_message("making files");
-        for (number, bytes) in options.sizes.iter().enumerate() {
-            let seed = options.seed.wrapping_add(number as u64);
-            self.channel.send(&Ask::Make { bytes: *bytes, seed, huge: options.pages.huge() })?;
-            match &*self.channel.recv()? {
-                ArchivedAnswer::Made => {}
-                ArchivedAnswer::Failed(why) => {
-                    let line = format!("the cache cannot hold {}: {why}", output::bytes(*bytes));
-                    return Err(Failure::new(Status::Local, line));
+        for size in sizes {
+            for number in size.numbers.clone() {
+                let (bytes, seed) = (size.bytes, options.seed.wrapping_add(number.into()));
+                self.channel.send(&Ask::Make { bytes, seed, huge: options.pages.huge() })?;
+                match &*self.channel.recv()? {
+                    ArchivedAnswer::Made => {}
+                    ArchivedAnswer::Failed(why) => {
+                        let line = format!("the cache cannot hold {}: {why}", output::bytes(bytes));
+                        return Err(Failure::new(Status::Local, line));
+                    }
+                    _ => return Err(wrong()),
                 }
-                _ => return Err(wrong()),
+                progress.inc(bytes);
             }
-            progress.inc(*bytes);
         }
         progress.finish_and_clear();
         Ok(())
     }
 
-    fn measure(&mut self, options: &Options) -> Result<Vec<Size>, Failure> {
+    fn measure(&mut self, options: &Options, sizes: &mut [Size]) -> Result<(), Failure> {
         let rounds = options.rounds;
         let progress = output::progress(2 * u64::from(rounds), "rounds").with_message("measuring");
         let mut random = Random(options.seed);
-        let mut sizes: Vec<_> = options.sizes.iter().map(|bytes| Size::new(*bytes)).collect();
+        // What is known takes no part in it.
+        for number in sizes.iter().flat_map(|size| size.numbers.clone()) {
+            fetch(&mut self.channel, number)?;
+        }
         for round in 0..rounds {
-            for (number, size) in (0..).zip(&mut sizes) {
+            for size in &mut *sizes {
                 let times = requests(options.requests, rounds, round);
-                self.ask_again(number, size, &mut random, times, options.all)?;
+                self.ask_again(size, &mut random, times, options.all)?;
                 if size.streamed < SOCKET_TIME || size.socket.summary().count < 3 {
-                    let drawn = random.below(parts(size.bytes));
+                    let (number, drawn) = size.draw(&mut random);
                     let time = self
                         .stream(number, size.bytes, drawn, options.all)
                         .map_err(|error| Failure::because(Status::Cut, &*error))?;
@@ -143,36 +163,35 @@ impl Client {
         }
         // By themselves, for a file that has come anew has all its pages before it.
         for _ in 0..rounds {
-            for (number, size) in (0..).zip(&mut sizes) {
+            for size in &mut *sizes {
+                let (number, drawn) = size.draw(&mut random);
                 self.channel.send(&Ask::Renew(number))?;
                 if !matches!(&*self.channel.recv()?, ArchivedAnswer::Made) {
                     return Err(wrong());
                 }
-                let drawn = random.below(parts(size.bytes));
                 size.first.add(look_into(&mut self.channel, number, drawn, options.all)?);
             }
             progress.inc(1);
         }
         progress.finish_and_clear();
-        Ok(sizes)
+        Ok(())
     }
 
     /// Asks for a file that the session knows, so many times; and for scale, as often, hashes a part without asking, and asks
     /// without a file.
     fn ask_again(
         &mut self,
-        number: u32,
         size: &mut Size,
         random: &mut Random,
         times: u32,
         all: bool,
     ) -> Result<(), Failure> {
-        // Of a file that is known by now.
-        let file = fetch(&mut self.channel, number)?;
-        let parts = parts(size.bytes);
         for _ in 0..times {
-            size.repeated.add(look_into(&mut self.channel, number, random.below(parts), all)?);
-            let (drawn, begun) = (random.below(parts), Instant::now());
+            let (number, drawn) = size.draw(random);
+            size.repeated.add(look_into(&mut self.channel, number, drawn, all)?);
+            let (number, drawn) = size.draw(random);
+            let file = fetch(&mut self.channel, number)?;
+            let begun = Instant::now();
             check(&file, drawn, all)?;
             size.alone.add(begun.elapsed());
             size.nothing.add(ask_for_nothing(&mut self.channel)?);

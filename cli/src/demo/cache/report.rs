@@ -1,9 +1,12 @@
 //! What the cache demo found, as text and as JSON.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::MOST_FILES;
+use super::files::{Random, parts};
 use crate::args::DemoCache as Options;
 use crate::latency::{Latencies, Summary};
 use crate::output::{self, Table};
@@ -11,6 +14,8 @@ use crate::output::{self, Table};
 /// What was measured of one size.
 pub(super) struct Size {
     pub(super) bytes: u64,
+    /// The numbers of its files.
+    pub(super) numbers: Range<u32>,
     pub(super) first: Latencies,
     pub(super) repeated: Latencies,
     /// A part looked into without asking.
@@ -23,16 +28,37 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn new(bytes: u64) -> Self {
-        Self {
-            bytes,
-            first: Latencies::new(),
-            repeated: Latencies::new(),
-            alone: Latencies::new(),
-            nothing: Latencies::new(),
-            socket: Latencies::new(),
-            streamed: Duration::ZERO,
-        }
+    /// Those that were asked for, each with as many files as make up the spread, one at least.
+    pub(super) fn all(options: &Options) -> Vec<Self> {
+        let mut next = 0;
+        let of = |(at, bytes): (usize, &u64)| {
+            let others = options.sizes.len() - at - 1; // which have one each, at least
+            let most = MOST_FILES.saturating_sub(next + others as u32).max(1);
+            let files = (options.spread / bytes).clamp(1, most.into()) as u32;
+            let numbers = next..next + files;
+            next = numbers.end;
+            Self {
+                bytes: *bytes,
+                numbers,
+                first: Latencies::new(),
+                repeated: Latencies::new(),
+                alone: Latencies::new(),
+                nothing: Latencies::new(),
+                socket: Latencies::new(),
+                streamed: Duration::ZERO,
+            }
+        };
+        options.sizes.iter().enumerate().map(of).collect()
+    }
+
+    pub(super) fn files(&self) -> u32 {
+        self.numbers.end - self.numbers.start
+    }
+
+    /// Draws a file of this size, and a part of it.
+    pub(super) fn draw(&self, random: &mut Random) -> (u32, u64) {
+        let file = self.numbers.start + random.below(self.files().into()) as u32;
+        (file, random.below(parts(self.bytes)))
     }
 }
 
@@ -53,6 +79,7 @@ pub(super) struct Report {
 #[derive(Serialize)]
 struct Measured {
     bytes: u64,
+    files: u32,
     /// Nanoseconds, as all times.
     first: Summary,
     repeated: Summary,
@@ -66,15 +93,19 @@ struct Measured {
     socket_over_first: f64,
 }
 
-pub(super) fn opening(options: &Options) -> String {
-    let sizes: Vec<_> = options.sizes.iter().map(|bytes| output::bytes(*bytes)).collect();
-    format!("a cache with files of {}, in parts of 16 KiB\n", sizes.join(", "))
+pub(super) fn opening(sizes: &[Size]) -> String {
+    let of = |size: &Size| match size.files() {
+        1 => output::bytes(size.bytes),
+        files => format!("{files} of {}", output::bytes(size.bytes)),
+    };
+    let sizes: Vec<_> = sizes.iter().map(of).collect();
+    format!("a cache with files in parts of 16 KiB: {}\n", sizes.join(", "))
 }
 
 impl Report {
     pub(super) fn new(
         options: &Options,
-        sizes: Vec<Size>,
+        sizes: &[Size],
         processors: Option<(usize, usize)>,
     ) -> Self {
         let sizes: Vec<_> = sizes.iter().map(Measured::of).collect();
@@ -110,9 +141,9 @@ impl Report {
             "p99",
             "again p50",
             "p99",
+            "hash alone",
             "socket p50",
             "p99",
-            "socket/first",
             "socket/again",
         ]);
         for size in &self.sizes {
@@ -153,6 +184,7 @@ impl Measured {
         let over = |other: Summary| socket.p50 as f64 / other.p50 as f64;
         Self {
             bytes: size.bytes,
+            files: size.files(),
             first,
             repeated,
             alone,
