@@ -119,7 +119,7 @@ fn help_explains_every_command_with_examples_and_statuses() {
             }
         }
     }
-    for hidden in ["demo-child", "bench-worker"] {
+    for hidden in ["demo-child", "demo-cache-server", "bench-worker"] {
         assert!(!general.contains(hidden), "{hidden} is not for people");
     }
 }

@@ -30,7 +30,7 @@ const SOCKET: &str = "cache.sock";
 /// How long the server may take to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has ended instead.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(5);
 /// Bytes read from the socket at once.
 const PIECE: usize = 256 << 10;
 /// Files that the client keeps at a time: all that a session can.
@@ -78,24 +78,24 @@ fn start(options: &Options) -> Result<(Client, Child, Places), Failure> {
         pin::pin(ours).map_err(doing("--pin"))?;
     }
     let mut child = Child(command.spawn().map_err(doing("starting the cache"))?);
+    let socket = directory.path().join(SOCKET);
     let deadline = Instant::now() + PATIENCE;
-    let channel = loop {
-        let connector = Connector::new()
-            .name("memring demo")
-            .wait(options.wait.into())
-            .blobs(MAX_BLOBS, u64::MAX)
-            .timeout(LOOK)
-            .wait_for_service();
-        match connector.connect::<Cache>(directory.path().join(SOCKET)) {
-            Ok(channel) => break channel,
-            Err(error) => {
-                let ended = child.0.try_wait().is_ok_and(|status| status.is_some());
-                if ended || Instant::now() >= deadline {
-                    return Err(child.explain(error.into()));
-                }
-            }
+    while !socket.exists() {
+        let ended = child.0.try_wait().is_ok_and(|status| status.is_some());
+        if ended || Instant::now() >= deadline {
+            let failure = Failure::new(Status::NoSession, "the cache did not begin to listen");
+            return Err(child.explain(failure));
         }
-    };
+        std::thread::sleep(LOOK);
+    }
+    let connector = Connector::new()
+        .name("memring demo")
+        .wait(options.wait.into())
+        .blobs(MAX_BLOBS, u64::MAX)
+        .timeout(PATIENCE)
+        .wait_for_service();
+    let channel =
+        connector.connect::<Cache>(socket).map_err(|error| child.explain(error.into()))?;
     let client = Client { channel, socket: None };
     Ok((client, child, places))
 }
