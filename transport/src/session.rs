@@ -36,6 +36,10 @@ use crate::{closer, drainer, watcher};
 /// Packets read in one go.
 const PACKETS: usize = 64;
 
+/// How often so many are read for what went ahead of one message: more than that no honest peer has sent before it, and
+/// one that goes on sending is not read for ever.
+const READS: usize = 64;
+
 /// What a server charged for a session, given back when it ends; its memory may take longer.
 #[derive(Debug)]
 pub(crate) struct Charges {
@@ -422,6 +426,7 @@ impl Host for Session {
         let reader = &mut *reader;
         // It was sent before the frame was published: it was filed, or lies in the socket.
         let mut drained = Drained::Partly;
+        let mut reads = 0;
         loop {
             match reader.inbox.fetch(position, count) {
                 Fetched::All(mut parcel) => {
@@ -429,7 +434,10 @@ impl Host for Session {
                     reader.inbox.fetched = Some(parcel);
                     return added;
                 }
-                Fetched::Nothing if drained == Drained::Partly => drained = self.read(reader),
+                Fetched::Nothing if drained == Drained::Partly && reads < READS => {
+                    reads += 1;
+                    drained = self.read(reader);
+                }
                 Fetched::Nothing if drained == Drained::Failed => return Err(End::HungUp),
                 _ => {
                     return Err(self

@@ -252,6 +252,33 @@ fn attack_32_a_flood_of_attachments_is_cut_off_and_leaves_nothing() {
     scene.finish();
 }
 
+/// Fence, as a packet.
+const FENCE: &str = "4d524e47090000001000000000000000";
+
+#[test]
+fn attack_32_packets_without_end_hold_nobody_who_looks_for_descriptors() {
+    let Some(mut scene) = carried::set(name!()) else { return };
+    for _ in 0..5 {
+        let mut attacker = client(&mut scene);
+        for _ in 0..3 {
+            attacker.run(format!("packetstorm {FENCE}"));
+        }
+        let sent = |attacker: &mut Attacker| {
+            let rounds = attacker.run("rounds");
+            (0..3).map(|storm| rounds.number(&format!("packetstorm{storm}"))).sum::<u64>()
+        };
+        eventually("the socket has been full", || sent(&mut attacker) > 1000);
+        // They are none of this frame's, nor does anything else come for it.
+        let before = sent(&mut attacker);
+        attacker.run(frame(1, &archive(&[], &[0])));
+        breaks(&mut scene, Reason::LaneDescriptors);
+        // 4096 are looked through, beside those that were read before.
+        let meanwhile = sent(&mut attacker) - before;
+        assert!(meanwhile < 40_000, "{meanwhile} packets were read");
+    }
+    scene.finish();
+}
+
 #[test]
 fn attack_52_descriptors_of_another_frame_are_a_fault() {
     let Some(mut scene) = carried::set(name!()) else { return };
