@@ -278,6 +278,12 @@ impl Session {
     ) -> Result<(), SendProblem> {
         let list = std::borrow::Cow::Borrowed(list);
         let packet = Control::Attachments(Attachments { channel: FIRST_CHANNEL, position, list });
+        // What is to be forgotten makes room for what this brings, and so must not come behind it.
+        let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pay(&mut reader.owed);
+        if !reader.owed.is_empty() {
+            return Err(SendProblem::WouldBlock);
+        }
         self.socket.send(&packet.encode(), fds)
     }
 
@@ -296,7 +302,8 @@ impl Session {
         if !tell.is_empty() {
             let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
             reader.owed.extend(tell.into_iter().map(Notice::Forget));
-            self.pay(&mut reader.owed);
+            drop(reader);
+            self.drain(); // says it, now or once the socket has room
         }
         room
     }

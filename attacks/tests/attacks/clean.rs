@@ -343,7 +343,8 @@ impl Protocol for Parcels {
 /// What both sides take.
 const TAKES: &str = "takes_fds=4 takes_blobs=2 takes_bytes=0x10000";
 
-fn meet_with_parcels(attacker: &mut Attacker, side: Side) -> Channel<Parcel, Parcel> {
+/// They meet, and this is what the attacker takes.
+fn meet_with_parcels(attacker: &mut Attacker, side: Side, takes: &str) -> Channel<Parcel, Parcel> {
     let scratch = Scratch::new();
     let path = scratch.socket();
     match side {
@@ -353,7 +354,7 @@ fn meet_with_parcels(attacker: &mut Attacker, side: Side) -> Channel<Parcel, Par
             let accept = || listener.accept_deadline(soon()).expect("a client").open::<Parcels>();
             // It learns what the messages are by being refused.
             attacker.run(format!("connect {}", path.display()));
-            attacker.tell(format!("client until=sealed protocol=parcels {TAKES}"));
+            attacker.tell(format!("client until=sealed protocol=parcels {takes}"));
             accept().expect_err("other messages");
             attacker.answer();
             let refused = attacker.run("recv");
@@ -361,7 +362,7 @@ fn meet_with_parcels(attacker: &mut Attacker, side: Side) -> Channel<Parcel, Par
                 .map(|name| format!("{name}={}", refused.get(name)))
                 .join(" ");
             attacker.run(format!("connect {}", path.display()));
-            attacker.tell(format!("client protocol=parcels {fingerprints} {TAKES}"));
+            attacker.tell(format!("client protocol=parcels {fingerprints} {takes}"));
             let victim = accept().expect("a channel");
             attacker.answer();
             victim
@@ -369,7 +370,7 @@ fn meet_with_parcels(attacker: &mut Attacker, side: Side) -> Channel<Parcel, Par
         Side::Server => {
             attacker.run(format!("bind {}", path.display()));
             attacker.tell("accept");
-            attacker.tell(format!("server {TAKES}"));
+            attacker.tell(format!("server {takes}"));
             let connector = Connector::new().timeout(PATIENCE).fds(4).blobs(2, 1 << 16);
             let victim = connector.connect::<Parcels>(&path).expect("a server");
             attacker.answer();
@@ -383,7 +384,7 @@ fn meet_with_parcels(attacker: &mut Attacker, side: Side) -> Channel<Parcel, Par
 fn descriptors_and_blobs_cross_both_ways() {
     for side in SIDES {
         let mut attacker = start();
-        let mut victim = meet_with_parcels(&mut attacker, side);
+        let mut victim = meet_with_parcels(&mut attacker, side, TAKES);
         let mut memory = BlobBuilder::new().with_size(5000).expect("memory");
         memory.fill(7);
         let blob = memory.seal().expect("sealed");
@@ -435,4 +436,45 @@ fn descriptors_and_blobs_cross_both_ways() {
             other => panic!("instead of the end: {:?}", other.map(|parcel| parcel.name.len())),
         }
     }
+}
+
+/// The attacker does not read its socket for a while, as somebody does who is stopped or busy.
+#[test]
+fn what_makes_room_is_said_before_what_takes_it() {
+    let mut attacker = start();
+    let takes = "takes_fds=253 takes_blobs=200 takes_bytes=0x100000";
+    let mut victim = meet_with_parcels(&mut attacker, Side::Client, takes);
+    let (sender, _) = victim.halves();
+    let blob = || BlobBuilder::new().with_size(1).expect("memory").seal().expect("sealed");
+    let of = |fds, blob| Parcel { name: String::new(), fds, blob };
+    let blobs: Vec<_> = (0..200).map(|_| blob()).collect();
+    for blob in &blobs {
+        sender.try_send(&of(vec![], Some(blob.clone()))).expect("room");
+    }
+    let null = || vec![Fd::from(std::fs::File::open("/dev/null").expect("a file"))];
+    let sent = (0..250).take_while(|_| sender.try_send(&of(null(), None)).is_ok()).count();
+    assert!(sent < 250, "the socket is full");
+    thread::scope(|scope| {
+        let last = of(vec![], Some(blob()));
+        let sending = scope.spawn(move || sender.send_deadline(&last, soon()));
+        let mut asleep = || attacker.run("where").number("tx_asleep") != 0;
+        eventually("it waits until the first was received", &mut asleep);
+        for _ in 0..50 {
+            assert_eq!(attacker.run("recv").get("kind"), "attachments");
+        }
+        let length = attacker.run("peek theirs data 4 2");
+        let length = u16::from_str_radix(length.get("hex"), 16).expect("a length").swap_bytes();
+        attacker.run(format!("head {} wake", 16 + length.next_multiple_of(16)));
+        sending.join().expect("no panic").expect("it has room now");
+    });
+    let mut forgotten = false;
+    loop {
+        let packet = attacker.run("recv");
+        match packet.get("kind") {
+            "forget" => forgotten = packet.number("blob") == 1,
+            _ if packet.get("entries") == "201:1" => break,
+            _ => {}
+        }
+    }
+    assert!(forgotten, "the first was to be forgotten for it");
 }
