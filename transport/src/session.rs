@@ -296,6 +296,9 @@ impl Session {
     /// forget for that.
     #[must_use]
     pub fn make_room(&self, known: &[u64], new: &[(u64, Arc<SealedMemory>)]) -> Room {
+        if !self.generation.is_current() {
+            return Room::Now; // the lane will say that it is the parent's, whom the peer must go on believing
+        }
         let bytes = new.iter().map(|(_, memory)| memory.len()).sum();
         let mut tell = Vec::new();
         let room = self.with_shelf(|shelf| shelf.room(known, new.len() as u64, bytes, &mut tell));
