@@ -551,6 +551,30 @@ fn attack_71_a_table_whose_index_lies_is_an_error_of_its_reader() {
     scene.finish();
 }
 
+#[test]
+fn attack_75_a_message_that_names_a_blob_without_end_is_checked_in_time() {
+    let settings = |builder: memring::ListenerBuilder| builder.blobs(1024, 1 << 20);
+    let Some(mut scene) = carried::with(name!(), settings) else { return };
+    let mut attacker = client(&mut scene);
+    attacker.run("make x memfd size=1 seals=0xf");
+    let numbers: Vec<u64> = (1..=1000).collect();
+    for some in numbers.chunks(250) {
+        let fds = carried::times("x", some.len());
+        let with = format!("fds={fds} entries={}", entries(some.iter().copied(), 1));
+        attacker.run(format!("send {} {with}", archive(&[], &[])));
+        assert_eq!(saw(&mut attacker), "fds=0 blobs=");
+    }
+    // All of them, and then the last, as often as a message holds it.
+    let mut names = numbers;
+    names.resize(130_000, 1000);
+    let began = std::time::Instant::now();
+    attacker.run(format!("send {}", archive(&names, &[])));
+    assert!(attacker.run("recvmsg").number("len") > 100_000);
+    println!("recorded: {} mentions in {:?}", names.len(), began.elapsed());
+    leaves(&scene, attacker);
+    scene.finish();
+}
+
 /// Blobs of these are made as messages are.
 macro_rules! protocols {
     ($($protocol:ident $message:ty;)*) => {$(
