@@ -86,6 +86,8 @@ pub fn good(layout: &Layout, connection: &Connection) -> Values {
             ("c_seals", 0x17),
         ],
         "refused" => &[("code", 3)],
+        "attachments" => &[("position", connection.lanes.as_ref().map_or(0, Lanes::tail))],
+        "forget" => &[("blob", 1), ("mentions", 1)],
         _ => &[],
     };
     let mut values: Values =
@@ -274,6 +276,8 @@ fn stand(
         (segment(mine, c), segment(theirs, s))
     };
     let (ours, other) = if serves { ("welcome", "hello") } else { ("hello", "welcome") };
+    let takes = |name| connection.sent(ours).map_or(0, |m| m.number(name));
+    let takes = takes("takes_fds") + takes("takes_blobs");
     let bits = |message: Option<&Message>| message.map_or(0, |m| m.number("fence"));
     let (ours, other) = (bits(connection.sent(ours)), bits(connection.received(other)));
     let fences = Fences {
@@ -281,7 +285,7 @@ fn stand(
         heavy_is_membarrier: other & 1 != 0 && ours & 2 != 0,
     };
     let largest = connection.either("welcome").map_or(LARGEST, |m| m.number("largest"));
-    connection.lanes = Some(Lanes::new(mine, theirs, fences, largest));
+    connection.lanes = Some(Lanes::new(mine, theirs, fences, largest, takes));
 }
 
 /// The steps of the accepting side.

@@ -27,12 +27,23 @@ struct Field {
     rule: Rule,
 }
 
-/// A variable part; its length is the u16 at `length_at`.
+/// A variable part; how long it is stands at `length_at`.
 struct Part {
     name: &'static str,
     length_at: usize,
     most: usize,
-    is_text: bool,
+    sort: Sort,
+}
+
+/// What a variable part is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// UTF-8; its bytes are counted by a u16.
+    Text,
+    /// Any bytes, likewise.
+    Bytes,
+    /// Entries of 16 bytes, at least one, counted by a u32.
+    Entries,
 }
 
 /// A kind of message.
@@ -50,11 +61,11 @@ const fn field(name: &'static str, at: usize, size: usize, rule: Rule) -> Field 
 }
 
 const fn part(name: &'static str, length_at: usize, most: usize) -> Part {
-    Part { name, length_at, most, is_text: true }
+    Part { name, length_at, most, sort: Sort::Text }
 }
 
 const fn metadata(length_at: usize) -> Part {
-    Part { name: "metadata", length_at, most: 4096, is_text: false }
+    Part { name: "metadata", length_at, most: 4096, sort: Sort::Bytes }
 }
 
 const U16: u64 = u16::MAX as u64;
@@ -63,6 +74,8 @@ const ZERO: Rule = Rule::From(0, 0);
 const CAPACITY: Rule = Rule::Power(4096, 1 << 30);
 const SEALS: Rule = Rule::OneOf(&[0x17, 0x37]);
 const PAGE: Rule = Rule::Power(4096, 65_536);
+const MOST_FDS: Rule = Rule::From(0, 253);
+const MOST_BLOBS: Rule = Rule::From(0, 1024);
 
 const HEADER_FIELDS: &[Field] = &[
     field("magic", 0, 4, Rule::Any),
@@ -77,7 +90,7 @@ pub const LAYOUTS: &[Layout] = &[
     Layout {
         name: "hello",
         kind: 1,
-        body: 40,
+        body: 56,
         fields: &[
             field("oldest", 16, 2, Rule::From(1, U16)),
             field("newest", 18, 2, Rule::From(1, U16)),
@@ -89,13 +102,17 @@ pub const LAYOUTS: &[Layout] = &[
             field("required", 32, 8, Rule::Any),
             field("largest", 40, 8, Rule::From(1, U64)),
             field("page", 48, 4, PAGE),
+            field("takes_fds", 56, 2, MOST_FDS),
+            field("takes_blobs", 58, 2, MOST_BLOBS),
+            field("reserved", 60, 4, ZERO),
+            field("takes_bytes", 64, 8, Rule::Any),
         ],
         parts: &[part("application", 52, 64), metadata(54)],
     },
     Layout {
         name: "welcome",
         kind: 2,
-        body: 32,
+        body: 48,
         fields: &[
             field("version", 16, 2, Rule::From(1, U16)),
             field("reserved", 18, 2, ZERO),
@@ -106,6 +123,10 @@ pub const LAYOUTS: &[Layout] = &[
             field("features", 24, 8, Rule::Any),
             field("largest", 32, 8, Rule::From(1, U64)),
             field("page", 40, 4, PAGE),
+            field("takes_fds", 48, 2, MOST_FDS),
+            field("takes_blobs", 50, 2, MOST_BLOBS),
+            field("reserved2", 52, 4, ZERO),
+            field("takes_bytes", 56, 8, Rule::Any),
         ],
         parts: &[part("application", 44, 64), metadata(46)],
     },
@@ -171,6 +192,25 @@ pub const LAYOUTS: &[Layout] = &[
     },
     Layout { name: "fence", kind: 9, body: 0, fields: &[], parts: &[] },
     Layout { name: "fenceack", kind: 10, body: 0, fields: &[], parts: &[] },
+    Layout {
+        name: "attachments",
+        kind: 12,
+        body: 16,
+        fields: &[field("channel", 16, 4, ZERO), field("position", 24, 8, Rule::Any)],
+        parts: &[Part { name: "entries", length_at: 20, most: 253, sort: Sort::Entries }],
+    },
+    Layout {
+        name: "forget",
+        kind: 14,
+        body: 24,
+        fields: &[
+            field("channel", 16, 4, ZERO),
+            field("reserved", 20, 4, ZERO),
+            field("blob", 24, 8, Rule::From(1, U64)),
+            field("mentions", 32, 8, Rule::From(1, U64)),
+        ],
+        parts: &[],
+    },
 ];
 
 const CHANNEL: &[Field] = &[field("channel", 16, 4, ZERO), field("reserved", 20, 4, ZERO)];
@@ -204,9 +244,12 @@ pub fn build(layout: &Layout, values: &[(String, String)]) -> Result<Vec<u8>, Fa
     for part in layout.parts {
         let value = values.iter().rev().find(|(name, _)| name == part.name);
         let bytes = value.map_or_else(|| Ok(Vec::new()), |(_, value)| part_value(part, value))?;
-        let length = u16::try_from(bytes.len())
-            .map_err(|_| Failure::usage(format!("{} is too long", part.name)))?;
-        packet[part.length_at..part.length_at + 2].copy_from_slice(&length.to_le_bytes());
+        let length = (bytes.len() / part.unit()) as u64;
+        if part.length_size() == 2 && length > U16 {
+            return Err(Failure::usage(format!("{} is too long", part.name)));
+        }
+        let place = &mut packet[part.length_at..part.length_at + part.length_size()];
+        place.copy_from_slice(&length.to_le_bytes()[..part.length_size()]);
         packet.extend(bytes);
     }
     let length = u32::try_from(packet.len()).map_err(Failure::usage)?;
@@ -216,7 +259,7 @@ pub fn build(layout: &Layout, values: &[(String, String)]) -> Result<Vec<u8>, Fa
     for (name, value) in values {
         let length_of = layout.parts.iter().find(|p| name.strip_suffix("_length") == Some(p.name));
         if let Some(part) = length_of {
-            put(&mut packet, &field("", part.length_at, 2, Rule::Any), value)?;
+            put(&mut packet, &field("", part.length_at, part.length_size(), Rule::Any), value)?;
         } else if let Some(field) =
             HEADER_FIELDS.iter().chain(layout.fields).find(|f| f.name == name)
         {
@@ -226,13 +269,43 @@ pub fn build(layout: &Layout, values: &[(String, String)]) -> Result<Vec<u8>, Fa
     Ok(packet)
 }
 
-/// The bytes of a part: text as it stands, or `hex:` and digits; metadata is always digits.
-fn part_value(part: &Part, value: &str) -> Result<Vec<u8>, Failure> {
-    match value.strip_prefix("hex:") {
-        Some(digits) => line::bytes(digits),
-        None if part.is_text => Ok(value.as_bytes().to_vec()),
-        None => line::bytes(value),
+impl Part {
+    /// Bytes of what its length counts.
+    fn unit(&self) -> usize {
+        if self.sort == Sort::Entries { 16 } else { 1 }
     }
+
+    /// Bytes of its length.
+    fn length_size(&self) -> usize {
+        if self.sort == Sort::Entries { 4 } else { 2 }
+    }
+
+    fn least(&self) -> usize {
+        usize::from(self.sort == Sort::Entries)
+    }
+}
+
+/// The bytes of a part: text as it stands, or `hex:` and digits; metadata is always digits, and entries are parted by
+/// commas.
+fn part_value(part: &Part, value: &str) -> Result<Vec<u8>, Failure> {
+    match (value.strip_prefix("hex:"), part.sort) {
+        (Some(digits), _) => line::bytes(digits),
+        (None, Sort::Text) => Ok(value.as_bytes().to_vec()),
+        (None, Sort::Bytes) => line::bytes(value),
+        (None, Sort::Entries) => {
+            let each = value.split(',').filter(|entry| !entry.is_empty()).map(entry);
+            Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+        }
+    }
+}
+
+/// `fd`, or the number of a blob, a colon and its bytes.
+fn entry(text: &str) -> Result<Vec<u8>, Failure> {
+    let (number, bytes) = match text {
+        "fd" => ("0", "0"),
+        blob => blob.split_once(':').ok_or_else(|| Failure::usage("fd, or NUMBER:BYTES"))?,
+    };
+    Ok([line::number(number)?, line::number(bytes)?].map(u64::to_le_bytes).concat())
 }
 
 fn put(packet: &mut [u8], field: &Field, value: &str) -> Result<(), Failure> {
@@ -275,6 +348,16 @@ impl Message {
             .map_or(0, |f| read(&self.bytes, f.at, f.size))
     }
 
+    /// The entries, as [`build`] takes them; empty if it has none.
+    pub fn entries(&self) -> String {
+        match self.layout().parts {
+            [Part { sort: Sort::Entries, .. }] => {
+                entries(&self.bytes[HEADER + self.layout().body..])
+            }
+            _ => String::new(),
+        }
+    }
+
     /// The kind, and all fields and parts, as the answer to `recv` shows them.
     pub fn fields(&self) -> Fields {
         let mut all = Fields::new().with("kind", self.name);
@@ -289,9 +372,10 @@ impl Message {
         for part in self.layout().parts {
             let bytes = &self.bytes[at..at + length_of(&self.bytes, part)];
             at += bytes.len();
-            all = match part.is_text {
-                true => all.with(part.name, text(&String::from_utf8_lossy(bytes))),
-                false => all.with(part.name, hex(bytes)),
+            all = match part.sort {
+                Sort::Text => all.with(part.name, text(&String::from_utf8_lossy(bytes))),
+                Sort::Bytes => all.with(part.name, hex(bytes)),
+                Sort::Entries => all.with(part.name, entries(bytes)),
             };
         }
         all
@@ -323,8 +407,18 @@ pub fn parse(bytes: &[u8]) -> Result<Message, &'static str> {
     let mut at = HEADER + layout.body;
     for part in layout.parts {
         let length = length_of(bytes, part);
-        let value = bytes.get(at..at + length).filter(|_| length <= part.most).ok_or(part.name)?;
-        if part.is_text && !is_text(value) {
+        let most = part.most * part.unit();
+        let value =
+            bytes.get(at..at.saturating_add(length)).filter(|_| length <= most).ok_or(part.name)?;
+        if length < part.least() {
+            return Err(part.name);
+        }
+        if part.sort == Sort::Text && !is_text(value) {
+            return Err(part.name);
+        }
+        if part.sort == Sort::Entries
+            && value.chunks(16).any(|entry| read(entry, 0, 8) == 0 && read(entry, 8, 8) != 0)
+        {
             return Err(part.name);
         }
         at += length;
@@ -338,7 +432,11 @@ pub fn parse(bytes: &[u8]) -> Result<Message, &'static str> {
     {
         return Err("newest or required");
     }
-    Ok(Message { name: layout.name, bytes: bytes.to_vec() })
+    let message = Message { name: layout.name, bytes: bytes.to_vec() };
+    if message.number("takes_blobs") == 0 && message.number("takes_bytes") != 0 {
+        return Err("takes_bytes");
+    }
+    Ok(message)
 }
 
 impl Rule {
@@ -352,8 +450,18 @@ impl Rule {
     }
 }
 
+/// In bytes.
 fn length_of(bytes: &[u8], part: &Part) -> usize {
-    usize::try_from(read(bytes, part.length_at, 2)).unwrap_or(usize::MAX)
+    let length = read(bytes, part.length_at, part.length_size());
+    usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(part.unit())
+}
+
+fn entries(bytes: &[u8]) -> String {
+    let each = bytes.chunks(16).map(|entry| match [0, 8].map(|at| read(entry, at, 8)) {
+        [0, 0] => "fd".to_owned(),
+        [number, bytes] => format!("{number}:{bytes}"),
+    });
+    each.collect::<Vec<_>>().join(",")
 }
 
 /// The low half of a fingerprint will do: no rule looks at one.
@@ -400,7 +508,8 @@ mod tests {
             (
                 "**Hello**,",
                 format!(
-                    "hello oldest=1 newest=1 fence=3 {archive} application=ticker metadata=010203"
+                    "hello oldest=1 newest=1 fence=3 {archive} application=ticker metadata=010203 \
+                     takes_fds=16 takes_blobs=8 takes_bytes=0x40000000"
                 ),
             ),
             (
@@ -423,6 +532,8 @@ mod tests {
             ("**Sealed**,", "sealed".to_owned()),
             ("**Ready**,", "ready".to_owned()),
             ("**Fence**,", "fence".to_owned()),
+            ("**Attachments**,", "attachments position=144 entries=fd,1:0x100000".to_owned()),
+            ("**Forget**:", "forget blob=1 mentions=3".to_owned()),
             ("**Reject**,", format!("reject code=1 sentence={reject}")),
             (
                 "**Refused**,",

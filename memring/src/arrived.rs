@@ -1,6 +1,7 @@
 //! What came with a message that carries more than bytes, until it is taken or goes with the message.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,8 +19,9 @@ pub(crate) struct Arrived {
 
 struct Inner {
     fds: Vec<Option<ForeignFd>>,
-    /// Named so far; each counts once, however often the message names it.
-    blobs: Vec<(u64, Option<Arc<KnownBlob>>)>,
+    /// Named so far; each counts once, however often the message names it. It may do so without end, so they are not
+    /// looked through one by one.
+    blobs: BTreeMap<u64, Option<Arc<KnownBlob>>>,
     lost: bool,
 }
 
@@ -28,7 +30,7 @@ impl Arrived {
         let fds = parcel.sent_fds() as u32; // a packet carries at most 253
         let lost = parcel.is_lost();
         let came = parcel.into_fds().into_iter().map(Some).collect();
-        Self { session, fds, inner: Mutex::new(Inner { fds: came, blobs: Vec::new(), lost }) }
+        Self { session, fds, inner: Mutex::new(Inner { fds: came, blobs: BTreeMap::new(), lost }) }
     }
 
     /// Whether something that the message names could not be had here.
@@ -52,7 +54,7 @@ impl Arrivals for Arrived {
 
     fn claim_blob(&self, number: u64) -> bool {
         let mut inner = self.lock();
-        if inner.blobs.iter().any(|(named, _)| *named == number) {
+        if inner.blobs.contains_key(&number) {
             return true;
         }
         let known = match self.session.name_blob(number) {
@@ -63,13 +65,12 @@ impl Arrivals for Arrived {
                 None
             }
         };
-        inner.blobs.push((number, known));
+        inner.blobs.insert(number, known);
         true
     }
 
     fn blob(&self, number: u64) -> Option<Arc<dyn Any + Send + Sync>> {
         let inner = self.lock();
-        let (_, known) = inner.blobs.iter().find(|(named, _)| *named == number)?;
-        Some(Arc::clone(known.as_ref()?) as Arc<dyn Any + Send + Sync>)
+        Some(Arc::clone(inner.blobs.get(&number)?.as_ref()?) as Arc<dyn Any + Send + Sync>)
     }
 }

@@ -80,6 +80,46 @@ fn attack_35_what_a_peer_execs_or_we_start_inherits_no_descriptor() {
     }
 }
 
+#[test]
+fn a_child_that_has_no_room_for_a_blob_takes_none_from_its_parent() {
+    use memring::blob::{Blob, BlobBuilder};
+    #[memring::message(attachments)]
+    struct Image {
+        pixels: Blob<[u8]>,
+    }
+    struct Images;
+    impl memring::Protocol for Images {
+        const NAME: &'static str = "images";
+        type ToClient = Image;
+        type ToServer = [u8];
+    }
+    if !alone("a_child_that_has_no_room_for_a_blob_takes_none_from_its_parent") {
+        return;
+    }
+    let (mut server, mut client) =
+        Connector::new().blobs(1, 1 << 20).pair::<Images>().expect("a pair");
+    let image = || {
+        let pixels = BlobBuilder::new().with_size(9).expect("memory").seal().expect("sealed");
+        Image { pixels }
+    };
+    let (first, second) = (image(), image());
+    server.send(&first).expect("sends");
+    drop(client.recv_deadline(soon()).expect("an image"));
+    let mut halves = Some(server);
+    let forked = Forked::start(|| {
+        let mut server = halves.take().expect("the child's copy");
+        match server.send_deadline(&second, soon()) {
+            Err(SendError::Ended(End::Forked)) => {}
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(forked.wait(), "the forked child");
+    let mut server = halves.expect("the parent's");
+    server.send(&first).expect("sends");
+    let image = client.recv_deadline(soon()).expect("the peer still knows it");
+    assert_eq!(image.blob(&image.pixels).expect("bytes").len(), 9);
+}
+
 /// Every call of both halves, of what they lend and of their session, in a process that they do not belong to.
 fn every_use_is_an_error(mut tx: Sender<[u8]>, mut rx: Receiver<[u8]>) {
     let session = tx.session().clone();

@@ -36,6 +36,10 @@ use crate::{closer, drainer, watcher};
 /// Packets read in one go.
 const PACKETS: usize = 64;
 
+/// How often so many are read for what went ahead of one message: more than that no honest peer has sent before it, and
+/// one that goes on sending is not read for ever.
+const READS: usize = 64;
+
 /// What a server charged for a session, given back when it ends; its memory may take longer.
 #[derive(Debug)]
 pub(crate) struct Charges {
@@ -274,6 +278,12 @@ impl Session {
     ) -> Result<(), SendProblem> {
         let list = std::borrow::Cow::Borrowed(list);
         let packet = Control::Attachments(Attachments { channel: FIRST_CHANNEL, position, list });
+        // What is to be forgotten makes room for what this brings, and so must not come behind it.
+        let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pay(&mut reader.owed);
+        if !reader.owed.is_empty() {
+            return Err(SendProblem::WouldBlock);
+        }
         self.socket.send(&packet.encode(), fds)
     }
 
@@ -286,13 +296,17 @@ impl Session {
     /// forget for that.
     #[must_use]
     pub fn make_room(&self, known: &[u64], new: &[(u64, Arc<SealedMemory>)]) -> Room {
+        if !self.generation.is_current() {
+            return Room::Now; // the lane will say that it is the parent's, whom the peer must go on believing
+        }
         let bytes = new.iter().map(|(_, memory)| memory.len()).sum();
         let mut tell = Vec::new();
         let room = self.with_shelf(|shelf| shelf.room(known, new.len() as u64, bytes, &mut tell));
         if !tell.is_empty() {
             let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
             reader.owed.extend(tell.into_iter().map(Notice::Forget));
-            self.pay(&mut reader.owed);
+            drop(reader);
+            self.drain(); // says it, now or once the socket has room
         }
         room
     }
@@ -422,6 +436,7 @@ impl Host for Session {
         let reader = &mut *reader;
         // It was sent before the frame was published: it was filed, or lies in the socket.
         let mut drained = Drained::Partly;
+        let mut reads = 0;
         loop {
             match reader.inbox.fetch(position, count) {
                 Fetched::All(mut parcel) => {
@@ -429,7 +444,10 @@ impl Host for Session {
                     reader.inbox.fetched = Some(parcel);
                     return added;
                 }
-                Fetched::Nothing if drained == Drained::Partly => drained = self.read(reader),
+                Fetched::Nothing if drained == Drained::Partly && reads < READS => {
+                    reads += 1;
+                    drained = self.read(reader);
+                }
                 Fetched::Nothing if drained == Drained::Failed => return Err(End::HungUp),
                 _ => {
                     return Err(self

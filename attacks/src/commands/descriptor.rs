@@ -130,7 +130,10 @@ fn map(attacker: &mut Attacker, line: &Line, writable: bool) -> Answer {
         None => descriptors::stat(file)?[0].1,
     };
     let map = Map::new(file, size, writable)?;
-    if writable && let Ok(connection) = attacker.connection() {
+    if writable
+        && let Ok(connection) = attacker.connection()
+        && connection.sent("hello").is_none()
+    {
         connection.own.get_or_insert_with(|| map.clone());
     }
     attacker.maps.push(map);

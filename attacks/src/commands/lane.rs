@@ -4,15 +4,15 @@ use std::sync::atomic::Ordering;
 
 use super::{Attacker, Command, command};
 use crate::answer::{Answer, Failure, Fields, hex};
-use crate::lane::{HEAD, Lanes, Message, RX_ASLEEP, TX_ASLEEP};
+use crate::lane::{Ahead, HEAD, Lanes, Message, RX_ASLEEP, TX_ASLEEP};
 use crate::line::{self, Line};
 use crate::segment::Segment;
-use crate::socket;
+use crate::socket::{self, Ancillary};
 
 const PLACE: &str = "mine|theirs control|data OFFSET [VALUE|HEX|LENGTH]";
 
 pub const COMMANDS: &[Command] = &[
-    command("send", "[HEX] size=N seed=N tag=N timeout=MS", send),
+    command("send", "[HEX] size=N seed=N tag=N fds=A,B entries=E,E timeout=MS", send),
     command("pack", "HEX ... tag=N timeout=MS", pack),
     command("recvmsg", "timeout=MS", recvmsg),
     command("echo", "count=N timeout=MS", echo),
@@ -66,11 +66,25 @@ fn send(attacker: &mut Attacker, line: &Line) -> Answer {
         None => line::bytes(line.word(0)?)?,
     };
     let message = Message { tag: line.number_or("tag", 0)?, bytes };
+    let ahead = ahead(attacker, line)?;
     let (lanes, socket) = attacker.connection()?.channel()?;
-    lanes.send(socket, &message, line.deadline()?)?;
+    lanes.send(socket, &message, ahead.as_ref(), line.deadline()?)?;
     Ok(Fields::new()
         .with("len", message.bytes.len())
         .with("sum", format_args!("{:016x}", sum(&message.bytes))))
+}
+
+/// The descriptors that go ahead, each one of the message's unless `entries=` says otherwise.
+fn ahead(attacker: &Attacker, line: &Line) -> Result<Option<Ahead>, Failure> {
+    let raw = attacker.descriptors(line)?;
+    if raw.is_empty() {
+        return Ok(None);
+    }
+    let mut fds = Ancillary::default();
+    fds.rights(&raw);
+    let entries =
+        line.get("entries").map_or_else(|| vec!["fd"; raw.len()].join(","), str::to_owned);
+    Ok(Some(Ahead { fds, count: u16::try_from(raw.len()).map_err(Failure::usage)?, entries }))
 }
 
 /// Several messages in one frame; the tags count up.
@@ -87,8 +101,16 @@ fn pack(attacker: &mut Attacker, line: &Line) -> Answer {
 }
 
 fn recvmsg(attacker: &mut Attacker, line: &Line) -> Answer {
-    let (lanes, socket) = attacker.connection()?.channel()?;
-    Ok(describe(&lanes.receive(socket, line.deadline()?)?))
+    let connection = attacker.connection()?;
+    let (lanes, socket) = connection.channel()?;
+    let fields = describe(&lanes.receive(socket, line.deadline()?)?);
+    match lanes.with_last.take() {
+        None => Ok(fields),
+        Some(came) => {
+            connection.fds = came.fds;
+            Ok(fields.with("entries", came.entries))
+        }
+    }
 }
 
 /// Answers every message with itself; the deadline is for all of them.
@@ -99,7 +121,7 @@ fn echo(attacker: &mut Attacker, line: &Line) -> Answer {
     let most = line.number_or("count", u64::MAX)?;
     while count < most {
         let step = lanes.receive(socket, by).and_then(|message| {
-            lanes.send(socket, &message, by)?;
+            lanes.send(socket, &message, None, by)?;
             Ok(message.bytes.len())
         });
         match step {

@@ -26,6 +26,8 @@ pub const COMMANDS: &[Command] = &[
     command("refused", FIELDS, message),
     command("fence", FIELDS, message),
     command("fenceack", FIELDS, message),
+    command("attachments", FIELDS, message),
+    command("forget", FIELDS, message),
     command("recv", "timeout=MS", recv),
     command("client", "until=STEP [field=value ...] timeout=MS", client),
     command("server", "until=STEP [field=value ...] s_size=N c_size=N timeout=MS", server),
@@ -102,6 +104,10 @@ fn message(attacker: &mut Attacker, line: &Line) -> Answer {
     let connection = attacker.connection()?;
     let mut values = handshake::good(layout, connection);
     values.extend(seals.unwrap_or_default());
+    if layout.knows("entries") {
+        let each = line.get("fds").unwrap_or("").split(',').map(|_| "fd");
+        values.push(("entries".to_owned(), each.collect::<Vec<_>>().join(",")));
+    }
     values.extend(told);
     let mut packet = wire::build(layout, &values)?;
     for (_, patch) in line.named().iter().filter(|(key, _)| key == "at") {

@@ -1,5 +1,6 @@
 //! Storms over the current channel. They go on when another connection is used, until `stop`.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use super::lane::{is_rx, lanes};
 use super::{Attacker, Command, command};
 use crate::answer::{Answer, Failure, Fields};
 use crate::lane::HEAD;
-use crate::line::Line;
+use crate::line::{self, Line};
+use crate::socket::{self, Ancillary};
 use crate::storm::{Numbers, Storm};
 use crate::{process, sys};
 
@@ -17,6 +19,7 @@ pub const COMMANDS: &[Command] = &[
     command("wakestorm", "rx|tx", wakestorm),
     command("requeue", "rx|tx", requeue),
     command("decoy", "rx|tx time=MS", decoy),
+    command("packetstorm", "HEX", packetstorm),
     command("membarrier-storm", "", membarrier_storm),
     command("scribble", "[control|data] seed=N", scribble),
     command("deface", "PID FD [control|data] seed=N", deface),
@@ -94,6 +97,15 @@ fn decoy(attacker: &mut Attacker, line: &Line) -> Answer {
         })?;
     }
     Ok(Fields::new())
+}
+
+/// The same packet as often as there is room for it; a round is one that went.
+fn packetstorm(attacker: &mut Attacker, line: &Line) -> Answer {
+    let bytes = line::bytes(line.word(0)?)?;
+    let socket = sys::duplicate(&attacker.connection()?.socket())?;
+    start(attacker, "packetstorm", move || {
+        u64::from(socket::try_send(socket.as_fd(), &bytes, &Ancillary::default()).is_ok())
+    })
 }
 
 /// Makes every registered process on this machine pass a fence, again and again.

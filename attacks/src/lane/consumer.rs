@@ -31,6 +31,7 @@ struct Parts {
 #[derive(Clone, Copy)]
 struct Header {
     kind: u8,
+    fds: usize,
     length: u64,
 }
 
@@ -49,7 +50,7 @@ impl Lanes {
         deadline: Deadline,
     ) -> Result<Message, Failure> {
         loop {
-            if let Some(found) = self.found()? {
+            if let Some(found) = self.found(socket)? {
                 return found;
             }
             let sleep = self.next_epoch();
@@ -62,7 +63,7 @@ impl Lanes {
             self.mine.map.word32(RX_ASLEEP)?.store(0, Ordering::Relaxed);
             self.drain(socket)?;
             let out_of_time = deadline.passed();
-            if let Some(found) = self.found()? {
+            if let Some(found) = self.found(socket)? {
                 return found;
             }
             if self.socket_ended {
@@ -74,15 +75,19 @@ impl Lanes {
         }
     }
 
-    fn found(&mut self) -> Result<Option<Result<Message, Failure>>, Failure> {
-        Ok(match self.look()? {
+    fn found(
+        &mut self,
+        socket: BorrowedFd<'_>,
+    ) -> Result<Option<Result<Message, Failure>>, Failure> {
+        Ok(match self.look(socket)? {
             Look::Empty => None,
             Look::Message(message) => Some(Ok(message)),
             Look::End => Some(Err(Failure::word("closed"))),
         })
     }
 
-    fn look(&mut self) -> Result<Look, Failure> {
+    fn look(&mut self, socket: BorrowedFd<'_>) -> Result<Look, Failure> {
+        self.with_last = None;
         loop {
             if let Some(message) = self.receiving.waiting.pop_front() {
                 return Ok(Look::Message(message));
@@ -96,6 +101,9 @@ impl Lanes {
                 return Ok(Look::Empty);
             }
             let header = self.check(word)?;
+            if header.fds != 0 {
+                self.with_last = Some(self.came_ahead(socket, header.fds)?);
+            }
             let tag = self.theirs.word64(self.head.wrapping_add(8))?.load(Ordering::Relaxed);
             let mut bytes = vec![0; header.length as usize];
             self.theirs.read(self.head.wrapping_add(HEADER), &mut bytes)?;
@@ -110,7 +118,8 @@ impl Lanes {
     }
 
     fn check(&self, word: u64) -> Result<Header, Failure> {
-        let header = Header { kind: word as u8, length: word >> 32 };
+        let header =
+            Header { kind: word as u8, fds: usize::from((word >> 16) as u16), length: word >> 32 };
         let least = match header.kind {
             DATA => 0,
             PACK => 16,
@@ -121,10 +130,24 @@ impl Lanes {
         };
         let most =
             if matches!(header.kind, ABORT | END) { 0 } else { self.theirs.capacity / 4 - HEADER };
-        if word as u32 >> 8 != 0 || !(least..=most).contains(&header.length) {
+        if word & 0xff00 != 0
+            || header.fds != 0 && !matches!(header.kind, DATA | LAST)
+            || !(least..=most).contains(&header.length)
+        {
             return Err(Failure::fault(format!("header {word:#x}")));
         }
         Ok(header)
+    }
+
+    /// What went ahead of the frame at our head: it has come, or lies in the socket.
+    fn came_ahead(&mut self, socket: BorrowedFd<'_>, fds: usize) -> Result<Came, Failure> {
+        if self.came.is_empty() {
+            self.drain(socket)?;
+        }
+        match self.came.pop_front() {
+            Some(came) if came.position == self.head && came.fds.len() == fds => Ok(came),
+            _ => Err(Failure::fault("no Attachments of this frame")),
+        }
     }
 
     fn take(&mut self, kind: u8, tag: u64, bytes: Vec<u8>) -> Result<(), Failure> {

@@ -18,7 +18,8 @@
 mod consumer;
 mod producer;
 
-use std::os::fd::BorrowedFd;
+use std::collections::VecDeque;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 use std::time::Duration;
@@ -29,7 +30,7 @@ use producer::Sending;
 use crate::answer::Failure;
 use crate::deadline::Deadline;
 use crate::segment::Segment;
-use crate::socket::{self, Ancillary};
+use crate::socket::{self, Ancillary, Packet};
 use crate::{sys, wire};
 
 /// Offsets in the control area.
@@ -60,6 +61,25 @@ pub struct Message {
     pub bytes: Vec<u8>,
 }
 
+/// What goes ahead of a message.
+pub struct Ahead {
+    /// The descriptors.
+    pub fds: Ancillary,
+    /// How many.
+    pub count: u16,
+    /// What each is, as [`wire::build`] takes it.
+    pub entries: String,
+}
+
+/// What came ahead of one.
+pub struct Came {
+    position: u64,
+    /// The descriptors.
+    pub fds: Vec<OwnedFd>,
+    /// What each is, as [`wire::build`] takes it.
+    pub entries: String,
+}
+
 /// How the two orders of section 8 are kept.
 #[derive(Clone, Copy)]
 pub struct Fences {
@@ -79,6 +99,12 @@ pub struct Lanes {
     pub fences: Fences,
     awaits_ack: bool,
     largest: u64,
+    /// Descriptors that we take, blobs among them.
+    takes: u64,
+    /// What came ahead of messages that have not.
+    came: VecDeque<Came>,
+    /// What came with the message that was received last.
+    pub with_last: Option<Came>,
     /// Our next byte to write; storms look at it too.
     pub tail: Arc<AtomicU64>,
     sending: Sending,
@@ -91,13 +117,16 @@ pub struct Lanes {
 
 impl Lanes {
     /// A channel at its beginning.
-    pub fn new(mine: Segment, theirs: Segment, fences: Fences, largest: u64) -> Self {
+    pub fn new(mine: Segment, theirs: Segment, fences: Fences, largest: u64, takes: u64) -> Self {
         Self {
             mine,
             theirs,
             fences,
             awaits_ack: false,
             largest,
+            takes,
+            came: VecDeque::new(),
+            with_last: None,
             tail: Arc::default(),
             sending: Sending::default(),
             head: 0,
@@ -162,7 +191,7 @@ impl Lanes {
         fence(Ordering::SeqCst);
     }
 
-    /// Reads what lies in the socket: Fence, FenceAck or the end.
+    /// Reads what lies in the socket: Fence, FenceAck, what goes with messages, or the end.
     pub fn drain(&mut self, socket: BorrowedFd<'_>) -> Result<(), Failure> {
         while !self.socket_ended {
             match socket::try_recv(socket) {
@@ -170,17 +199,38 @@ impl Lanes {
                 Err(Failure::Errno(libc::ECONNRESET | libc::EINTR)) => {}
                 Err(other) => return Err(other),
                 Ok(None) => self.socket_ended = true,
-                Ok(Some(packet)) => match wire::parse(&packet.bytes).map(|message| message.name) {
-                    Ok("fence") if packet.fds.is_empty() => {
-                        self.fences.light_is_free = false;
-                        sys::membarrier();
-                        fence(Ordering::SeqCst);
-                        say(socket, "fenceack")?;
-                    }
-                    Ok("fenceack") if packet.fds.is_empty() => self.awaits_ack = false,
-                    _ => return Err(Failure::fault("another packet than Fence")),
-                },
+                Ok(Some(packet)) => self.hear(socket, packet)?,
             }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, socket: BorrowedFd<'_>, packet: Packet) -> Result<(), Failure> {
+        let message = wire::parse(&packet.bytes).map_err(Failure::fault)?;
+        match message.name {
+            "attachments" if self.takes != 0 => {
+                let entries = message.entries();
+                if packet.cut || packet.fds.len() != entries.split(',').count() {
+                    return Err(Failure::fault("descriptors of Attachments"));
+                }
+                let position = message.number("position");
+                self.came.push_back(Came { position, fds: packet.fds, entries });
+                let waiting: usize = self.came.iter().map(|came| came.fds.len()).sum();
+                if waiting as u64 > self.takes {
+                    return Err(Failure::fault("more descriptors than are taken"));
+                }
+            }
+            _ if !packet.fds.is_empty() => return Err(Failure::fault("descriptors")),
+            "fence" => {
+                self.fences.light_is_free = false;
+                sys::membarrier();
+                fence(Ordering::SeqCst);
+                say(socket, "fenceack")?;
+            }
+            "fenceack" => self.awaits_ack = false,
+            // Whoever keeps no blob has nothing to forget.
+            "forget" if self.takes != 0 => {}
+            other => return Err(Failure::fault(format!("{other} after Ready"))),
         }
         Ok(())
     }

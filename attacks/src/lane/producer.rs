@@ -20,11 +20,12 @@ pub struct Sending {
 }
 
 impl Lanes {
-    /// Sends a message, in parts if it is long.
+    /// Sends a message, in parts if it is long, and what goes `ahead` of it.
     pub fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         message: &Message,
+        ahead: Option<&Ahead>,
         deadline: Deadline,
     ) -> Result<(), Failure> {
         let total = message.bytes.len() as u64;
@@ -33,7 +34,7 @@ impl Lanes {
         }
         self.begin(socket, deadline)?;
         if total <= self.most() {
-            return self.frame(socket, DATA, message.tag, &message.bytes, deadline);
+            return self.frame_after(socket, DATA, message.tag, &message.bytes, ahead, deadline);
         }
         let mut first = total.to_le_bytes().to_vec();
         let (begin, mut rest) = message.bytes.split_at((self.most() - 8) as usize);
@@ -42,8 +43,8 @@ impl Lanes {
         self.sending.unfinished = true;
         while !rest.is_empty() {
             let (part, after) = rest.split_at(rest.len().min(self.most() as usize));
-            let kind = if after.is_empty() { LAST } else { NEXT };
-            self.frame(socket, kind, message.tag, part, deadline)?;
+            let (kind, ahead) = if after.is_empty() { (LAST, ahead) } else { (NEXT, None) };
+            self.frame_after(socket, kind, message.tag, part, ahead, deadline)?;
             rest = after;
         }
         self.sending.unfinished = false;
@@ -97,18 +98,39 @@ impl Lanes {
         bytes: &[u8],
         deadline: Deadline,
     ) -> Result<(), Failure> {
+        self.frame_after(socket, kind, tag, bytes, None, deadline)
+    }
+
+    /// Room first, then what goes ahead, then the frame.
+    fn frame_after(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        kind: u8,
+        tag: u64,
+        bytes: &[u8],
+        ahead: Option<&Ahead>,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
         let size = HEADER + (bytes.len() as u64).next_multiple_of(HEADER);
         if self.theirs.map.word32(RX_ASLEEP)?.load(Ordering::Relaxed) & 3 == CONSUMER_GONE {
             self.look_at_head()?;
         }
         self.make_room(socket, size, deadline)?;
         let tail = self.tail();
+        if let Some(ahead) = ahead {
+            let layout = wire::layout("attachments").ok_or_else(|| Failure::usage("layout"))?;
+            let values = [("position", tail.to_string()), ("entries", ahead.entries.clone())];
+            let packet =
+                wire::build(layout, &values.map(|(name, value)| (name.to_owned(), value)))?;
+            socket::send(socket, &packet, &ahead.fds, deadline)?;
+        }
+        let fds = ahead.map_or(0, |ahead| u64::from(ahead.count));
         let mut payload = bytes.to_vec();
         payload.resize(bytes.len().next_multiple_of(HEADER as usize), 0);
         self.mine.write(tail.wrapping_add(HEADER), &payload)?;
         self.mine.word64(tail.wrapping_add(8))?.store(tag, Ordering::Relaxed);
         self.mine.word64(tail.wrapping_add(size))?.store(0, Ordering::Relaxed);
-        let header = u64::from(kind) | (bytes.len() as u64) << 32;
+        let header = u64::from(kind) | fds << 16 | (bytes.len() as u64) << 32;
         self.mine.word64(tail)?.store(header, Ordering::Release); // L1
         self.tail.store(tail.wrapping_add(size), Ordering::Relaxed);
         self.wake_consumer(tail)

@@ -3,10 +3,14 @@
 //! They show that two implementations mean the same, and that an attack which fails does not fail
 //! because the attacker speaks badly. Nothing here attacks.
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::thread;
 
-use memring::{Bytes, Channel, Connector, End, Lanes, Listener, RecvError, SendError, Wait};
+use memring::blob::{Blob, BlobBuilder};
+use memring::{
+    Bytes, Channel, Connector, End, Fd, Lanes, Listener, Protocol, RecvError, SendError, Wait,
+};
 
 use crate::attacker::Attacker;
 use crate::support::{PATIENCE, Scratch, eventually, soon};
@@ -319,4 +323,158 @@ fn each_direction_closes_by_itself() {
             matches!(sent, Err(SendError::Ended(End::Closed)))
         });
     }
+}
+
+/// A message with something beside its bytes.
+#[memring::message(attachments)]
+struct Parcel {
+    name: String,
+    fds: Vec<Fd>,
+    blob: Option<Blob<[u8]>>,
+}
+
+struct Parcels;
+impl Protocol for Parcels {
+    const NAME: &'static str = "parcels";
+    type ToClient = Parcel;
+    type ToServer = Parcel;
+}
+
+/// What both sides take.
+const TAKES: &str = "takes_fds=4 takes_blobs=2 takes_bytes=0x10000";
+
+/// They meet, and this is what the attacker takes.
+fn meet_with_parcels(attacker: &mut Attacker, side: Side, takes: &str) -> Channel<Parcel, Parcel> {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    match side {
+        Side::Client => {
+            let listener =
+                Listener::builder().fds(4).blobs(2, 1 << 16).bind(&path).expect("a listener");
+            let accept = || listener.accept_deadline(soon()).expect("a client").open::<Parcels>();
+            // It learns what the messages are by being refused.
+            attacker.run(format!("connect {}", path.display()));
+            attacker.tell(format!("client until=sealed protocol=parcels {takes}"));
+            accept().expect_err("other messages");
+            attacker.answer();
+            let refused = attacker.run("recv");
+            let fingerprints = ["fp_accepting", "fp_connecting"]
+                .map(|name| format!("{name}={}", refused.get(name)))
+                .join(" ");
+            attacker.run(format!("connect {}", path.display()));
+            attacker.tell(format!("client protocol=parcels {fingerprints} {takes}"));
+            let victim = accept().expect("a channel");
+            attacker.answer();
+            victim
+        }
+        Side::Server => {
+            attacker.run(format!("bind {}", path.display()));
+            attacker.tell("accept");
+            attacker.tell(format!("server {takes}"));
+            let connector = Connector::new().timeout(PATIENCE).fds(4).blobs(2, 1 << 16);
+            let victim = connector.connect::<Parcels>(&path).expect("a server");
+            attacker.answer();
+            attacker.answer();
+            victim
+        }
+    }
+}
+
+#[test]
+fn descriptors_and_blobs_cross_both_ways() {
+    for side in SIDES {
+        let mut attacker = start();
+        let mut victim = meet_with_parcels(&mut attacker, side, TAKES);
+        let mut memory = BlobBuilder::new().with_size(5000).expect("memory");
+        memory.fill(7);
+        let blob = memory.seal().expect("sealed");
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"through").expect("room");
+        let parcel = |fds, blob: &Blob<[u8]>| Parcel {
+            name: "a parcel".to_owned(),
+            fds,
+            blob: Some(blob.clone()),
+        };
+
+        victim.send(&parcel(vec![reader.into()], &blob)).expect("it can be sent");
+        let came = attacker.run("recvmsg");
+        assert_eq!(came.get("entries"), "fd,1:5000", "{side:?}");
+        assert_eq!(attacker.run("stat fd1").number("size"), 5000);
+        assert_eq!(attacker.run("seals fd1").number("seals") & 0x1f, 0xf);
+        attacker.run(format!("send {} fds=fd0,fd1 entries=fd,1:5000", came.get("hex")));
+        let back = victim.recv_deadline(soon()).expect("it comes back");
+        assert_eq!(back.name, "a parcel");
+        let fd = back.take_fd(&back.fds[0]).expect("the pipe");
+        let mut read = [0; 7];
+        std::fs::File::from(fd).read_exact(&mut read).expect("what was written");
+        assert_eq!(&read, b"through");
+        let same = back.blob(back.blob.as_ref().expect("a blob")).expect("bytes");
+        assert_eq!((same.id(), &*same), (blob.id(), &*blob), "{side:?}");
+
+        // From now on a number does.
+        victim.send(&parcel(vec![], &blob)).expect("it can be sent");
+        let came = attacker.run("recvmsg");
+        attacker.run(format!("send {}", came.get("hex")));
+        let again = victim.recv_deadline(soon()).expect("it comes back");
+        let again = again.blob(again.blob.as_ref().expect("a blob")).expect("bytes");
+        assert!(std::ptr::eq(again.bytes(), same.bytes()), "{side:?}");
+
+        // In parts, and with an end.
+        let (reader, _writer) = std::io::pipe().expect("a pipe");
+        let long = Parcel { name: "x".repeat(150_000), fds: vec![reader.into()], blob: None };
+        attacker.tell("recvmsg");
+        victim.send_deadline(&long, soon()).expect("it can be sent");
+        assert_eq!(attacker.answer().get("entries"), "fd");
+        drop((same, again, blob));
+        attacker.run("forget blob=1 mentions=2");
+        let forget = attacker.run("recv");
+        assert_eq!(forget.get("kind"), "forget", "{side:?}");
+        assert_eq!((forget.number("blob"), forget.number("mentions")), (1, 2), "{side:?}");
+        attacker.run("leave");
+        match victim.recv_deadline(soon()) {
+            Err(RecvError::Ended(End::Closed)) => {}
+            other => panic!("instead of the end: {:?}", other.map(|parcel| parcel.name.len())),
+        }
+    }
+}
+
+/// The attacker does not read its socket for a while, as somebody does who is stopped or busy.
+#[test]
+fn what_makes_room_is_said_before_what_takes_it() {
+    let mut attacker = start();
+    let takes = "takes_fds=253 takes_blobs=200 takes_bytes=0x100000";
+    let mut victim = meet_with_parcels(&mut attacker, Side::Client, takes);
+    let (sender, _) = victim.halves();
+    let blob = || BlobBuilder::new().with_size(1).expect("memory").seal().expect("sealed");
+    let of = |fds, blob| Parcel { name: String::new(), fds, blob };
+    let blobs: Vec<_> = (0..200).map(|_| blob()).collect();
+    for blob in &blobs {
+        sender.try_send(&of(vec![], Some(blob.clone()))).expect("room");
+    }
+    let null = || vec![Fd::from(std::fs::File::open("/dev/null").expect("a file"))];
+    let sent = (0..250).take_while(|_| sender.try_send(&of(null(), None)).is_ok()).count();
+    assert!(sent < 250, "the socket is full");
+    thread::scope(|scope| {
+        let last = of(vec![], Some(blob()));
+        let sending = scope.spawn(move || sender.send_deadline(&last, soon()));
+        let mut asleep = || attacker.run("where").number("tx_asleep") != 0;
+        eventually("it waits until the first was received", &mut asleep);
+        for _ in 0..50 {
+            assert_eq!(attacker.run("recv").get("kind"), "attachments");
+        }
+        let length = attacker.run("peek theirs data 4 2");
+        let length = u16::from_str_radix(length.get("hex"), 16).expect("a length").swap_bytes();
+        attacker.run(format!("head {} wake", 16 + length.next_multiple_of(16)));
+        sending.join().expect("no panic").expect("it has room now");
+    });
+    let mut forgotten = false;
+    loop {
+        let packet = attacker.run("recv");
+        match packet.get("kind") {
+            "forget" => forgotten = packet.number("blob") == 1,
+            _ if packet.get("entries") == "201:1" => break,
+            _ => {}
+        }
+    }
+    assert!(forgotten, "the first was to be forgotten for it");
 }

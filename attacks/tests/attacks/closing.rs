@@ -81,7 +81,7 @@ fn refused_over(scene: &mut Scene, socket: OwnedFd, reason: Reason) {
 
 /// Sockets `l0` and so on of the attacker's: whoever closes the last descriptor of one waits for minutes, unless
 /// [`let_them_go`] is called.
-fn lingering(attacker: &mut Attacker, count: usize) {
+pub fn lingering(attacker: &mut Attacker, count: usize) {
     for i in 0..count {
         attacker.run(format!("make l{i} linger seconds=300"));
         attacker.run(format!("make r{i} dup of=l{i}.other"));
@@ -89,7 +89,7 @@ fn lingering(attacker: &mut Attacker, count: usize) {
 }
 
 /// The other end goes, and with it the reason to wait.
-fn let_them_go(attacker: &mut Attacker, count: usize) {
+pub fn let_them_go(attacker: &mut Attacker, count: usize) {
     for i in 0..count {
         attacker.run(format!("drop r{i}"));
     }
@@ -97,7 +97,7 @@ fn let_them_go(attacker: &mut Attacker, count: usize) {
 }
 
 /// Threads of the closer's that wait in `close` just now.
-fn held_up() -> usize {
+pub fn held_up() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("/proc/self/task");
     let closing = |task: std::io::Result<std::fs::DirEntry>| {
         let path = task.expect("a thread").path();

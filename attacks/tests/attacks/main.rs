@@ -17,11 +17,14 @@ macro_rules! name {
 }
 
 mod attacker;
+mod blobs;
 mod bystander;
+mod carried;
 mod changes;
 mod clean;
 mod closing;
 mod deaths;
+mod deliveries;
 mod descriptors;
 mod fuse;
 mod handshake;

@@ -119,13 +119,13 @@ macro_rules! archive {
     }};
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A clean client of this protocol, which learns its fingerprints by being refused without them.
 #[track_caller]
-fn client_of(scene: &mut Scene, protocol: &str) -> Attacker {
+pub fn client_of(scene: &mut Scene, protocol: &str) -> Attacker {
     let mut attacker = scene.attacker();
     connect(scene, &mut attacker);
     attacker.run(format!("client until=sealed protocol={protocol}"));

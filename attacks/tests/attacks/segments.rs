@@ -69,14 +69,14 @@ fn attack_37_descriptors_that_are_no_memfds_are_refused() {
 }
 
 /// One huge page that is free, while it lives; `None` where none can be had.
-struct HugePage {
+pub struct HugePage {
     before: String,
 }
 
 const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 
 impl HugePage {
-    fn reserve() -> Option<Self> {
+    pub fn reserve() -> Option<Self> {
         let free = || {
             let info = std::fs::read_to_string("/proc/meminfo").ok()?;
             let line = info.lines().find_map(|line| line.strip_prefix("HugePages_Free:"))?;

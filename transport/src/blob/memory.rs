@@ -7,6 +7,7 @@
 //! The bytes are only as valid as whoever wrote them: they are validated above.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -50,8 +51,9 @@ pub struct SealedMemory {
     /// None of an empty one: the kernel maps no zero bytes.
     map: Option<ReadMap>,
     id: MemoryId,
-    /// Who is told when it goes, and as what.
-    told: Mutex<Vec<(Weak<dyn Departure>, u64)>>,
+    /// Who is told when it goes, and as what; by where each lies, a place that is no other's as long as it is weakly
+    /// held here.
+    told: Mutex<HashMap<usize, (Weak<dyn Departure>, u64)>>,
 }
 
 /// Who wants to know when a piece of memory is held by nobody in this process any more.
@@ -114,14 +116,15 @@ impl SealedMemory {
         self.id
     }
 
-    /// Has `who` told when it goes, under the number by which it knows it.
+    /// Has `who` told when it goes, under the number by which it knows it now.
     pub(crate) fn tell_departure(&self, who: Weak<dyn Departure>, number: u64) {
+        let place = who.as_ptr().addr();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that went before it are swept out as their number doubles.
-        if told.len() >= 16 && told.len().is_power_of_two() {
-            told.retain(|(who, _)| who.strong_count() > 0);
+        if told.len() >= 16 && told.len().is_power_of_two() && !told.contains_key(&place) {
+            told.retain(|_, (who, _)| who.strong_count() > 0);
         }
-        told.push((who, number));
+        told.insert(place, (who, number));
     }
 
     pub(super) fn gather_into_huge_pages(&self) {
@@ -134,7 +137,7 @@ impl SealedMemory {
 impl Drop for SealedMemory {
     fn drop(&mut self) {
         let told = self.told.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for (who, number) in told.drain(..) {
+        for (_, (who, number)) in told.drain() {
             if let Some(who) = who.upgrade() {
                 who.departed(number);
             }
@@ -155,5 +158,40 @@ impl fmt::Debug for SealedMemory {
             .field("len", &self.len())
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::MemoryBuilder;
+
+    /// Numbers that departed.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<u64>>);
+
+    impl Departure for Heard {
+        fn departed(self: Arc<Self>, number: u64) {
+            self.0.lock().unwrap().push(number);
+        }
+    }
+
+    #[test]
+    fn whoever_sent_it_is_told_once_however_often_it_was_sent() {
+        let memory = MemoryBuilder::new().with_size(1).unwrap().seal().unwrap();
+        let heard = [Arc::new(Heard::default()), Arc::new(Heard::default())];
+        let [first, second]: [Weak<dyn Departure>; 2] = heard
+            .each_ref()
+            .map(|heard| Arc::downgrade(&(Arc::clone(heard) as Arc<dyn Departure>)));
+        for number in 1..=100 {
+            memory.tell_departure(Weak::clone(&first), number);
+            // Others come and go.
+            let gone: Weak<dyn Departure> = Arc::downgrade(&(Arc::new(Heard::default()) as _));
+            memory.tell_departure(gone, number);
+        }
+        memory.tell_departure(second, 7);
+        assert!(memory.told.lock().unwrap().len() <= 16 + 1);
+        drop(memory);
+        assert_eq!(heard.map(|heard| heard.0.lock().unwrap().clone()), [vec![100], vec![7]]);
     }
 }
