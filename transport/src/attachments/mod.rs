@@ -16,3 +16,6 @@ pub use library::{KnownBlob, Named};
 pub(crate) use library::{Library, NotTaken};
 pub use shelf::{Room, Shelf};
 pub use under_way::UnderWay;
+
+#[cfg(test)]
+mod agreement;
