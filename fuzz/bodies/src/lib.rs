@@ -7,6 +7,7 @@
 //! This crate does not mutate, measure coverage or keep a corpus: that is libFuzzer's.
 
 pub mod archive;
+pub mod attachments;
 pub mod control;
 pub mod formats;
 pub mod handshake;
@@ -35,12 +36,13 @@ pub type Seed = (String, Vec<u8>);
 
 /// All targets.
 #[cfg(not(memring_scripted))]
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "lane", run: lane::run, seeds: lane::seeds },
     Target { name: "segment", run: segment::run, seeds: segment::seeds },
     Target { name: "archive", run: archive::run, seeds: archive::seeds },
+    Target { name: "attachments", run: attachments::run, seeds: attachments::seeds },
     Target { name: "table", run: table::run, seeds: table::seeds },
     Target { name: "formats", run: formats::run, seeds: formats::seeds },
 ];
