@@ -44,7 +44,7 @@ const READS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Charges {
     pub _session: Ticket,
-    pub _descriptors: Ticket,
+    pub descriptors: Arc<Ticket>,
     pub _segments: Option<[Entry; 2]>,
 }
 
@@ -65,7 +65,7 @@ pub struct Session {
     /// Which rule of the control protocol the peer broke.
     control_fault: OnceLock<Reason>,
     counted: AtomicBool,
-    _charges: Option<Charges>,
+    charges: Option<Charges>,
 }
 
 /// The control lock: whoever holds it is the one reader.
@@ -124,7 +124,7 @@ impl Session {
             watch: OnceLock::new(),
             control_fault: OnceLock::new(),
             counted: AtomicBool::new(false),
-            _charges: charges,
+            charges,
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
@@ -245,7 +245,10 @@ impl Session {
     }
 
     /// Files what a packet after Ready brought, or says which rule it breaks.
-    fn on_packet(&self, packet: Packet, reader: &mut Reader) -> Result<(), Reason> {
+    fn on_packet(&self, mut packet: Packet, reader: &mut Reader) -> Result<(), Reason> {
+        if let Some(Charges { descriptors, .. }) = &self.charges {
+            packet.fds.iter_mut().for_each(|fd| fd.charge(descriptors));
+        }
         if packet.truncated {
             return Err(Reason::PacketOversized);
         }
@@ -514,6 +517,9 @@ impl Drop for Session {
             watch.end(&self.socket, &self.peer);
         }
         self.socket.shutdown();
+        if let Some(Charges { descriptors, .. }) = &self.charges {
+            self.socket.charge(descriptors);
+        }
     }
 }
 
