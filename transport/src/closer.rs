@@ -13,15 +13,19 @@
 //! block. A forked child has a closer of its own; descriptors
 //! waiting in the parent's stay, in the child, open until it execs or ends.
 //!
+//! What a session of a listener's brought is charged to its peer until it is closed. Whoever keeps all four threads in
+//! closes that never return so comes to the end of its own share, and not this process to the end of its table.
+//!
 //! It does not look at what it closes, and promises no order.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use memring_ring::fork::PerProcess;
 
 use crate::os;
+use crate::quota::Ticket;
 use crate::thread;
 
 /// Threads that may be stuck in a close at the same time.
@@ -36,13 +40,22 @@ const MOST_WAITING: usize = 4 * os::MAX_PACKET_FDS;
 /// to the closer thread. The first system call made on one should be `F_GET_SEALS`, which never
 /// blocks; once that says a memfd, [`into_owned`](Self::into_owned) is safe to use.
 #[derive(Debug)]
-pub struct ForeignFd(Option<OwnedFd>);
+pub struct ForeignFd {
+    fd: Option<OwnedFd>,
+    /// What it is charged to until it is closed, or somebody's own.
+    charge: Option<Arc<Ticket>>,
+}
 
 impl ForeignFd {
     /// Marks a descriptor as somebody else's.
     #[must_use = "dropping it closes the descriptor"]
     pub fn new(fd: OwnedFd) -> Self {
-        Self(Some(fd))
+        Self { fd: Some(fd), charge: None }
+    }
+
+    /// Keeps this charged until it is closed.
+    pub(crate) fn charge(&mut self, ticket: &Arc<Ticket>) {
+        self.charge = Some(Arc::clone(ticket));
     }
 
     /// The descriptor, to be closed like any other from here on.
@@ -53,18 +66,18 @@ impl ForeignFd {
 
     /// Whether it was not taken yet.
     pub(crate) fn is_there(&self) -> bool {
-        self.0.is_some()
+        self.fd.is_some()
     }
 
     /// The descriptor, from a place that cannot be consumed. There is none afterwards.
     pub(crate) fn take(&mut self) -> Option<OwnedFd> {
-        self.0.take()
+        self.fd.take()
     }
 }
 
 impl AsFd for ForeignFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_ref().expect("only into_owned and drop take it, and both consume it").as_fd()
+        self.fd.as_ref().expect("only into_owned and drop take it, and both consume it").as_fd()
     }
 }
 
@@ -76,8 +89,8 @@ impl AsRawFd for ForeignFd {
 
 impl Drop for ForeignFd {
     fn drop(&mut self) {
-        if let Some(fd) = self.0.take() {
-            close(fd);
+        if let Some(fd) = self.fd.take() {
+            drop(closer().hand_in([Waiting { _fd: fd, _charge: self.charge.take() }]));
         }
     }
 }
@@ -89,7 +102,7 @@ pub fn close(fd: OwnedFd) {
 
 /// [`close`] for several, under one lock.
 pub fn close_all(fds: impl IntoIterator<Item = OwnedFd>) {
-    drop(closer().hand_in(fds));
+    drop(closer().hand_in(fds.into_iter().map(Waiting::from)));
 }
 
 /// Sees to what has waited for want of a thread.
@@ -119,9 +132,22 @@ struct Closer {
     spawn: fn(&'static Closer) -> bool,
 }
 
+/// A descriptor to be closed, and then no more charged.
+#[derive(Debug)]
+struct Waiting {
+    _fd: OwnedFd,
+    _charge: Option<Arc<Ticket>>,
+}
+
+impl From<OwnedFd> for Waiting {
+    fn from(fd: OwnedFd) -> Self {
+        Self { _fd: fd, _charge: None }
+    }
+}
+
 #[derive(Debug)]
 struct State {
-    waiting: VecDeque<OwnedFd>,
+    waiting: VecDeque<Waiting>,
     threads: usize,
     most_threads: usize,
     /// Threads with nothing to do, and those of them that have been called already.
@@ -159,7 +185,7 @@ impl Closer {
     }
 
     /// Queues `fds` and sees to it that a thread takes them. Returns those to be closed in place.
-    fn hand_in(&'static self, fds: impl IntoIterator<Item = OwnedFd>) -> Vec<OwnedFd> {
+    fn hand_in(&'static self, fds: impl IntoIterator<Item = Waiting>) -> Vec<Waiting> {
         let mut state = self.lock();
         state.waiting.extend(fds);
         self.call_for_help(&mut state);
@@ -184,10 +210,10 @@ impl Closer {
     fn run(&'static self) {
         let mut state = self.lock();
         loop {
-            if let Some(fd) = state.waiting.pop_front() {
+            if let Some(waiting) = state.waiting.pop_front() {
                 self.call_for_help(&mut state); // the next one shall not wait for this one
                 drop(state);
-                drop(fd); // this is what may take for ever
+                drop(waiting); // this is what may take for ever
                 state = self.lock();
             } else if state.threads > 1 {
                 state.threads -= 1;
@@ -247,9 +273,9 @@ mod tests {
         let closer = CLOSER.get_or_init(|| Closer::new(|_| false));
         let (first, mut first_seen) = watched();
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        assert!(closer.hand_in([first]).is_empty());
-        assert!(closer.hand_in((1..MOST_WAITING).map(|_| null())).is_empty());
-        let surplus = closer.hand_in([null()]);
+        assert!(closer.hand_in([first.into()]).is_empty());
+        assert!(closer.hand_in((1..MOST_WAITING).map(|_| null().into())).is_empty());
+        let surplus = closer.hand_in([null().into()]);
         assert_eq!(surplus.len(), 1);
         drop(surplus);
         assert_eq!(first_seen.read(&mut [0]).unwrap(), 0); // it was the oldest
@@ -264,7 +290,7 @@ mod tests {
                 && spawn(closer)
         })));
         let (fd, mut seen) = watched();
-        closer.hand_in([fd]);
+        closer.hand_in([fd.into()]);
         assert_eq!(closer.lock().threads, 0);
         closer.hand_in([]);
         assert_eq!(seen.read(&mut [0]).unwrap(), 0);
@@ -312,7 +338,7 @@ mod tests {
 
         let closer: &'static Closer = Box::leak(Box::new(Closer::new(spawn)));
         let (other, mut other_seen) = watched();
-        closer.hand_in([sender.into(), other]);
+        closer.hand_in([OwnedFd::from(sender).into(), other.into()]);
         assert_eq!(other_seen.read(&mut [0]).unwrap(), 0); // while the lingering one still lingers
         while reader.read(&mut [0; 1 << 16]).unwrap() > 0 {} // lets the close return
         eventually("the stuck thread is free again", || closer.lock().idle == 1);

@@ -329,7 +329,7 @@ impl Shared {
         ];
         let charges = Charges {
             _session: charge(Resource::Sessions, 1)?,
-            _descriptors: charge(Resource::Descriptors, SESSION_DESCRIPTORS + coming)?,
+            descriptors: charge(Resource::Descriptors, SESSION_DESCRIPTORS + coming)?.into(),
             _segments: None,
         };
         Ok((handshake, charges))

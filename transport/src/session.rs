@@ -44,7 +44,7 @@ const READS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Charges {
     pub _session: Ticket,
-    pub _descriptors: Ticket,
+    pub descriptors: Arc<Ticket>,
     pub _segments: Option<[Entry; 2]>,
 }
 
@@ -65,7 +65,7 @@ pub struct Session {
     /// Which rule of the control protocol the peer broke.
     control_fault: OnceLock<Reason>,
     counted: AtomicBool,
-    _charges: Option<Charges>,
+    charges: Option<Charges>,
 }
 
 /// The control lock: whoever holds it is the one reader.
@@ -75,6 +75,9 @@ struct Reader {
     owed: Vec<Notice>,
     /// What came ahead of messages.
     inbox: Inbox,
+    /// Blobs that are named no more. They go when the lock is let go of: that takes the longer the larger they are, and
+    /// what their readers keep with them may call anybody.
+    gone: Vec<Arc<KnownBlob>>,
 }
 
 /// Where reading the control socket came to.
@@ -113,6 +116,7 @@ impl Session {
                 buffer: Box::new([0; MAX_PACKET]),
                 owed: Vec::new(),
                 inbox,
+                gone: Vec::new(),
             }),
             library,
             shelf,
@@ -120,7 +124,7 @@ impl Session {
             watch: OnceLock::new(),
             control_fault: OnceLock::new(),
             counted: AtomicBool::new(false),
-            _charges: charges,
+            charges,
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
@@ -204,18 +208,20 @@ impl Session {
     /// Whoever drains may have a deadline, and a peer may send for ever: what is left is readable still, so
     /// arming the watch again brings somebody back for it.
     pub(crate) fn drain(&self) {
-        let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locked = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever tripped us before this point is answered by what follows.
         self.life.take_attention();
-        let reader = &mut *reader;
-        if matches!(self.read(reader), Drained::Ended | Drained::Failed) {
-            return;
+        let reader = &mut *locked;
+        if !matches!(self.read(reader), Drained::Ended | Drained::Failed) {
+            self.tell_departures(&mut reader.owed);
+            self.pay(&mut reader.owed);
+            if let Some(watch) = self.watch.get() {
+                watch.rearm(self.socket.as_fd(), !reader.owed.is_empty());
+            }
         }
-        self.tell_departures(&mut reader.owed);
-        self.pay(&mut reader.owed);
-        if let Some(watch) = self.watch.get() {
-            watch.rearm(self.socket.as_fd(), !reader.owed.is_empty());
-        }
+        let gone = std::mem::take(&mut reader.gone);
+        drop(locked);
+        drop(gone);
     }
 
     /// Reads some packets.
@@ -239,7 +245,10 @@ impl Session {
     }
 
     /// Files what a packet after Ready brought, or says which rule it breaks.
-    fn on_packet(&self, packet: Packet, reader: &mut Reader) -> Result<(), Reason> {
+    fn on_packet(&self, mut packet: Packet, reader: &mut Reader) -> Result<(), Reason> {
+        if let Some(Charges { descriptors, .. }) = &self.charges {
+            packet.fds.iter_mut().for_each(|fd| fd.charge(descriptors));
+        }
         if packet.truncated {
             return Err(Reason::PacketOversized);
         }
@@ -341,17 +350,44 @@ impl Session {
         Ok(())
     }
 
+    /// Finds what went ahead of a message: see [`Host::fetch_fds`].
+    fn fetch(&self, reader: &mut Reader, position: u64, count: u16) -> Result<(), End> {
+        // It was sent before the frame was published: it was filed, or lies in the socket.
+        let mut drained = Drained::Partly;
+        let mut reads = 0;
+        loop {
+            match reader.inbox.fetch(position, count) {
+                Fetched::All(mut parcel) => {
+                    let added = self.add_blobs(&mut parcel);
+                    reader.inbox.fetched = Some(parcel);
+                    return added;
+                }
+                Fetched::Nothing if drained == Drained::Partly && reads < READS => {
+                    reads += 1;
+                    drained = self.read(reader);
+                }
+                Fetched::Nothing if drained == Drained::Failed => return Err(End::HungUp),
+                _ => {
+                    return Err(self
+                        .life
+                        .end()
+                        .filter(|end| matches!(end, End::Fault(_)))
+                        .unwrap_or(End::Fault(Fault::Fds)));
+                }
+            }
+        }
+    }
+
     /// The peer will name a blob no more, after so many times. False if there is no such blob.
     fn on_forget(&self, forget: Forget, reader: &mut Reader) -> bool {
         let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone: Option<Arc<KnownBlob>> = match library.forget(forget.blob, forget.mentions) {
-            Some(gone) => gone,
-            None => return reader.inbox.forget(forget.blob, forget.mentions),
-        };
-        drop(library);
-        // Its last holder tells those that it was sent to, and never with a lock of ours in hand: see `departed`.
-        drop(gone);
-        true
+        match library.forget(forget.blob, forget.mentions) {
+            Some(gone) => {
+                reader.gone.extend(gone);
+                true
+            }
+            None => reader.inbox.forget(forget.blob, forget.mentions),
+        }
     }
 
     /// Owes the peer word of the blobs that nobody here holds any more.
@@ -433,31 +469,11 @@ impl Host for Session {
 
     fn fetch_fds(&self, position: u64, count: u16) -> Result<(), End> {
         let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = &mut *reader;
-        // It was sent before the frame was published: it was filed, or lies in the socket.
-        let mut drained = Drained::Partly;
-        let mut reads = 0;
-        loop {
-            match reader.inbox.fetch(position, count) {
-                Fetched::All(mut parcel) => {
-                    let added = self.add_blobs(&mut parcel);
-                    reader.inbox.fetched = Some(parcel);
-                    return added;
-                }
-                Fetched::Nothing if drained == Drained::Partly && reads < READS => {
-                    reads += 1;
-                    drained = self.read(reader);
-                }
-                Fetched::Nothing if drained == Drained::Failed => return Err(End::HungUp),
-                _ => {
-                    return Err(self
-                        .life
-                        .end()
-                        .filter(|end| matches!(end, End::Fault(_)))
-                        .unwrap_or(End::Fault(Fault::Fds)));
-                }
-            }
-        }
+        let fetched = self.fetch(&mut reader, position, count);
+        let gone = std::mem::take(&mut reader.gone);
+        drop(reader);
+        drop(gone);
+        fetched
     }
 
     fn over(&self) {
@@ -501,6 +517,9 @@ impl Drop for Session {
             watch.end(&self.socket, &self.peer);
         }
         self.socket.shutdown();
+        if let Some(Charges { descriptors, .. }) = &self.charges {
+            self.socket.charge(descriptors);
+        }
     }
 }
 

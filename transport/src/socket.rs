@@ -16,6 +16,7 @@ mod connecting;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -31,6 +32,7 @@ use rustix::net::{
 pub use crate::closer::ForeignFd;
 use crate::os;
 pub use crate::os::Support;
+use crate::quota::Ticket;
 pub use connecting::{ConnectProblem, Obstacle, WhenAbsent};
 
 /// The most descriptors one packet can carry: the kernel's own limit.
@@ -221,6 +223,11 @@ impl ControlSocket {
     pub(crate) fn stays_with_us(&self) {
         // ORDERING: Relaxed; as in `drop`.
         self.holds_no_fds.store(true, Ordering::Relaxed);
+    }
+
+    /// Keeps this charged until it is closed, for descriptors may lie in its queue.
+    pub(crate) fn charge(&mut self, ticket: &Arc<Ticket>) {
+        self.fd.charge(ticket);
     }
 
     /// Sends one packet, now or not at all, and never blocks or raises SIGPIPE.

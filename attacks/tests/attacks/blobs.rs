@@ -446,9 +446,9 @@ fn look(reading: &memring::View<'_, Reading>) -> String {
         say(reading.blob(crowd).and_then(|crowd| Ok(crowd.get()?.words.len() as u64)));
     }
     if let Some(table) = reading.table.as_ref() {
-        say(reading.blob(table).and_then(|table| {
+        say(reading.blob(table).map(|table| {
             let good = (0..table.len()).take(1000).filter(|place| table.get(*place).is_ok());
-            Ok(good.count() as u64)
+            good.count() as u64
         }));
     }
     saw.join(" ")

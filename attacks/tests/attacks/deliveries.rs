@@ -1,16 +1,21 @@
 //! Section C of the list: descriptors that come with messages, or should have.
 
-use memring::{Bytes, End, Reason, RecvError, SendError, ServerEnd};
+use memring::{Bytes, End, Limits, ListenerBuilder, Reason, RecvError, SendError, ServerEnd};
 
-use crate::attacker::Attacker;
+use crate::attacker::{Attacker, is_stranger};
 use crate::carried::{
     self, BLOBS, BYTES, FDS, archive, breaks, broken, client, frame, leaves, saw, send, times,
 };
 use crate::closing::{held_up, let_them_go, lingering};
 use crate::fuse::SilentFile;
 use crate::kernel::{has_passrights, without_passrights};
-use crate::scene::Scene;
+use crate::scene::{PROTOCOL, Scene};
 use crate::support::{eventually, soon};
+use crate::victim::Victim;
+
+/// Descriptors that a session takes beside those with messages, and that a handshake takes.
+const SESSION_DESCRIPTORS: u64 = 2;
+const HANDSHAKE_DESCRIPTORS: u64 = 5;
 
 /// Pipes of this process.
 fn pipes() -> usize {
@@ -430,6 +435,58 @@ fn attack_36_a_socket_that_lingers_comes_with_a_message_and_holds_nobody_up() {
         leaves(&scene, other);
         let_them_go(&mut attacker, 1);
     }
+    scene.finish();
+}
+
+#[test]
+fn attack_36_what_waits_to_be_closed_is_charged_to_whoever_sent_it() {
+    let settings = |builder: ListenerBuilder| {
+        let mut limits = Limits::default();
+        let session = SESSION_DESCRIPTORS + u64::from(FDS);
+        // Three sessions, one handshake; and the bystander, which is of another uid unless this is not root.
+        let sessions = if is_stranger() { 3 } else { 4 };
+        limits.descriptors_per_uid = sessions * session + HANDSHAKE_DESCRIPTORS;
+        builder.fds(FDS).limits(limits)
+    };
+    let Some(mut scene) = Scene::with(name!(), settings, count) else { return };
+    let mut attacker = scene.attacker();
+    attacker.run("make p pipe");
+    lingering(&mut attacker, 4);
+    let before = pipes();
+    // Four keep all the closer's threads; what comes later stays open behind them.
+    let packets = ["l0,l1,l2,l3".to_owned(), times("p", 8), times("p", 8)];
+    for fds in packets {
+        attacker.run(format!("connect {}", scene.path()));
+        attacker.run(format!("client {PROTOCOL}"));
+        attacker.run(format!("attachments fds={fds} position=4096"));
+        if fds.starts_with('l') {
+            (0..4).for_each(|i| drop(attacker.run(format!("drop l{i}"))));
+        }
+        attacker.run("close");
+        scene.ended();
+        if fds.starts_with('l') {
+            eventually("all threads are held up", || held_up() == 4);
+        }
+    }
+    eventually("they are open still", || pipes() == before + 16);
+    for _ in 0..5 {
+        attacker.run(format!("connect {}", scene.path()));
+        assert_eq!(attacker.fails(format!("client {PROTOCOL}")), "reject");
+        attacker.run("close");
+        scene.counted(Reason::QuotaDescriptors);
+    }
+    let mut ours = Victim::connect(&scene.path()).session();
+    ours.send_deadline(b"us too?", soon()).expect("a question");
+    assert_eq!(&*ours.recv_deadline(soon()).expect("an answer"), b"7 bytes, 0 fds");
+    drop(ours);
+    scene.ended();
+    let_them_go(&mut attacker, 4);
+    eventually("they are closed", || pipes() == before);
+    attacker.run(format!("connect {}", scene.path()));
+    attacker.run(format!("client {PROTOCOL}"));
+    attacker.run("send 00 fds=p");
+    assert_eq!(saw(&mut attacker), "1 bytes, 1 fds");
+    leaves(&scene, attacker);
     scene.finish();
 }
 

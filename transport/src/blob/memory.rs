@@ -51,10 +51,12 @@ pub struct SealedMemory {
     /// None of an empty one: the kernel maps no zero bytes.
     map: Option<ReadMap>,
     id: MemoryId,
-    /// Who is told when it goes, and as what; by where each lies, a place that is no other's as long as it is weakly
-    /// held here.
-    told: Mutex<HashMap<usize, (Weak<dyn Departure>, u64)>>,
+    /// Who is told when it goes, by where each lies: a place that is no other's as long as it is weakly held here.
+    told: Mutex<HashMap<usize, Told>>,
 }
+
+/// Who is told, and as what.
+type Told = (Weak<dyn Departure>, u64);
 
 /// Who wants to know when a piece of memory is held by nobody in this process any more.
 pub(crate) trait Departure: Send + Sync {
