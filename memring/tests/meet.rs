@@ -397,19 +397,21 @@ fn turned_away(listener: &Listener, path: &std::path::Path) -> String {
 #[test]
 fn attack_06_each_limit_refuses_one_more_with_the_reason() {
     type Case = (fn(&mut Limits), &'static str);
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         (|limits| limits.handshakes_per_uid = 0, "0 of at most 0 handshakes"),
         (|limits| limits.pending_per_uid = 0, "0 of at most 0 channels to be decided on"),
         (|limits| limits.sessions = 0, "0 of at most 0 sessions"),
         (|limits| limits.bytes_per_uid = 30_000, "20480 of at most 30000 bytes of segments"),
-        (|limits| limits.descriptors_per_uid = 6, "5 of at most 6 descriptors"),
+        (|limits| limits.descriptors_per_uid = 7, "5 of at most 7 descriptors"),
         (|limits| limits.descriptors = 4, "0 of at most 4 descriptors"),
+        (|limits| limits.blob_bytes_per_uid = 999, "0 of at most 999 bytes of blobs"),
     ];
     for (limit, said) in cases {
         let scratch = Scratch::new();
         let mut limits = Limits::default();
         limit(&mut limits);
-        let listener = Listener::builder().limits(limits).bind(scratch.socket()).expect("binds");
+        let builder = Listener::builder().blobs(1, 1000).limits(limits);
+        let listener = builder.bind(scratch.socket()).expect("binds");
         let text = turned_away(&listener, &scratch.socket());
         assert!(text.contains(said), "{said}: {text}");
         assert_eq!(listener.turned().over_quota, 1, "{said}");

@@ -321,7 +321,7 @@ impl Shared {
     /// What a handshake takes, and what the session takes that comes of it.
     fn charge(&self, uid: Option<u32>) -> Result<([Ticket; 2], Charges), OverQuota> {
         let charge = |resource, amount| self.quotas.charge(resource, uid, amount);
-        let Takes { fds, blobs, .. } = self.settings.takes;
+        let Takes { fds, blobs, blob_bytes } = self.settings.takes;
         let coming = u64::from(fds) + u64::from(blobs);
         let handshake = [
             charge(Resource::Handshakes, 1)?,
@@ -330,6 +330,7 @@ impl Shared {
         let charges = Charges {
             _session: charge(Resource::Sessions, 1)?,
             descriptors: charge(Resource::Descriptors, SESSION_DESCRIPTORS + coming)?.into(),
+            _blobs: charge(Resource::BlobBytes, blob_bytes)?,
             _segments: None,
         };
         Ok((handshake, charges))

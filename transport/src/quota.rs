@@ -43,6 +43,10 @@ pub struct Limits {
     pub descriptors_per_uid: u64,
     /// Descriptors held for all peers.
     pub descriptors: u64,
+    /// Bytes of blobs that the sessions of one uid may keep known, by what each was said to take.
+    pub blob_bytes_per_uid: u64,
+    /// Bytes of blobs that all sessions may keep known.
+    pub blob_bytes: u64,
 }
 
 /// Descriptors that a session takes: its socket, and the pidfd of its peer.
@@ -54,7 +58,7 @@ pub const HANDSHAKE_DESCRIPTORS: u64 = 5;
 
 impl Default for Limits {
     /// 64 handshakes, 256 channels to be decided on and 1024 sessions a uid, 1 GiB of segments; four times
-    /// that in all. Of the descriptors that `RLIMIT_NOFILE` allows now, three quarters are for peers, and of
+    /// that in all. A TiB of blobs a uid, whose memory is the peer's and whose addresses are ours, and four in all. Of the descriptors that `RLIMIT_NOFILE` allows now, three quarters are for peers, and of
     /// those three quarters for one uid.
     fn default() -> Self {
         let open_files = getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
@@ -70,6 +74,8 @@ impl Default for Limits {
             bytes: 4 << 30,
             descriptors_per_uid: descriptors / 4 * 3,
             descriptors,
+            blob_bytes_per_uid: 1 << 40,
+            blob_bytes: 4 << 40,
         }
     }
 }
@@ -88,6 +94,8 @@ pub enum Resource {
     Bytes,
     /// Descriptors.
     Descriptors,
+    /// Bytes of blobs.
+    BlobBytes,
 }
 
 /// A limit was reached; nothing was charged.
@@ -152,6 +160,7 @@ struct Usage {
     sessions: u64,
     bytes: u64,
     descriptors: u64,
+    blob_bytes: u64,
 }
 
 /// So much of a resource, charged until this is dropped.
@@ -265,6 +274,7 @@ impl Limits {
             Resource::Sessions => (self.sessions_per_uid, self.sessions),
             Resource::Bytes => (self.bytes_per_uid, self.bytes),
             Resource::Descriptors => (self.descriptors_per_uid, self.descriptors),
+            Resource::BlobBytes => (self.blob_bytes_per_uid, self.blob_bytes),
         }
     }
 }
@@ -277,6 +287,7 @@ impl Usage {
             Resource::Sessions => &mut self.sessions,
             Resource::Bytes => &mut self.bytes,
             Resource::Descriptors => &mut self.descriptors,
+            Resource::BlobBytes => &mut self.blob_bytes,
         }
     }
 }
@@ -289,6 +300,7 @@ impl Resource {
             Self::Sessions => "sessions",
             Self::Bytes => "bytes of segments",
             Self::Descriptors => "descriptors",
+            Self::BlobBytes => "bytes of blobs",
         }
     }
 }
@@ -331,6 +343,8 @@ mod tests {
         bytes: 150,
         descriptors_per_uid: 7,
         descriptors: 10,
+        blob_bytes_per_uid: 10,
+        blob_bytes: 15,
     };
 
     /// Asks for each amount in turn, keeping what is granted: `u` refused for the uid, `t` in all.
@@ -358,12 +372,13 @@ mod tests {
 
     #[test]
     fn attack_06_and_09_a_uid_beyond_its_share_is_refused_and_others_are_not() {
-        use Resource::{Bytes, Descriptors, Handshakes, Pending, Sessions};
+        use Resource::{BlobBytes, Bytes, Descriptors, Handshakes, Pending, Sessions};
         let cases: [Case; 10] = [
             (Handshakes, &[(1, 1), (1, 1), (1, 1), (2, 1), (2, 1), (3, 1), (4, 1)], "..u...t"),
             (Pending, &[(1, 1), (1, 1), (2, 1), (3, 1), (4, 1)], ".u..t"),
             (Sessions, &[(1, 1), (1, 1), (2, 1), (3, 1)], ".u.t"),
             (Descriptors, &[(1, 2), (1, 5), (1, 2), (2, 2), (2, 5), (3, 1)], "..u.t."),
+            (BlobBytes, &[(1, 10), (1, 1), (2, 5), (2, 1), (3, 0)], ".u.t."),
             (Bytes, &[(1, 100), (1, 1), (2, 50), (2, 1), (3, 1)], ".u.tt"),
             (Bytes, &[(1, 101), (1, 100)], "u."),
             (Bytes, &[(1, 0), (1, 100), (1, 0)], "..."),

@@ -45,6 +45,7 @@ const READS: usize = 64;
 pub(crate) struct Charges {
     pub _session: Ticket,
     pub descriptors: Arc<Ticket>,
+    pub _blobs: Ticket,
     pub _segments: Option<[Entry; 2]>,
 }
 

@@ -53,6 +53,8 @@ reasons! {
     QuotaBytes = "quota.bytes",
     /// Too many descriptors.
     QuotaDescriptors = "quota.descriptors",
+    /// Too many bytes of blobs.
+    QuotaBlobs = "quota.blobs",
     /// It did not finish the handshake in time.
     TimedOut = "handshake.timeout",
     /// It closed or died during the handshake.
@@ -269,6 +271,7 @@ impl From<&OverQuota> for Reason {
             Resource::Pending => Self::QuotaPending,
             Resource::Bytes => Self::QuotaBytes,
             Resource::Descriptors => Self::QuotaDescriptors,
+            Resource::BlobBytes => Self::QuotaBlobs,
         }
     }
 }
