@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn attack_06_and_09_a_uid_beyond_its_share_is_refused_and_others_are_not() {
         use Resource::{BlobBytes, Bytes, Descriptors, Handshakes, Pending, Sessions};
-        let cases: [Case; 10] = [
+        let cases: [Case; 11] = [
             (Handshakes, &[(1, 1), (1, 1), (1, 1), (2, 1), (2, 1), (3, 1), (4, 1)], "..u...t"),
             (Pending, &[(1, 1), (1, 1), (2, 1), (3, 1), (4, 1)], ".u..t"),
             (Sessions, &[(1, 1), (1, 1), (2, 1), (3, 1)], ".u.t"),
