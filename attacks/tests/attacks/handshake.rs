@@ -22,7 +22,7 @@ fn attack_19_what_is_not_the_protocol_is_a_fault_at_either_side() {
             ("granted", "sealed magic=6d726e67", PacketMagic),
             ("connect", "hello kind=0", PacketKind),
             ("connect", "hello kind=11", PacketKind),
-            ("connect", "hello kind=12", PacketKind),
+            ("connect", "hello kind=15", PacketKind),
             ("hello", "open kind=13", PacketKind),
             ("granted", "sealed kind=65535", PacketKind),
             // The other side's part.
@@ -30,6 +30,8 @@ fn attack_19_what_is_not_the_protocol_is_a_fault_at_either_side() {
             ("connect", "reject", Order),
             ("connect", "granted", Order),
             ("connect", "ready", Order),
+            ("connect", "attachments entries=fd", Order),
+            ("granted", "forget", Order),
             ("hello", "welcome", Order),
             ("hello", "granted", Order),
             ("granted", "ready", Order),
@@ -145,7 +147,7 @@ fn attack_22_every_truncation_is_a_fault() {
     let mut attacker = scene.attacker();
     // Message, the step it belongs to, its bytes, and how many are cut at a time.
     for (message, step, length, by) in [
-        ("hello", "connect", 64, 1),
+        ("hello", "connect", 80, 1),
         ("open protocol=bytes", "hello", 85, 3),
         ("sealed", "granted", 24, 3),
     ] {
@@ -171,7 +173,7 @@ fn attack_22_surplus_reserved_bits_bad_text_and_features_are_refused_at_either_s
         &mut attacker,
         &[
             ("connect", "hello append=00", PacketLength),
-            ("connect", "hello append=00 length=65", PacketLength),
+            ("connect", "hello append=00 length=81", PacketLength),
             ("hello", "open append=0011 length=82", PacketLength),
             ("granted", "sealed append=00 length=25", PacketLength),
             ("connect", "hello length=0", PacketLength),
@@ -193,6 +195,10 @@ fn attack_22_surplus_reserved_bits_bad_text_and_features_are_refused_at_either_s
             ("connect", "hello application_length=64", PacketTruncated),
             ("hello", "open metadata_length=4096", PacketTruncated),
             ("connect", "hello required=1", Reason::PacketValue),
+            ("connect", "hello takes_fds=254", Reason::PacketValue),
+            ("connect", "hello takes_blobs=1025", Reason::PacketValue),
+            ("connect", "hello takes_bytes=1", Reason::PacketValue),
+            ("connect", "hello reserved=1", PacketReserved),
         ],
     );
     for feature in ["0x8000000000000000", "1"] {
@@ -217,7 +223,11 @@ fn attack_22_surplus_reserved_bits_bad_text_and_features_are_refused_at_either_s
         &mut scene,
         &[
             ("hello", "welcome reserved=1", PacketReserved),
-            ("hello", "welcome append=00 length=57", PacketLength),
+            ("hello", "welcome append=00 length=73", PacketLength),
+            ("hello", "welcome takes_fds=254", Reason::PacketValue),
+            ("hello", "welcome takes_blobs=1025", Reason::PacketValue),
+            ("hello", "welcome takes_bytes=1", Reason::PacketValue),
+            ("hello", "welcome reserved2=1", PacketReserved),
             ("hello", "welcome application=hex:07", PacketText),
             ("hello", "reject reserved=1", PacketReserved),
             ("open", "granted cut=1 length=47", PacketTruncated),
