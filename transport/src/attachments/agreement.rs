@@ -183,7 +183,8 @@ impl World {
 
     fn receive(&mut self) {
         let Some(message) = self.lane.pop_front() else { return };
-        while message.fds != 0 {
+        let mut due = message.fds != 0;
+        while due {
             match self.inbox.fetch(message.position, message.fds) {
                 Fetched::All(mut parcel) => {
                     for blob in parcel.take_blobs() {
@@ -191,7 +192,7 @@ impl World {
                             self.library.add(blob.number, blob.bytes, blob.fd, blob.forget_after);
                         assert_eq!(added, Ok(()), "blob {}", blob.number);
                     }
-                    break;
+                    due = false;
                 }
                 Fetched::Nothing => assert!(self.read_packet(), "nothing went ahead"),
                 Fetched::Other => panic!("another message's went ahead"),
