@@ -188,6 +188,10 @@ impl Post<'_> {
         scratch: &mut Scratch,
         when: When,
     ) -> Result<(), Failed> {
+        // Before a lock is taken that another thread of the parent may have held at the fork.
+        if self.session.life().is_forked() {
+            return Err(Failed::Ended(End::Forked));
+        }
         let mut along =
             Along { session: self.session, fds: Vec::new(), known: Vec::new(), new: Vec::new() };
         scratch.clear();
