@@ -9,6 +9,8 @@
 //!
 //! Not here: messages, which never touch the control socket.
 
+mod carried;
+
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +21,9 @@ use memring_ring::fork::Generation;
 use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
 
-use crate::attachments::{
-    Fetched, Inbox, KnownBlob, Library, Named, NotTaken, Parcel, Room, Shelf,
-};
-use crate::blob::{Departure, SealedMemory};
-use crate::control::{Attached, Attachments, Control, Forget, MAX_PACKET};
-use crate::handshake::{Came, FIRST_CHANNEL, Heard, Negotiated, Notice, after_ready};
+use crate::attachments::{Inbox, KnownBlob, Library, Parcel, Shelf};
+use crate::control::MAX_PACKET;
+use crate::handshake::{Came, Heard, Negotiated, Notice, after_ready};
 use crate::ledger::Entry;
 use crate::peer::Peer;
 use crate::quota::Ticket;
@@ -35,10 +34,6 @@ use crate::{closer, drainer, watcher};
 
 /// Packets read in one go.
 const PACKETS: usize = 64;
-
-/// How often so many are read for what went ahead of one message: more than that no honest peer has sent before it, and
-/// one that goes on sending is not read for ever.
-const READS: usize = 64;
 
 /// What a server charged for a session, given back when it ends; its memory may take longer.
 #[derive(Debug)]
@@ -274,134 +269,6 @@ impl Session {
         Ok(())
     }
 
-    /// Sends what goes ahead of the message whose frame is at `position`: as many descriptors as `list` has entries. They
-    /// are duplicated; the caller's stay open.
-    ///
-    /// # Errors
-    ///
-    /// [`SendProblem`]; nothing was sent.
-    pub fn send_ahead(
-        &self,
-        position: u64,
-        list: &[Attached],
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(), SendProblem> {
-        let list = std::borrow::Cow::Borrowed(list);
-        let packet = Control::Attachments(Attachments { channel: FIRST_CHANNEL, position, list });
-        // What is to be forgotten makes room for what this brings, and so must not come behind it.
-        let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        self.pay(&mut reader.owed);
-        if !reader.owed.is_empty() {
-            return Err(SendProblem::WouldBlock);
-        }
-        self.socket.send(&packet.encode(), fds)
-    }
-
-    /// The blobs that this side made known to the peer, under a lock. Nothing else is done while it is held.
-    pub fn with_shelf<R>(&self, with: impl FnOnce(&mut Shelf) -> R) -> R {
-        with(&mut self.shelf.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Makes room on the shelf for a message that names `known` blobs and makes `new` ones known; tells the peer what it shall
-    /// forget for that.
-    #[must_use]
-    pub fn make_room(&self, known: &[u64], new: &[(u64, Arc<SealedMemory>)]) -> Room {
-        if !self.generation.is_current() {
-            return Room::Now; // the lane will say that it is the parent's, whom the peer must go on believing
-        }
-        let bytes = new.iter().map(|(_, memory)| memory.len()).sum();
-        let mut tell = Vec::new();
-        let room = self.with_shelf(|shelf| shelf.room(known, new.len() as u64, bytes, &mut tell));
-        if !tell.is_empty() {
-            let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-            reader.owed.extend(tell.into_iter().map(Notice::Forget));
-            drop(reader);
-            self.drain(); // says it, now or once the socket has room
-        }
-        room
-    }
-
-    /// Has the peer told, when nobody here holds the blob any more, that it is named no more.
-    pub fn forget_with(self: &Arc<Self>, memory: &SealedMemory, number: u64) {
-        let session: Weak<dyn Departure> =
-            Arc::downgrade(&(Arc::clone(self) as Arc<dyn Departure>));
-        memory.tell_departure(session, number);
-    }
-
-    /// A message names this blob of the peer's, which counts once a message. `None` if there is none of that number.
-    #[must_use]
-    pub fn name_blob(&self, number: u64) -> Option<Named> {
-        self.library.lock().unwrap_or_else(PoisonError::into_inner).name(number)
-    }
-
-    /// Takes in the blobs that came with a message.
-    fn add_blobs(&self, parcel: &mut Parcel) -> Result<(), End> {
-        let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        for blob in parcel.take_blobs() {
-            let added = library.add(blob.number, blob.bytes, blob.fd, blob.forget_after);
-            if let Err(not) = added {
-                let _ = self.control_fault.set(match not {
-                    NotTaken::Beyond => Reason::BlobFlood,
-                    NotTaken::Number => Reason::BlobNumber,
-                    NotTaken::Unfit(unfit) => Reason::from(&unfit),
-                });
-                return Err(End::Fault(Fault::Blob));
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds what went ahead of a message: see [`Host::fetch_fds`].
-    fn fetch(&self, reader: &mut Reader, position: u64, count: u16) -> Result<(), End> {
-        // It was sent before the frame was published: it was filed, or lies in the socket.
-        let mut drained = Drained::Partly;
-        let mut reads = 0;
-        loop {
-            match reader.inbox.fetch(position, count) {
-                Fetched::All(mut parcel) => {
-                    let added = self.add_blobs(&mut parcel);
-                    reader.inbox.fetched = Some(parcel);
-                    return added;
-                }
-                Fetched::Nothing if drained == Drained::Partly && reads < READS => {
-                    reads += 1;
-                    drained = self.read(reader);
-                }
-                Fetched::Nothing if drained == Drained::Failed => return Err(End::HungUp),
-                _ => {
-                    return Err(self
-                        .life
-                        .end()
-                        .filter(|end| matches!(end, End::Fault(_)))
-                        .unwrap_or(End::Fault(Fault::Fds)));
-                }
-            }
-        }
-    }
-
-    /// The peer will name a blob no more, after so many times. False if there is no such blob.
-    fn on_forget(&self, forget: Forget, reader: &mut Reader) -> bool {
-        let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        match library.forget(forget.blob, forget.mentions) {
-            Some(gone) => {
-                reader.gone.extend(gone);
-                true
-            }
-            None => reader.inbox.forget(forget.blob, forget.mentions),
-        }
-    }
-
-    /// Owes the peer word of the blobs that nobody here holds any more.
-    fn tell_departures(&self, owed: &mut Vec<Notice>) {
-        let departed =
-            std::mem::take(&mut *self.departed.lock().unwrap_or_else(PoisonError::into_inner));
-        for number in departed {
-            if let Some(forget) = self.with_shelf(|shelf| shelf.forget(number)) {
-                owed.push(Notice::Forget(forget));
-            }
-        }
-    }
-
     /// Waits until the control socket takes packets, until the deadline at most; reads what comes meanwhile.
     ///
     /// # Errors
@@ -411,12 +278,6 @@ impl Session {
         self.socket.wait_for_room(deadline)?;
         self.attend();
         Ok(())
-    }
-
-    /// What came with the message that was received last, if anything did and nobody took it yet.
-    #[must_use]
-    pub fn take_parcel(&self) -> Option<Parcel> {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner).inbox.fetched.take()
     }
 
     fn on_notice(&self, notice: Notice, owed: &mut Vec<Notice>) {
@@ -488,23 +349,6 @@ impl Host for Session {
             tally::count(said.copied().unwrap_or_else(|| fault.into()));
         }
         self.socket.shutdown();
-    }
-}
-
-impl Departure for Session {
-    /// Called from anywhere, with any lock held: it takes note, and another thread does the rest.
-    fn departed(self: Arc<Self>, number: u64) {
-        if !self.generation.is_current() || self.life.end().is_some() {
-            return;
-        }
-        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
-        departed.push(number);
-        let first = departed.len() == 1; // others are told with it
-        drop(departed);
-        if first {
-            // Without a thread, whoever drains next tells it.
-            let _ = drainer::submit_elsewhere(self);
-        }
     }
 }
 
