@@ -108,3 +108,13 @@ fn the_host_survives_whatever_files_make_of_its_decoder() {
         assert!(line.contains(outcome), "{file}: {outcome:?} in {said}");
     }
 }
+
+#[test]
+fn the_front_hands_every_connection_over_and_keeps_none() {
+    let Some(program) = program("hand_over") else { return };
+    let said = said(Command::new(program).arg("20"));
+    for line in ["is out: the peer died", "19 visitors were answered", "and has none of them"] {
+        assert!(said.contains(line), "{line:?} in {said}");
+    }
+    assert_eq!(said.matches(" answered ").count(), 2, "the workers that are left, in {said}");
+}
