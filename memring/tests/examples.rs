@@ -118,3 +118,12 @@ fn the_front_hands_every_connection_over_and_keeps_none() {
     }
     assert_eq!(said.matches(" answered ").count(), 2, "the workers that are left, in {said}");
 }
+
+#[test]
+fn the_readers_share_one_table() {
+    let Some(program) = program("shared_table") else { return };
+    let said = said(Command::new(program).args(["2", "1000"]));
+    assert!(said.starts_with("2000 values"), "{said}");
+    assert_eq!(said.matches("the first value took").count(), 4, "{said}");
+    assert!(said.contains("all together"), "{said}");
+}
