@@ -127,3 +127,15 @@ fn the_readers_share_one_table() {
     assert_eq!(said.matches("the first value took").count(), 4, "{said}");
     assert!(said.contains("all together"), "{said}");
 }
+
+#[test]
+fn both_readers_see_frames_in_messages_and_in_blobs() {
+    let Some(program) = program("video") else { return };
+    let said = said(Command::new(program).arg("2"));
+    for way in ["messages", "blobs"] {
+        let delivered =
+            said.lines().filter(|line| line.starts_with(way) && line.contains("delivered"));
+        assert_eq!(delivered.count(), 2, "{way} in {said}");
+    }
+    assert!(said.contains("as a blob a frame is with its readers"), "{said}");
+}
