@@ -83,7 +83,8 @@ macro_rules! from_owners {
 }
 from_owners!(std::fs::File std::net::TcpListener std::net::TcpStream std::net::UdpSocket
     std::os::unix::net::UnixListener std::os::unix::net::UnixStream std::os::unix::net::UnixDatagram
-    std::io::PipeReader std::io::PipeWriter);
+    std::io::PipeReader std::io::PipeWriter std::process::ChildStdin std::process::ChildStdout
+    std::process::ChildStderr);
 
 impl AsFd for Fd {
     fn as_fd(&self) -> BorrowedFd<'_> {
