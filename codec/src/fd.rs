@@ -7,6 +7,7 @@
 //! Not here: how they travel.
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -27,6 +28,29 @@ pub struct Fd(Inner);
 enum Inner {
     Owned(Arc<OwnedFd>),
     Borrowed(BorrowedFd<'static>),
+}
+
+impl Fd {
+    /// The descriptor itself, if no clone of this is left and it was not borrowed; a duplicate of it otherwise.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use memring_codec::Fd;
+    ///
+    /// let fd = Fd::from(File::open("/dev/null")?);
+    /// let file = File::from(fd.into_owned()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of duplicating it.
+    pub fn into_owned(self) -> io::Result<OwnedFd> {
+        match self.0 {
+            Inner::Owned(fd) => Arc::try_unwrap(fd).or_else(|shared| shared.try_clone()),
+            Inner::Borrowed(fd) => fd.try_clone_to_owned(),
+        }
+    }
 }
 
 impl From<OwnedFd> for Fd {
@@ -59,7 +83,8 @@ macro_rules! from_owners {
 }
 from_owners!(std::fs::File std::net::TcpListener std::net::TcpStream std::net::UdpSocket
     std::os::unix::net::UnixListener std::os::unix::net::UnixStream std::os::unix::net::UnixDatagram
-    std::io::PipeReader std::io::PipeWriter);
+    std::io::PipeReader std::io::PipeWriter std::process::ChildStdin std::process::ChildStdout
+    std::process::ChildStderr);
 
 impl AsFd for Fd {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -184,5 +209,21 @@ pub trait TakesFds: Fallible {
 impl<D: TakesFds + ?Sized> Deserialize<Fd, D> for ArchivedFd {
     fn deserialize(&self, deserializer: &mut D) -> Result<Fd, D::Error> {
         deserializer.take_fd(self.index()).map(Fd::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn the_only_holder_gets_the_descriptor_itself_and_others_a_duplicate() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let number = file.as_raw_fd();
+        let fd = Fd::from(file);
+        let clone = fd.clone();
+        assert_ne!(fd.into_owned().unwrap().as_raw_fd(), number);
+        assert_eq!(clone.into_owned().unwrap().as_raw_fd(), number);
     }
 }

@@ -19,6 +19,8 @@ use proc_macro::TokenStream;
 /// The type may be generic and may contain itself. Every field needs a fingerprint: the language's and
 /// the standard library's types have one, and so has every other `#[message]`.
 ///
+/// - `#[memring::message(attachments)]`: its values may carry file descriptors (`Fd`) and blobs (`Blob`), in fields of
+///   its own or of what it contains. Whatever contains an `Fd` or a `Blob` says so too.
 /// - `#[memring::message(crate = path)]`: where memring is found, if not at `::memring`.
 /// - `#[memring::message(format = json)]`, `cbor` or `postcard`: serde writes and reads it, and nothing is derived here.
 ///   Derive `serde::Serialize` and `serde::Deserialize` beside it. What `#[serde(...)]` says counts in the

@@ -214,9 +214,14 @@ impl Post<'_> {
     ) -> Result<(), Failed> {
         let most = self.under_way.most();
         let own = match u16::try_from(fds.len()) {
-            Ok(own) if own <= most && fds.len() + new.len() <= MAX_FDS.into() => own,
-            _ => return Err(Failed::TooManyFds { count: fds.len() + new.len(), most }),
+            Ok(own) if own <= most => own,
+            _ => return Err(Failed::TooManyFds { count: fds.len(), most }),
         };
+        // A new blob goes as a descriptor too, though not as one that the peer counts among those.
+        let count = fds.len() + new.len();
+        if count > MAX_FDS.into() {
+            return Err(Failed::TooManyFds { count, most: MAX_FDS });
+        }
         if let Some(end) = self.under_way.waits_for(own) {
             self.until_read(end, when)?;
             self.under_way.received(end);

@@ -112,9 +112,9 @@ pub enum SendError {
         "a message with {count} file descriptors, and the peer takes {most}: send fewer, or let it take more"
     )]
     TooManyFds {
-        /// How many it carries.
+        /// How many it carries, or with the blobs that the peer does not know if only so it is too many.
         count: usize,
-        /// How many may be under way to the peer.
+        /// How many may be under way to the peer, or go with one message at all.
         most: u16,
     },
     /// The message names more blobs, or larger ones, than the peer keeps at a time.
@@ -158,9 +158,9 @@ pub enum TrySendError {
         "a message with {count} file descriptors, and the peer takes {most}: send fewer, or let it take more"
     )]
     TooManyFds {
-        /// How many it carries.
+        /// How many it carries, or with the blobs that the peer does not know if only so it is too many.
         count: usize,
-        /// How many may be under way to the peer.
+        /// How many may be under way to the peer, or go with one message at all.
         most: u16,
     },
     /// The message names more blobs, or larger ones, than the peer keeps at a time.

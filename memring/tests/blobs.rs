@@ -210,6 +210,34 @@ fn a_blob_that_is_no_table_is_an_error_of_whoever_reads_it_and_of_nobody_else() 
     assert!(matches!(part.get(), Err(ReadError::Invalid(_))));
 }
 
+#[test]
+fn a_message_makes_no_more_blobs_known_than_a_packet_carries() {
+    #[memring::message(attachments)]
+    struct Many {
+        blobs: Vec<Blob<[u8]>>,
+    }
+    struct Manys;
+    impl Protocol for Manys {
+        const NAME: &'static str = "manys";
+        type ToClient = Many;
+        type ToServer = [u8];
+    }
+    let (mut server, mut client) =
+        Connector::new().blobs(300, 1 << 30).pair::<Manys>().expect("a pair");
+    let empty = || BlobBuilder::new().with_size(0).unwrap().seal().unwrap();
+    let mut many = Many { blobs: (0..254).map(|_| empty()).collect() };
+    let refused = server.send(&many).unwrap_err();
+    assert!(matches!(refused, SendError::TooManyFds { count: 254, most: 253 }), "{refused}");
+    let last = many.blobs.pop();
+    server.send(&many).unwrap();
+    // Those are known now, so there is a place for another.
+    many.blobs.extend(last);
+    server.send(&many).unwrap();
+    for count in [253, 254] {
+        assert_eq!(client.recv().unwrap().blobs.len(), count);
+    }
+}
+
 fn send_and_die(stage: &Stage) {
     let listener = Listener::builder().blobs(4, 1 << 30).bind(stage.path()).unwrap();
     stage.say("listening");

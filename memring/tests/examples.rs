@@ -108,3 +108,34 @@ fn the_host_survives_whatever_files_make_of_its_decoder() {
         assert!(line.contains(outcome), "{file}: {outcome:?} in {said}");
     }
 }
+
+#[test]
+fn the_front_hands_every_connection_over_and_keeps_none() {
+    let Some(program) = program("hand_over") else { return };
+    let said = said(Command::new(program).arg("20"));
+    for line in ["is out: the peer died", "19 visitors were answered", "and has none of them"] {
+        assert!(said.contains(line), "{line:?} in {said}");
+    }
+    assert_eq!(said.matches(" answered ").count(), 2, "the workers that are left, in {said}");
+}
+
+#[test]
+fn the_readers_share_one_table() {
+    let Some(program) = program("shared_table") else { return };
+    let said = said(Command::new(program).args(["2", "1000"]));
+    assert!(said.starts_with("2000 values"), "{said}");
+    assert_eq!(said.matches("the first value took").count(), 4, "{said}");
+    assert!(said.contains("all together"), "{said}");
+}
+
+#[test]
+fn both_readers_see_frames_in_messages_and_in_blobs() {
+    let Some(program) = program("video") else { return };
+    let said = said(Command::new(program).arg("2"));
+    for way in ["messages", "blobs"] {
+        let delivered =
+            said.lines().filter(|line| line.starts_with(way) && line.contains("delivered"));
+        assert_eq!(delivered.count(), 2, "{way} in {said}");
+    }
+    assert!(said.contains("as a blob a frame is with its readers"), "{said}");
+}

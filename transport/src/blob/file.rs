@@ -17,6 +17,9 @@ use super::{BlobError, MemoryId, SEALS};
 /// Shown in `/proc/PID/maps`. Never read by anyone of ours.
 const NAME: &str = "memring-blob";
 
+/// So often the kernel may find pages in use before it is believed.
+const BUSY: u32 = 8;
+
 /// A memfd that is ours alone.
 #[derive(Debug)]
 pub(super) struct Unsealed {
@@ -91,11 +94,18 @@ impl Unsealed {
     /// Seals it for good. What it gives back is open for reading only, except where there is no `/proc` or a sandbox
     /// lets nothing be opened; there the seals alone keep it.
     ///
-    /// No mapping that can write may be left, or the kernel refuses (EBUSY).
+    /// No mapping that can write may be left, or the kernel refuses (EBUSY). It does so too where it still has a hand on a
+    /// page of its own accord: one that was just written waits in a list of the processor it was written on, and on a busy
+    /// machine the kernel may not get it out of there in the 150 ms that one call takes.
     pub(super) fn seal(self, len: u64) -> Result<(OwnedFd, MemoryId), BlobError> {
         self.check_process()?;
-        rustix::fs::fcntl_add_seals(&self.fd, SEALS)
-            .map_err(BlobError::of("fcntl(F_ADD_SEALS)", len))?;
+        let mut left = BUSY;
+        while let Err(refused) = rustix::fs::fcntl_add_seals(&self.fd, SEALS) {
+            left -= 1;
+            if refused != Errno::BUSY || left == 0 {
+                return Err(BlobError::of("fcntl(F_ADD_SEALS)", len)(refused));
+            }
+        }
         // Whoever is to receive it looks at the same, and would say that we broke a rule.
         let seals = rustix::fs::fcntl_get_seals(&self.fd)
             .map_err(BlobError::of("fcntl(F_GET_SEALS)", len))?;

@@ -2,6 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::super::file::Unsealed;
 use super::*;
 use crate::testing::{Forked, alone, open_fds, refuse};
 
@@ -219,4 +220,37 @@ fn attack_78_a_forked_child_reads_blobs_and_builds_none_of_its_parents() {
     assert!(growing.seal().expect("sealed").bytes() == b"the parent's");
     std::io::Write::write_all(&mut &tell, &[0]).expect("told");
     assert!(idle.wait());
+}
+
+/// A file of one page, which a pipe has too. The kernel seals nothing against writing that others may have a hand on.
+fn spliced() -> (Unsealed, std::io::PipeReader) {
+    let file = Unsealed::create().expect("a memfd");
+    file.write_at(&[1; 4096], 0).expect("room");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let moved = rustix::fs::sendfile(&writer, &file, Some(&mut 0), 4096).expect("spliced");
+    assert_eq!(moved, 4096);
+    (file, reader)
+}
+
+#[test]
+fn a_page_that_is_let_go_of_late_is_waited_for_and_one_that_never_is_an_error() {
+    let (file, mut reader) = spliced();
+    let same = file.as_fd().try_clone_to_owned().expect("dup");
+    let letting_go = std::thread::spawn(move || {
+        // As long as the kernel looks for itself.
+        assert_eq!(rustix::fs::fcntl_add_seals(&same, SEALS), Err(Errno::BUSY));
+        let mut page = [0; 4096];
+        std::io::Read::read_exact(&mut reader, &mut page).expect("the page");
+        page
+    });
+    file.seal(4096).expect("sealed, once nobody else has the page");
+    assert_eq!(letting_go.join().expect("no panic"), [1; 4096]);
+
+    let (file, _held) = spliced();
+    let error = file.seal(4096).map(drop).expect_err("somebody could write the page");
+    assert!(
+        matches!(&error, BlobError::System { source, .. }
+        if source.raw_os_error() == Some(Errno::BUSY.raw_os_error())),
+        "{error}"
+    );
 }
