@@ -434,7 +434,8 @@ assert_eq!(sample.values[3], 0.5);
 //! | [`FdsLost`](crate::RecvError::FdsLost) | `recv` | no room in this process's table: that message is gone with its descriptors, and the channel goes on |
 //!
 //! **What it may be.** Anything that the peer could get hold of. Reading it may block, so may closing it; it may be
-//! another file than you think. Set timeouts on sockets, and look at what it is before you rely on it.
+//! another file than you think. Set timeouts on sockets, and look at what it is before you rely on it. A Unix socket ends the
+//! session, unless this side allowed them ([`unix_sockets`](crate::ListenerBuilder::unix_sockets)).
 //!
 //! Bytes have no fields: [`send_with_fds`](crate::Sender::send_with_fds) and
 //! [`recv_with_fds`](crate::Receiver::recv_with_fds) have the descriptors beside them. A [`recv`](crate::Receiver::recv)

@@ -111,6 +111,10 @@ impl Options {
         self.said_fds = true;
     }
 
+    pub(crate) fn unix_sockets(&mut self) {
+        self.settings.unix_sockets = true;
+    }
+
     pub(crate) fn blobs(&mut self, most: u16, bytes: u64) {
         self.settings.takes.blobs = most;
         self.settings.takes.blob_bytes = bytes;
@@ -191,6 +195,13 @@ macro_rules! common_options {
         /// [`Fd`](crate::Fd): that takes 64.
         pub fn fds(mut self, most: u16) -> Self {
             self.options.fds(most);
+            self
+        }
+
+        /// Lets descriptors that come with messages be Unix sockets. Otherwise one that is ends the session: other descriptors
+        /// may lie unread in its queue, sockets among them, and nobody has counted those.
+        pub fn unix_sockets(mut self) -> Self {
+            self.options.unix_sockets();
             self
         }
 

@@ -20,6 +20,7 @@ use std::time::Instant;
 use memring_ring::fork::Generation;
 use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
+use rustix::net::{AddressFamily, sockopt};
 
 use crate::attachments::{Inbox, KnownBlob, Library, Parcel, Shelf};
 use crate::control::MAX_PACKET;
@@ -27,7 +28,7 @@ use crate::handshake::{Came, Heard, Negotiated, Notice, after_ready};
 use crate::ledger::Entry;
 use crate::peer::Peer;
 use crate::quota::Ticket;
-use crate::socket::{ControlSocket, Incoming, Packet, SendProblem};
+use crate::socket::{ControlSocket, ForeignFd, Incoming, Packet, SendProblem};
 use crate::tally::{self, Reason};
 use crate::watcher::Watch;
 use crate::{closer, drainer, watcher};
@@ -62,6 +63,8 @@ pub struct Session {
     control_fault: OnceLock<Reason>,
     counted: AtomicBool,
     charges: Option<Charges>,
+    /// Descriptors of messages may be Unix sockets.
+    unix_sockets: bool,
 }
 
 /// The control lock: whoever holds it is the one reader.
@@ -98,6 +101,7 @@ impl Session {
         life: Arc<Life>,
         generation: Generation,
         charges: Option<Charges>,
+        unix_sockets: bool,
     ) -> std::io::Result<Arc<Self>> {
         let inbox = Inbox::new(negotiated.takes);
         let library = Mutex::new(Library::new(negotiated.takes));
@@ -121,6 +125,7 @@ impl Session {
             control_fault: OnceLock::new(),
             counted: AtomicBool::new(false),
             charges,
+            unix_sockets,
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
@@ -259,6 +264,9 @@ impl Session {
             }
             Ok(Heard::Notice(notice)) => self.on_notice(notice, &mut reader.owed),
             Ok(Heard::Attachments(attachments)) => {
+                if !self.unix_sockets && packet.fds.iter().any(is_unix_socket) {
+                    return Err(Reason::UnixSocket);
+                }
                 if !reader.inbox.file(Parcel::new(&attachments, packet.fds)) {
                     return Err(Reason::DescriptorsFlood);
                 }
@@ -305,6 +313,11 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether it is one: a question to the socket itself, which asks no file system and so never blocks.
+fn is_unix_socket(fd: &ForeignFd) -> bool {
+    sockopt::socket_domain(fd).is_ok_and(|domain| domain == AddressFamily::UNIX)
 }
 
 /// A notice says all there is to say however often it is sent, so one of a kind is owed at a time.

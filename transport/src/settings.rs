@@ -35,6 +35,8 @@ pub struct Settings {
     pub archive: ArchiveFormat,
     /// What this side takes beside the bytes of messages.
     pub takes: Takes,
+    /// Whether descriptors that come with messages may be Unix sockets, in whose queues others may lie.
+    pub unix_sockets: bool,
     /// What messages carry, to the accepting side and to the connecting. What the other side does not take is seen before a
     /// channel opens.
     pub carries: [Carries; 2],
@@ -54,6 +56,7 @@ impl Settings {
             handshake_timeout: DEFAULT_HANDSHAKE,
             archive: ArchiveFormat::DEFAULT,
             takes: Takes::NOTHING,
+            unix_sockets: false,
             carries: [Carries::NOTHING; 2],
         }
     }

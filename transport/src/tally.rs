@@ -79,6 +79,8 @@ reasons! {
     DescriptorsLost = "handshake.descriptors_lost",
     /// More descriptors with messages than are taken.
     DescriptorsFlood = "packet.descriptors_flood",
+    /// A Unix socket with a message, which was not allowed.
+    UnixSocket = "packet.unix_socket",
     /// Another channel than the one being opened.
     Channel = "handshake.channel",
     /// Welcome chose what was not offered.

@@ -386,9 +386,32 @@ fn goes_on(attacker: &mut Attacker) {
 }
 
 #[test]
-fn attack_34_sockets_in_their_own_queues_come_and_go() {
-    let Some(scene) = carried::set(name!()) else { return };
-    let mut scene = scene;
+fn attack_34_a_unix_socket_that_was_not_allowed_ends_the_session() {
+    let Some(mut scene) = carried::set(name!()) else { return };
+    for made in ["make u socket", "make u inflight"] {
+        let mut attacker = client(&mut scene);
+        attacker.run(made);
+        attacker.run("make p pipe");
+        attacker.run("attachments fds=p,u");
+        breaks(&mut scene, Reason::UnixSocket);
+    }
+    // One of another family is as any other.
+    let mut attacker = client(&mut scene);
+    lingering(&mut attacker, 1);
+    attacker.run("attachments fds=l0");
+    attacker.run("drop l0");
+    attacker.run(frame(1, &archive(&[], &[0])));
+    assert_eq!(saw(&mut attacker), "fds=1 blobs=");
+    eventually("the closer is held up", || held_up() == 1);
+    let_them_go(&mut attacker, 1);
+    leaves(&scene, attacker);
+    scene.finish();
+}
+
+#[test]
+fn attack_34_sockets_in_their_own_queues_come_and_go_where_they_are_allowed() {
+    let allowed = |builder: ListenerBuilder| builder.fds(FDS).blobs(BLOBS, BYTES).unix_sockets();
+    let Some(mut scene) = carried::with(name!(), allowed) else { return };
     let mut attacker = client(&mut scene);
     for _ in 0..5 {
         attacker.run("make i inflight");

@@ -230,8 +230,16 @@ impl Offer {
         let terms = Terms::new(negotiated.largest_message).wait(self.settings.wait);
         let (producer, consumer) = channel(&self.mine, &self.theirs, &life, &terms);
         let Greeting { socket, peer, .. } = self.greeting;
-        let session = Session::start(socket, peer, negotiated, life, self.generation, self.charges)
-            .map_err(HandshakeError::system("watching the session"))?;
+        let session = Session::start(
+            socket,
+            peer,
+            negotiated,
+            life,
+            self.generation,
+            self.charges,
+            self.settings.unix_sockets,
+        )
+        .map_err(HandshakeError::system("watching the session"))?;
         Ok(Connection { producer, consumer, session })
     }
 

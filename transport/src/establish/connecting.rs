@@ -75,8 +75,10 @@ fn shake(
                 let terms = Terms::new(negotiated.largest_message).wait(settings.wait);
                 let (producer, consumer) = channel(&mine, &theirs, &life, &terms);
                 let Greeting { socket, peer, .. } = greeting;
-                let session = Session::start(socket, peer, negotiated, life, generation, None)
-                    .map_err(HandshakeError::system("watching the session"))?;
+                let sockets = settings.unix_sockets;
+                let session =
+                    Session::start(socket, peer, negotiated, life, generation, None, sockets)
+                        .map_err(HandshakeError::system("watching the session"))?;
                 return Ok(Connection { producer, consumer, session });
             }
         }

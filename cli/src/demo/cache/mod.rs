@@ -92,6 +92,7 @@ fn start(options: &Options) -> Result<(Client, Child, Places), Failure> {
         .name("memring demo")
         .wait(options.wait.into())
         .blobs(MAX_BLOBS, u64::MAX)
+        .unix_sockets()
         .timeout(PATIENCE)
         .wait_for_service();
     let channel =
