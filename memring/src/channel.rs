@@ -9,9 +9,10 @@ use std::time::Instant;
 use memring_codec::Message;
 use memring_transport::{Connection, Peer, Session};
 
+use crate::batch::Batch;
 use crate::error::{RecvError, SendError, TryRecvError, TrySendError};
 use crate::receiver::Receiver;
-use crate::sender::{Batch, Sender};
+use crate::sender::Sender;
 use crate::view::View;
 
 /// An open channel that sends `S` and receives `R`: both halves in one, for a thread that needs both.
@@ -246,7 +247,7 @@ impl<R: Message + ?Sized> Channel<[u8], R> {
     /// # Errors
     ///
     /// As there.
-    pub fn claim(&mut self, len: usize) -> Result<crate::sender::Slot<'_>, SendError> {
+    pub fn claim(&mut self, len: usize) -> Result<crate::slot::Slot<'_>, SendError> {
         self.sender.claim(len)
     }
 }

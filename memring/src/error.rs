@@ -189,7 +189,8 @@ pub enum RecvError {
     /// A message came and its file descriptors did not all: this process has too many open, or a security module
     /// refused one. The message and the descriptors that did come are gone; the channel goes on.
     #[error(
-        "a message came without its {sent} file descriptors: raise RLIMIT_NOFILE, or keep fewer open"
+        "a message is lost, for this process could not have the descriptors or blobs that go with it: \
+         raise RLIMIT_NOFILE, or keep fewer open"
     )]
     FdsLost {
         /// How many it was sent with; none if what could not be had is a blob that was sent before.
@@ -210,7 +211,8 @@ pub enum TryRecvError {
     /// A message came and its file descriptors did not all: this process has too many open, or a security module
     /// refused one. The message and the descriptors that did come are gone; the channel goes on.
     #[error(
-        "a message came without its {sent} file descriptors: raise RLIMIT_NOFILE, or keep fewer open"
+        "a message is lost, for this process could not have the descriptors or blobs that go with it: \
+         raise RLIMIT_NOFILE, or keep fewer open"
     )]
     FdsLost {
         /// How many it was sent with; none if what could not be had is a blob that was sent before.

@@ -50,6 +50,7 @@ compile_error!("memring runs on Linux only: it is built on sealed memfds, futexe
 mod address;
 mod arrived;
 mod attached;
+mod batch;
 pub mod blob;
 mod carry;
 mod channel;
@@ -64,9 +65,11 @@ mod protocol;
 mod receiver;
 mod sender;
 mod server;
+mod slot;
 mod view;
 
 pub use address::ToAddress;
+pub use batch::Batch;
 pub use channel::{Channel, ClientEnd, ServerEnd};
 pub use client::{Connector, connect, connect_timeout, inherited, pair, spawn};
 pub use error::{
@@ -78,8 +81,9 @@ pub use metadata::MetadataValue;
 pub use options::Lanes;
 pub use protocol::{Bytes, Protocol};
 pub use receiver::Receiver;
-pub use sender::{Batch, Sender, Slot};
+pub use sender::Sender;
 pub use server::{Incoming, Listener, ListenerBuilder};
+pub use slot::Slot;
 pub use view::{Received, View};
 
 pub use memring_codec::{

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use memring_codec::{Carriage, Format, LARGEST_VALUE, Message, Scratch};
-use memring_ring::batch;
-use memring_ring::grant::Grant;
 use memring_ring::producer::Producer;
 use memring_ring::{Stats, Wait};
 use memring_transport::attachments::UnderWay;
 use memring_transport::{Peer, Session};
 
 use crate::attached::Post;
+use crate::batch::Batch;
 use crate::carry::{Waiting, carry};
 use crate::error::{End, SendError, TrySendError, end_of, send_error, try_send_error};
+use crate::slot::Slot;
 
 /// Sends messages of one type. One owner: `Send`, not `Clone`.
 ///
@@ -369,164 +369,11 @@ impl Sender<[u8]> {
     }
 }
 
-/// Room in the lane for one message, written in place. Dropping it sends nothing.
-///
-/// ```
-/// let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
-/// let mut slot = server.claim(16)?;
-/// slot.write(b"in ")?;
-/// slot.write(b"place")?;
-/// slot.commit();
-/// assert_eq!(&*client.recv()?, b"in place");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "a slot that is dropped sends nothing"]
-pub struct Slot<'a> {
-    grant: Grant<'a>,
-}
-
-impl Slot<'_> {
-    /// Appends bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`GrantFull`](memring_ring::grant::GrantFull) if they do not fit; nothing of them was written.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), memring_ring::grant::GrantFull> {
-        self.grant.write(bytes)
-    }
-
-    /// Appends `len` bytes and lends them, to be written without a copy. What they held is anything.
-    ///
-    /// ```
-    /// # let (mut server, mut client) = memring::pair::<memring::Bytes>()?;
-    /// let mut slot = server.claim(4)?;
-    /// // SAFETY: the peer is this very program, which writes into no lane but its own.
-    /// unsafe { slot.lend(4)? }.copy_from_slice(b"abcd");
-    /// slot.commit();
-    /// assert_eq!(&*client.recv()?, b"abcd");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](Self::write).
-    ///
-    /// # Safety
-    ///
-    /// The peer must not write into this lane. The kernel refuses it that, unless it kept a mapping from before the
-    /// lane was sealed: as with [`Receiver::trust_peer`](crate::Receiver::trust_peer), only a peer that is one program
-    /// with this one can be trusted so. And the bytes must not be touched in a forked child, where the lane is not mapped.
-    #[allow(unsafe_code)]
-    pub unsafe fn lend(&mut self, len: usize) -> Result<&mut [u8], memring_ring::grant::GrantFull> {
-        // SAFETY: passed on.
-        unsafe { self.grant.lend(len) }
-    }
-
-    /// Bytes written so far.
-    #[must_use]
-    pub fn written(&self) -> usize {
-        self.grant.written()
-    }
-
-    /// Bytes the slot holds in all, at least what was asked for.
-    #[must_use]
-    pub fn limit(&self) -> usize {
-        self.grant.limit()
-    }
-
-    /// Sends what was written as one message.
-    pub fn commit(self) {
-        self.grant.commit(0);
-    }
-}
-
-/// A batch of messages; see [`Sender::batch`]. Published when it is flushed or dropped, when it fills a
-/// quarter of the lane, and before it waits for room.
-#[must_use = "a batch is published when it is dropped"]
-pub struct Batch<'a, T: Message + ?Sized> {
-    batch: batch::Batch<'a>,
-    hint: &'a mut usize,
-    scratch: &'a mut Scratch,
-    session: &'a Arc<Session>,
-    under_way: &'a mut UnderWay,
-    _sends: PhantomData<fn(&T)>,
-}
-
-impl<T: Message + ?Sized> Batch<'_, T> {
-    /// Adds a message, waiting for room as long as it takes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Sender::send`].
-    #[inline]
-    pub fn push(&mut self, message: &T) -> Result<(), SendError> {
-        self.push_by(message, None)
-    }
-
-    /// As [`push`](Self::push), waiting until the deadline at most.
-    ///
-    /// # Errors
-    ///
-    /// As [`Sender::send_deadline`].
-    pub fn push_deadline(&mut self, message: &T, deadline: Instant) -> Result<(), SendError> {
-        self.push_by(message, Some(deadline))
-    }
-
-    #[inline]
-    fn push_by(&mut self, message: &T, deadline: Option<Instant>) -> Result<(), SendError> {
-        if const { matches!(T::Format::CARRIAGE, Carriage::Within) } {
-            let (mut post, scratch) = self.post();
-            return post.send(message, scratch, deadline);
-        }
-        let mut way = Waiting { producer: &mut self.batch, deadline };
-        let sent =
-            carry(&mut way, message, self.hint, self.scratch).map_err(SendError::of_encoding)?;
-        sent.map_err(|error| send_error(error, self.session.peer()))
-    }
-
-    /// Adds a message if there is room now. If there is none, what was pushed before is published.
-    ///
-    /// # Errors
-    ///
-    /// As [`Sender::try_send`].
-    #[inline]
-    pub fn try_push(&mut self, message: &T) -> Result<(), TrySendError> {
-        if const { matches!(T::Format::CARRIAGE, Carriage::Within) } {
-            let (mut post, scratch) = self.post();
-            return post.try_send(message, scratch);
-        }
-        let sent = carry(&mut self.batch, message, self.hint, self.scratch)
-            .map_err(TrySendError::of_encoding)?;
-        sent.map_err(|error| try_send_error(error, self.session.peer()))
-    }
-
-    /// Messages that carry something share no frame: each goes by itself, after what was pushed before.
-    fn post(&mut self) -> (Post<'_>, &mut Scratch) {
-        let Self { batch, session, under_way, scratch, .. } = self;
-        (Post { producer: batch.producer(), session, under_way }, scratch)
-    }
-
-    /// Publishes what was pushed so far.
-    pub fn flush(&mut self) {
-        self.batch.flush();
-    }
-}
-
 impl<T: Message + ?Sized> std::fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
             .field("message", &T::name())
             .field("peer", self.peer())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T: Message + ?Sized> std::fmt::Debug for Batch<'_, T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batch")
-            .field("message", &T::name())
-            .field("peer", self.session.peer())
             .finish_non_exhaustive()
     }
 }
