@@ -1,9 +1,9 @@
 //! What goes with messages beside their bytes: file descriptors, and blobs.
 //!
 //! They come over the control socket ahead of the message, and are filed under the position of its frame until the
-//! message is received: see [`Inbox`]. At the other end, [`UnderWay`] counts those that were sent and not received,
+//! message is received: see `inbox.rs`. At the other end, [`UnderWay`] counts those that were sent and not received,
 //! for the peer said how many it takes. A blob is sent once, and has a number from then on: the [`Shelf`] has those
-//! that we sent, the [`Library`] those that the peer did. All of them read and send nothing.
+//! that we sent, the library those that the peer did. All of them read and send nothing.
 
 mod inbox;
 mod library;
