@@ -23,7 +23,7 @@ use memring_ring::{End, Fault, Host, Life};
 use rustix::net::{AddressFamily, sockopt};
 
 use crate::attachments::{Inbox, KnownBlob, Library, Parcel, Shelf};
-use crate::control::MAX_PACKET;
+use crate::control::{Attachments, MAX_PACKET};
 use crate::handshake::{Came, Heard, Negotiated, Notice, after_ready};
 use crate::ledger::Entry;
 use crate::peer::Peer;
@@ -264,7 +264,7 @@ impl Session {
             }
             Ok(Heard::Notice(notice)) => self.on_notice(notice, &mut reader.owed),
             Ok(Heard::Attachments(attachments)) => {
-                if !self.unix_sockets && packet.fds.iter().any(is_unix_socket) {
+                if !self.unix_sockets && brings_unix_socket(&attachments, &packet.fds) {
                     return Err(Reason::UnixSocket);
                 }
                 if !reader.inbox.file(Parcel::new(&attachments, packet.fds)) {
@@ -315,9 +315,12 @@ impl Session {
     }
 }
 
-/// Whether it is one: a question to the socket itself, which asks no file system and so never blocks.
-fn is_unix_socket(fd: &ForeignFd) -> bool {
-    sockopt::socket_domain(fd).is_ok_and(|domain| domain == AddressFamily::UNIX)
+/// Whether a message's own descriptors have one among them. It is the socket that is asked, and no file system, so that
+/// never blocks. What should be a blob is asked for its seals.
+fn brings_unix_socket(attachments: &Attachments<'_>, fds: &[ForeignFd]) -> bool {
+    let own = attachments.list.iter().zip(fds).filter(|(what, _)| what.as_blob().is_none());
+    own.map(|(_, fd)| sockopt::socket_domain(fd))
+        .any(|domain| domain.is_ok_and(|domain| domain == AddressFamily::UNIX))
 }
 
 /// A notice says all there is to say however often it is sent, so one of a kind is owed at a time.
