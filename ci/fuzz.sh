@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Fuzzes each target for some seconds (the first argument, 30 unless told), two at a time, under the address
+# Fuzzes each target for some seconds (the first argument, 20 unless told), two at a time, under the address
 # sanitizer, from the seeds in git and whatever fuzz/corpus has kept; then all of it runs once more without
 # luck, and the seeds without a fuzzer.
 source "$(dirname "$0")/common.sh"
 
-seconds=${1:-30}
+seconds=${1:-20}
 # Side by side: each keeps one processor busy.
 pairs=("control handshake" "lane segment" "archive formats" "loads" "attachments table")
 # cargo-fuzz asks for a sanitizer, which stable compilers have but hide.
@@ -21,12 +21,12 @@ scripted() {
 
 build() {
   cargo fuzz build
-  scripted cargo fuzz build --features scripted --target-dir fuzz/target/scripted loads
+  scripted cargo fuzz build --no-default-features --features scripted --target-dir fuzz/target/scripted loads
 }
 
 run() {
   if [ "$1" = loads ]; then
-    scripted cargo fuzz run --features scripted --target-dir fuzz/target/scripted "$@"
+    scripted cargo fuzz run --no-default-features --features scripted --target-dir fuzz/target/scripted "$@"
   else
     cargo fuzz run "$@"
   fi
@@ -76,4 +76,4 @@ unset RUSTC_BOOTSTRAP
 step "seeds and codec with maps" cargo test --quiet -p memring-codec -p memring-fuzz-bodies \
   --features memring-codec/maps,memring-fuzz-bodies/maps
 step "seeds of the scripted ring" scripted env CARGO_TARGET_DIR=target/scripted \
-  cargo test --quiet -p memring-fuzz-bodies
+  cargo test --quiet -p memring-fuzz-bodies --no-default-features

@@ -23,7 +23,7 @@ step clippy cargo clippy --workspace --all-targets --all-features --locked -- -D
 step "clippy of the models" env RUSTFLAGS="--cfg memring_loom" CARGO_TARGET_DIR=target/loom \
   cargo clippy -p memring-ring -p memring-loom-tests --lib --bins --locked -- -D warnings
 step "clippy of the scripted ring" env RUSTFLAGS="--cfg memring_scripted" CARGO_TARGET_DIR=target/scripted \
-  cargo clippy -p memring-ring -p memring-fuzz-bodies --lib --locked -- -D warnings
+  cargo clippy -p memring-ring -p memring-fuzz-bodies --no-default-features --lib --locked -- -D warnings
 # With tests all are on, and packaging builds none.
 for format in json cbor postcard zerocopy; do
   step "$format alone" cargo check --quiet -p memring --features "$format" --locked

@@ -223,6 +223,11 @@ impl Client {
                 self.negotiated = Some(negotiated);
                 Vec::new()
             }
+            Ok(ClientStep::NotTaken(what)) => {
+                self.over = true;
+                assert!(what != Carries::NOTHING && !what.to_string().is_empty());
+                Vec::new()
+            }
             Ok(ClientStep::Rejected(rejection)) => {
                 self.over = true;
                 assert!(!rejection.to_string().is_empty());
@@ -357,6 +362,8 @@ fn between(input: &mut Input<'_>) {
             (ours.version, ours.features, ours.page_size, ours.largest_message),
             (theirs.version, theirs.features, theirs.page_size, theirs.largest_message)
         );
+        assert_eq!((ours.takes, ours.peer_takes), (theirs.peer_takes, theirs.takes));
+        assert_eq!(ours.peer_takes, client.setting.local.takes);
         assert_eq!(ours.peer_name, client.setting.local.name);
         assert_eq!(theirs.peer_name, server.setting.local.name);
         assert_eq!(ours.peer_metadata, client.setting.local.metadata);
@@ -378,6 +385,10 @@ pub fn seeds() -> Vec<Seed> {
         ("larger-pages".to_owned(), both(0x0e, 0xf0).0),
         ("features".to_owned(), both(0x0c, 0xf8).0),
         ("versions".to_owned(), both(0x0c, 0xf2).0),
+        (
+            "not-taken".to_owned(),
+            side(side(Script::default().u8(BETWEEN), 0, 0xf0), 0, 0xf0).u8(0xa5).0,
+        ),
         ("other-archive".to_owned(), side(both(0, 0xf1), 0, 0).0),
     ];
     for way in 1..9_u8 {

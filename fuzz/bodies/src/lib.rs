@@ -6,10 +6,15 @@
 //!
 //! This crate does not mutate, measure coverage or keep a corpus: that is libFuzzer's.
 
+#[cfg(feature = "values")]
 pub mod archive;
+#[cfg(feature = "values")]
 pub mod attachments;
+#[cfg(feature = "values")]
 pub mod control;
+#[cfg(feature = "values")]
 pub mod formats;
+#[cfg(feature = "values")]
 pub mod handshake;
 mod input;
 pub mod lane;
@@ -17,6 +22,7 @@ pub mod lane;
 pub mod loads;
 mod memory;
 pub mod segment;
+#[cfg(feature = "values")]
 pub mod table;
 mod witness;
 
@@ -35,7 +41,7 @@ pub struct Target {
 pub type Seed = (String, Vec<u8>);
 
 /// All targets.
-#[cfg(not(memring_scripted))]
+#[cfg(all(feature = "values", not(memring_scripted)))]
 pub const TARGETS: [Target; 8] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
