@@ -10,6 +10,7 @@ use memring::{Bytes, Connector, Lanes, Listener, Policy, Reason};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::attacker::Attacker;
+use crate::descriptors::open_of;
 use crate::fuse::SilentFile;
 use crate::kernel::without_passrights;
 use crate::scene::{PROTOCOL, Scene, echo};
@@ -154,15 +155,10 @@ fn attack_35_what_a_peer_sends_is_inherited_by_no_program() {
     let socket = handed(&scene, &mut server.attacker, &said);
     refused_over(&mut scene, socket, Reason::Descriptors);
     eventually("all threads are held up", || held_up() == 4);
-    let pipes = || {
-        let fds = std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd");
-        let read = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
-        read.filter(|to| to.to_string_lossy().starts_with("pipe:")).count()
-    };
-    let with = pipes();
+    let with = open_of("pipe");
     assert_eq!(inherited(), before);
     let_them_go(&mut server.attacker, 4);
-    eventually("they are closed", || pipes() == with - 3);
+    eventually("they are closed", || open_of("pipe") == with - 3);
     drop(server);
     scene.finish();
 }

@@ -7,6 +7,7 @@ use crate::carried::{
     self, BLOBS, BYTES, FDS, archive, breaks, broken, client, frame, leaves, saw, send, times,
 };
 use crate::closing::{held_up, let_them_go, lingering};
+use crate::descriptors::open_of;
 use crate::fuse::SilentFile;
 use crate::kernel::{has_passrights, without_passrights};
 use crate::scene::{PROTOCOL, Scene};
@@ -16,13 +17,6 @@ use crate::victim::Victim;
 /// Descriptors that a session takes beside those with messages, and that a handshake takes.
 const SESSION_DESCRIPTORS: u64 = 2;
 const HANDSHAKE_DESCRIPTORS: u64 = 5;
-
-/// Pipes of this process.
-fn pipes() -> usize {
-    let fds = std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd");
-    let read = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
-    read.filter(|to| to.to_string_lossy().starts_with("pipe:")).count()
-}
 
 #[test]
 fn attack_28_another_number_of_descriptors_than_the_packet_or_the_frame_says_is_a_fault() {
@@ -218,13 +212,13 @@ fn attack_32_more_descriptors_than_are_taken_end_the_session_and_are_closed() {
         [&*mixed, "attachments fds=p,p,p,p position=4096", "attachments fds=p position=32"],
     ] {
         let mut attacker = client(&mut scene);
-        let before = pipes();
+        let before = open_of("pipe");
         attacker.run(packets[0]);
         attacker.run(packets[1]);
-        eventually("all that is taken waits here", || pipes() == before + 8);
+        eventually("all that is taken waits here", || open_of("pipe") == before + 8);
         attacker.run(packets[2]);
         breaks(&mut scene, FLOOD);
-        eventually("they are closed", || pipes() == before);
+        eventually("they are closed", || open_of("pipe") == before);
     }
     // Each that was received makes room for another.
     let mut attacker = client(&mut scene);
@@ -245,14 +239,14 @@ fn attack_32_a_flood_of_attachments_is_cut_off_and_leaves_nothing() {
     let entries = "00".repeat(16 * 8);
     let packet =
         format!("4d524e470c000000a0000000000000000000000008000000{}{entries}", "00".repeat(8));
-    let before = pipes();
+    let before = open_of("pipe");
     for _ in 0..5 {
         let mut attacker = client(&mut scene);
         let flood = attacker.run(format!("burst 1000 {packet} fds={}", times("p", 8)));
         assert!(flood.number("sent") > 1, "{flood:?}");
         breaks(&mut scene, FLOOD);
         drop(attacker);
-        eventually("they are closed", || pipes() == before);
+        eventually("they are closed", || open_of("pipe") == before);
     }
     scene.finish();
 }
@@ -350,7 +344,7 @@ fn attack_52_of_a_message_in_parts_the_last_has_the_descriptors() {
 #[test]
 fn attack_72_a_message_names_each_of_its_descriptors_once_or_is_a_fault() {
     let Some(mut scene) = carried::set(name!()) else { return };
-    let before = pipes();
+    let before = open_of("pipe");
     for (came, names) in [
         (2, &[0, 2][..]),
         (2, &[0, 63]),
@@ -368,7 +362,7 @@ fn attack_72_a_message_names_each_of_its_descriptors_once_or_is_a_fault() {
     ] {
         let ahead = format!("attachments fds={}", times("p", came));
         broken(&mut scene, &[&ahead, &frame(came, &archive(&[], names))], Reason::LaneDecode);
-        eventually("they are closed", || pipes() == before);
+        eventually("they are closed", || open_of("pipe") == before);
     }
     broken(&mut scene, &[&frame(0, &archive(&[], &[0]))], Reason::LaneDecode);
     // In any order.
@@ -475,7 +469,7 @@ fn attack_36_what_waits_to_be_closed_is_charged_to_whoever_sent_it() {
     let mut attacker = scene.attacker();
     attacker.run("make p pipe");
     lingering(&mut attacker, 4);
-    let before = pipes();
+    let before = open_of("pipe");
     // Four keep all the closer's threads; what comes later stays open behind them.
     let packets = ["l0,l1,l2,l3".to_owned(), times("p", 8), times("p", 8)];
     for fds in packets {
@@ -491,7 +485,7 @@ fn attack_36_what_waits_to_be_closed_is_charged_to_whoever_sent_it() {
             eventually("all threads are held up", || held_up() == 4);
         }
     }
-    eventually("they are open still", || pipes() == before + 16);
+    eventually("they are open still", || open_of("pipe") == before + 16);
     for _ in 0..5 {
         attacker.run(format!("connect {}", scene.path()));
         assert_eq!(attacker.fails(format!("client {PROTOCOL}")), "reject");
@@ -504,7 +498,7 @@ fn attack_36_what_waits_to_be_closed_is_charged_to_whoever_sent_it() {
     drop(ours);
     scene.ended();
     let_them_go(&mut attacker, 4);
-    eventually("they are closed", || pipes() == before);
+    eventually("they are closed", || open_of("pipe") == before);
     attacker.run(format!("connect {}", scene.path()));
     attacker.run(format!("client {PROTOCOL}"));
     attacker.run("send 00 fds=p");
@@ -547,7 +541,7 @@ fn attack_36_a_file_that_never_answers_comes_with_a_message_and_holds_nobody_up(
 #[test]
 fn attack_67_descriptors_whose_sender_was_killed_come_with_whole_messages_or_go() {
     let Some(mut scene) = carried::set(name!()) else { return };
-    let before = pipes();
+    let before = open_of("pipe");
     // All of one message, and of the next what goes ahead; of a blob likewise.
     for ahead in ["attachments fds=p,p", "attachments fds=p,b entries=fd,2:4096"] {
         let mut attacker = client(&mut scene);
@@ -558,7 +552,7 @@ fn attack_67_descriptors_whose_sender_was_killed_come_with_whole_messages_or_go(
         // The answer to the first finds nobody, or fits; the end is told either way.
         let end = scene.ended();
         assert!(matches!(end, End::PeerDied(_)), "{end}");
-        eventually("they are closed", || pipes() == before);
+        eventually("they are closed", || open_of("pipe") == before);
     }
     scene.finish();
 }

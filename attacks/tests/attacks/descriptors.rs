@@ -99,6 +99,13 @@ fn attack_29_a_descriptor_beyond_those_looked_for_is_found_and_closed() {
     scene.finish();
 }
 
+/// Descriptors of this process of one kind, as `/proc` names it: `pipe`, `socket`.
+pub fn open_of(kind: &str) -> usize {
+    let fds = std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd");
+    let read = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    read.filter(|to| to.to_string_lossy().starts_with(&format!("{kind}:"))).count()
+}
+
 /// The number of the thread of this name.
 fn thread_named(name: &str) -> i32 {
     let tasks = std::fs::read_dir("/proc/self/task").expect("/proc/self/task");
@@ -150,6 +157,7 @@ fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed
     };
     // The client lacks room for both of Granted, then for one of them.
     let mut server = HostileServer::start(&scene);
+    let before = open_of("socket");
     for short in [|| Shortage::of(3), Shortage::but_one] {
         let client = server.lure("open");
         server.prepare(&[]);
@@ -160,6 +168,8 @@ fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed
         assert!(matches!(error, HandshakeError::DescriptorsLost), "{}", chain(&error));
         scene.counted(Reason::DescriptorsLost);
         server.over();
+        // Closed elsewhere and later, it would make room for a second one.
+        eventually("the client's socket is closed", || open_of("socket") == before);
     }
     drop(server);
     // The server lacks it for those that nobody asked for: in the handshake, and afterwards.
