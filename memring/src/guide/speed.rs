@@ -1,0 +1,61 @@
+//! Waiting, sizes and speed.
+//!
+//! # How to wait
+//!
+//! [`Wait`](crate::Wait) is chosen for each half, and each side for itself.
+//!
+//! | | while there is nothing to do | wakes in | for |
+//! |---|---|---|---|
+//! | `Spin` | burns a processor | the time of a cache line | pairs with two processors to themselves |
+//! | `Adaptive` | spins for a time learnt from recent waits, then sleeps | either | most programs; the default |
+//! | `Park` | sleeps | a wake of the scheduler, 5 to 50 µs | what is mostly idle |
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use memring::{Bytes, Connector, Wait};
+//!
+//! let (mut server, client) = Connector::new().wait(Wait::Spin).pair::<Bytes>()?;
+//! let (_, mut rx) = client.split();
+//! rx.set_wait_strategy(Wait::Park); // this half only, and from now on
+//! # server.send(b"x")?; rx.recv()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nobody has to poll, and no wake is lost, whatever the two sides chose. A process that sleeps makes no
+//! system call and takes no time. One that spins on the only processor there is stands in its peer's way.
+//!
+//! # How large the lanes
+//!
+//! The client wishes ([`Connector::lanes`](crate::Connector::lanes)), the server grants within its limits
+//! ([`lanes_between`](crate::ListenerBuilder::lanes_between)). The size decides throughput, how much a burst
+//! may hold before somebody waits, and memory: both lanes are there from the start. It does not decide
+//! latency.
+//!
+//! | [`Lanes`](crate::Lanes) | each | for |
+//! |---|---|---|
+//! | `Small` | 16 KiB | thousands of sessions |
+//! | `Normal` | 256 KiB | the default |
+//! | `Bulk` | 4 MiB | large messages: past the second-level cache, reader and writer no longer share it |
+//!
+//! Choose so that a quarter of the lane holds your ordinary message. Larger ones work, in parts, with a copy
+//! more. What is sent again, or to many, may be a [blob](crate::guide::attachments#blobs).
+//!
+//! # Faster
+//!
+//! In the order in which it usually pays:
+//!
+//! 1. Build with `--release`: debug builds are many times slower.
+//! 2. Look before you tune: [`Sender::stats`](crate::Sender::stats) and
+//!    [`Receiver::stats`](crate::Receiver::stats) tell how often a half slept and woke the other. `memring ping`
+//!    measures this machine.
+//! 3. For latency, do not sleep: `Wait::Spin` on both sides, each pinned to a processor of its own, both in one cache
+//!    domain. Waking a sleeper costs more than everything else together.
+//! 4. For throughput of small messages, [batch](crate::guide#batches): with `send_all` and `recv_each` if you can.
+//! 5. For large messages, `Lanes::Bulk`, and keep a message below a quarter of the lane.
+//! 6. Read the view. [`to_value`](crate::View::to_value) allocates; fields of a view do not.
+//! 7. Types without pointers (numbers, arrays, enums of them) need hardly any checking; each `String` and `Vec`
+//!    adds a little. Structs of numbers and arrays that are `#[repr(C)]`, have no padding and no parameters are not encoded at all but
+//!    copied. Most of the cost of a small message is the cache line that carries it.
+//! 8. A receiver that waits for something other than memring, with room unpublished, can hold up its sender:
+//!    [`release`](crate::Receiver::release) before it does.
