@@ -152,7 +152,7 @@ impl From<RecvError> for Failure {
 }
 
 /// The error and its causes, each said once.
-fn causes(error: &(dyn Error + 'static)) -> String {
+pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = words(error);
     let mut next = error.source();
     while let Some(cause) = next {

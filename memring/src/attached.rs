@@ -86,35 +86,27 @@ enum Failed {
     Ended(End),
 }
 
-impl From<Failed> for SendError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Full | Failed::TimedOut => Self::TimedOut,
-            Failed::TooLarge { len, max } => Self::TooLarge { len, max },
-            Failed::TooManyFds { count, most } => Self::TooManyFds { count, most },
-            Failed::Blobs => Self::Blobs,
-            Failed::InFlight => Self::FdsInFlight,
-            Failed::Fds(error) => Self::Fds(error),
-            Failed::Encode(error) => Self::of_encoding(error),
-            Failed::Ended(end) => Self::Ended(end),
+/// Both errors say the same, but where there was no room.
+macro_rules! from_failed {
+    ($error:ident, $no_room:ident) => {
+        impl From<Failed> for $error {
+            fn from(failed: Failed) -> Self {
+                match failed {
+                    Failed::Full | Failed::TimedOut => Self::$no_room,
+                    Failed::TooLarge { len, max } => Self::TooLarge { len, max },
+                    Failed::TooManyFds { count, most } => Self::TooManyFds { count, most },
+                    Failed::Blobs => Self::Blobs,
+                    Failed::InFlight => Self::FdsInFlight,
+                    Failed::Fds(error) => Self::Fds(error),
+                    Failed::Encode(error) => Self::of_encoding(error),
+                    Failed::Ended(end) => Self::Ended(end),
+                }
+            }
         }
-    }
+    };
 }
-
-impl From<Failed> for TrySendError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Full | Failed::TimedOut => Self::Full,
-            Failed::TooLarge { len, max } => Self::TooLarge { len, max },
-            Failed::TooManyFds { count, most } => Self::TooManyFds { count, most },
-            Failed::Blobs => Self::Blobs,
-            Failed::InFlight => Self::FdsInFlight,
-            Failed::Fds(error) => Self::Fds(error),
-            Failed::Encode(error) => Self::of_encoding(error),
-            Failed::Ended(end) => Self::Ended(end),
-        }
-    }
-}
+from_failed!(SendError, TimedOut);
+from_failed!(TrySendError, Full);
 
 impl From<SendError> for Failed {
     fn from(error: SendError) -> Self {

@@ -8,11 +8,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use memring::{End, Listener, Protocol, RecvError, Rule, SendError};
+use memring::{End, Protocol, RecvError, Rule, SendError};
 use serde::{Deserialize, Serialize};
 use support::liar::liar;
-use support::strangers::chain;
-use support::{Scratch, soon};
+use support::soon;
+use support::strangers::{chain, mismatch};
 
 /// One declaration in each format, and a protocol for each that carries it both ways.
 macro_rules! in_each_format {
@@ -209,34 +209,15 @@ fn a_value_that_the_format_cannot_say_is_an_error_and_the_channel_goes_on() {
     assert_eq!(*client.recv_deadline(soon()).expect("a letter"), json::letter(1));
 }
 
-/// Both sides are told what both meant.
-fn mismatch<Server: Protocol, Client: Protocol>(said: [&str; 2]) {
-    let scratch = Scratch::new();
-    let path = scratch.socket();
-    let listener = Listener::bind(&path).expect("binds");
-    let connecting =
-        std::thread::spawn(move || memring::connect::<Client>(&path).expect_err("not the same"));
-    let incoming = listener.accept_deadline(soon()).expect("accepts");
-    assert!(!incoming.speaks::<Server>());
-    let here = incoming.open::<Server>().expect_err("not the same");
-    let there = connecting.join().unwrap();
-    for error in [here, there] {
-        let text = chain(&error);
-        for part in said {
-            assert!(text.contains(part), "{part:?} in {text:?}");
-        }
-    }
-}
-
 #[test]
 fn sides_that_mean_different_formats_are_told_both() {
     let [json, cbor, postcard] = ["Letter as JSON", "Letter as CBOR", "Letter as postcard"];
-    mismatch::<InJson, InCbor>([json, cbor]);
-    mismatch::<InCbor, InPostcard>([cbor, postcard]);
-    mismatch::<InPostcard, InJson>([postcard, json]);
-    mismatch::<Archived, InJson>(["Letter as rkyv", json]);
-    mismatch::<InPostcard, Archived>([postcard, "Letter as rkyv"]);
-    mismatch::<Ticks, InJson>(["Tick as plain data", json]);
+    mismatch::<InJson, InCbor>(&[json, cbor]);
+    mismatch::<InCbor, InPostcard>(&[cbor, postcard]);
+    mismatch::<InPostcard, InJson>(&[postcard, json]);
+    mismatch::<Archived, InJson>(&["Letter as rkyv", json]);
+    mismatch::<InPostcard, Archived>(&[postcard, "Letter as rkyv"]);
+    mismatch::<Ticks, InJson>(&["Tick as plain data", json]);
 }
 
 /// What is sent ends the session, and says why; what came before was received.

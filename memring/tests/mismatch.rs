@@ -4,9 +4,8 @@ mod support;
 
 use std::io;
 
-use memring::{Bytes, ConnectError, Listener, Protocol};
-use support::strangers::chain;
-use support::{Scratch, soon};
+use memring::{Bytes, ConnectError, Protocol};
+use support::strangers::mismatch;
 
 mod old {
     #[memring::message]
@@ -57,26 +56,6 @@ impl Protocol for Endless {
         protocol has any use for, and which is here to see that somebody says so to its author";
     type ToClient = [u8];
     type ToServer = [u8];
-}
-
-fn mismatch<Server: Protocol, Client: Protocol>(said: &[&str]) {
-    let scratch = Scratch::new();
-    let path = scratch.socket();
-    let listener = Listener::bind(&path).expect("binds");
-    let connecting =
-        std::thread::spawn(move || memring::connect::<Client>(&path).expect_err("not the same"));
-    let incoming = listener.accept_deadline(soon()).expect("accepts");
-    assert!(!incoming.speaks::<Server>());
-    assert!(incoming.speaks::<Client>());
-    let here = incoming.open::<Server>().expect_err("not the same");
-    let there = connecting.join().unwrap();
-    for error in [here, there] {
-        let text = chain(&error);
-        for part in said {
-            assert!(text.contains(part), "{part:?} in {text:?}");
-        }
-        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionRefused);
-    }
 }
 
 #[test]

@@ -5,8 +5,9 @@ use memring::{End, Incoming, Protocol, Reason, RecvError};
 
 use crate::attacker::Attacker;
 use crate::carried::{self, Deliveries, archive, breaks, broken, client, frame, leaves, saw, send};
-use crate::payloads::{client_of, hex};
+use crate::payloads::{Chain, Crowd, client_of, hex};
 use crate::scene::Scene;
+use crate::segments::no_memfds;
 use crate::support::eventually;
 
 /// The bytes of a clean client's blob `b`, and their sum.
@@ -30,24 +31,7 @@ fn unfit(scene: &mut Scene, prepare: &[&str], bytes: u64, reason: Reason) {
 #[test]
 fn attack_37_what_is_no_memfd_is_no_blob() {
     let Some(mut scene) = carried::set(name!()) else { return };
-    let directory = scene.attackers_directory().display().to_string();
-    for how in [
-        &*format!("file size=4096 at={directory}"),
-        "pipe",
-        "socket",
-        "tcp",
-        "eventfd",
-        "epoll",
-        "pidfd",
-        "userfaultfd",
-        "secret size=4096",
-        "devzero",
-        "devnull",
-        "opath",
-        "opath of=b",
-        "dir",
-        "tmpfs size=4096",
-    ] {
+    for how in no_memfds(&scene, "4096").into_iter().chain(["opath of=b".to_owned()]) {
         let mut attacker = client(&mut scene);
         attacker.tell(format!("make x {how}"));
         let said = attacker.hear();
@@ -387,18 +371,6 @@ fn attack_32_a_flood_of_forgets_costs_a_packet_each() {
     }
     leaves(&scene, attacker);
     scene.finish();
-}
-
-/// As deep as its maker likes.
-#[memring::message]
-struct Chain {
-    next: Option<Box<Chain>>,
-}
-
-/// Many small ones.
-#[memring::message]
-struct Crowd {
-    words: Vec<String>,
 }
 
 /// Blobs to be read.

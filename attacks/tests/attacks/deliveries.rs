@@ -103,14 +103,20 @@ fn attack_28_bytes_have_as_many_descriptors_beside_them_as_came() {
         (&["attachments fds=p entries=1:4096"], Reason::DescriptorsFlood),
         (&["forget"], Reason::Order),
     ] {
-        let mut attacker = scene.attacker_at("ready");
-        attacker.run("make p pipe");
-        for command in commands {
-            attacker.run(command);
-        }
-        scene.poisoned(reason);
+        poisons(&mut scene, commands, reason);
     }
     scene.finish();
+}
+
+/// A client with a pipe `p` does so, and its session is over for this.
+#[track_caller]
+fn poisons(scene: &mut Scene, commands: &[&str], reason: Reason) {
+    let mut attacker = scene.attacker_at("ready");
+    attacker.run("make p pipe");
+    for command in commands {
+        attacker.run(command);
+    }
+    scene.poisoned(reason);
 }
 
 /// What a server that takes nothing has to say to these, which need no descriptor to get to it.
@@ -169,12 +175,7 @@ fn attack_31_a_side_that_takes_blobs_takes_no_descriptors_by_that() {
         // Nor blobs with bytes, whose receiver can name none.
         (&["attachments fds=p entries=1:4096", "frame kind=1 fds=1"], Reason::LaneDescriptors),
     ] {
-        let mut attacker = scene.attacker_at("ready");
-        attacker.run("make p pipe");
-        for command in commands {
-            attacker.run(command);
-        }
-        scene.poisoned(reason);
+        poisons(&mut scene, commands, reason);
     }
     scene.finish();
 }

@@ -44,14 +44,14 @@ fn order() -> Order {
 
 /// A message as deep as its sender likes.
 #[memring::message]
-struct Chain {
-    next: Option<Box<Chain>>,
+pub struct Chain {
+    pub next: Option<Box<Chain>>,
 }
 
 /// A message of many small ones.
 #[memring::message]
-struct Crowd {
-    words: Vec<String>,
+pub struct Crowd {
+    pub words: Vec<String>,
 }
 
 /// A message with a check of the application's own, which panics.

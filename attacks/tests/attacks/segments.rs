@@ -25,14 +25,11 @@ fn refused(scene: &mut Scene, server: &mut HostileServer, how: &str, reason: Rea
     }
 }
 
-#[test]
-fn attack_37_descriptors_that_are_no_memfds_are_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
-    let mut server = HostileServer::start(&scene);
-    let directory = scene.attackers_directory().display().to_string();
-    let file = format!("file size=SIZE at={directory}");
-    for how in [
-        file.as_str(),
+/// What is no memfd, as `make` is told, of so many bytes where it has any.
+pub fn no_memfds(scene: &Scene, size: &str) -> Vec<String> {
+    let file = format!("file size={size} at={}", scene.attackers_directory().display());
+    let sized = [file, format!("secret size={size}"), format!("tmpfs size={size}")];
+    let others = [
         "pipe",
         "socket",
         "tcp",
@@ -40,13 +37,19 @@ fn attack_37_descriptors_that_are_no_memfds_are_refused() {
         "epoll",
         "pidfd",
         "userfaultfd",
-        "secret size=SIZE",
         "devzero",
         "devnull",
         "opath",
         "dir",
-        "tmpfs size=SIZE",
-    ] {
+    ];
+    sized.into_iter().chain(others.map(str::to_owned)).collect()
+}
+
+#[test]
+fn attack_37_descriptors_that_are_no_memfds_are_refused() {
+    let Some(mut scene) = Scene::set(name!()) else { return };
+    let mut server = HostileServer::start(&scene);
+    for how in no_memfds(&scene, "SIZE") {
         let try_it = format!("make y {}", how.replace("SIZE", "4096"));
         server.attacker.tell(&try_it);
         let said = server.attacker.hear();

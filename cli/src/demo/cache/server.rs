@@ -10,7 +10,7 @@ use memring_benches::{Failed, pin};
 use super::SOCKET;
 use super::files::{Answer, ArchivedAsk, Cache, File, make};
 use crate::args::DemoCacheServer;
-use crate::failure::{Failure, Status};
+use crate::failure::{Failure, Status, causes};
 
 /// Parts that one call writes to the socket: more than it takes at once.
 const TOGETHER: usize = 32;
@@ -52,7 +52,7 @@ fn serve(mut channel: ServerEnd<Cache>) -> Result<(), Failed> {
                         files.push(file);
                         Answer::Made
                     }
-                    Err(error) => Answer::Failed(in_full(&error)),
+                    Err(error) => Answer::Failed(causes(&error)),
                 }
             }
             ArchivedAsk::File(_) => match files.get(number) {
@@ -96,14 +96,4 @@ fn stream(socket: Option<&mut UnixStream>, file: &File) -> Result<(), Failed> {
         }
     }
     Ok(())
-}
-
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
