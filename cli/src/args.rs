@@ -153,8 +153,8 @@ pub(crate) enum OtherDemo {
 /// seeded generator draws for each request. The first request for a file on a session brings it as a blob: sealed memory, which is
 /// checked and mapped within that time. From then on it is only named. So its size hardly matters.
 ///
-/// Beside it, all parts are written to a Unix stream socket and read from it, in pieces of 256 KiB, and the same
-/// hash is checked. All sizes take turns, round by round.
+/// Beside it, all parts are written to a Unix stream socket and read from it, in pieces of 256 KiB, and a
+/// hash is checked likewise, for four seconds a size but three times at least. All sizes take turns, round by round.
 #[derive(Args, Debug)]
 #[command(after_long_help = format!("\
 Examples:
@@ -171,7 +171,8 @@ pub(crate) struct DemoCache {
         default_value = "100K,1M,10M,100M,1G")]
     pub(crate) sizes: Vec<u64>,
     /// Have as many files of each size as make up so much, so that the small ones do not lie in the processor's caches where the
-    /// large one cannot. 0 makes one of each.
+    /// large one cannot. 0 makes one of each; there are about a thousand
+    /// in all at the most.
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "80M")]
     pub(crate) spread: u64,
     /// Requests for a file that was sent before, of each size.

@@ -20,6 +20,7 @@ use std::time::Instant;
 use memring_ring::fork::Generation;
 use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
 
 use crate::attachments::{Inbox, KnownBlob, Library, Parcel, Shelf};
@@ -316,11 +317,15 @@ impl Session {
 }
 
 /// Whether a message's own descriptors have one among them. It is the socket that is asked, and no file system, so that
-/// never blocks. What should be a blob is asked for its seals.
+/// never blocks; where the kernel will not answer it may be one. What should be a blob is asked for its seals.
 fn brings_unix_socket(attachments: &Attachments<'_>, fds: &[ForeignFd]) -> bool {
     let own = attachments.list.iter().zip(fds).filter(|(what, _)| what.as_blob().is_none());
-    own.map(|(_, fd)| sockopt::socket_domain(fd))
-        .any(|domain| domain.is_ok_and(|domain| domain == AddressFamily::UNIX))
+    own.map(|(_, fd)| sockopt::socket_domain(fd)).any(|domain| match domain {
+        Ok(domain) => domain == AddressFamily::UNIX,
+        // No socket, or a mere place of a file (O_PATH).
+        Err(Errno::NOTSOCK | Errno::BADF) => false,
+        Err(_) => true,
+    })
 }
 
 /// A notice says all there is to say however often it is sent, so one of a kind is owed at a time.

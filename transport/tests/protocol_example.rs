@@ -195,7 +195,7 @@ fn session(page: &mut Page) {
     page.packet(&Notice::Fence.encode(), &[]);
 
     page.text(
-        "**Attachments**, with two file descriptors, before the frame at position 144 of S: a descriptor for\n\
+        "**Attachments**, with two file descriptors, of another session, before the frame at position 144 of S: a descriptor for\n\
          the application, and the memory of blob 1, of 1 MiB.",
     );
     let list = vec![Attached::FD, Attached::blob(1, 1 << 20)].into();

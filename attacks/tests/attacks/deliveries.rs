@@ -9,7 +9,7 @@ use crate::carried::{
 use crate::closing::{held_up, let_them_go, lingering};
 use crate::descriptors::open_of;
 use crate::fuse::SilentFile;
-use crate::kernel::{has_passrights, without_passrights};
+use crate::kernel::{Third, has_passrights, refuse, without_passrights};
 use crate::scene::{PROTOCOL, Scene};
 use crate::support::{eventually, soon};
 use crate::victim::Victim;
@@ -400,6 +400,19 @@ fn attack_34_a_unix_socket_that_was_not_allowed_ends_the_session() {
     eventually("the closer is held up", || held_up() == 1);
     let_them_go(&mut attacker, 1);
     leaves(&scene, attacker);
+    scene.finish();
+}
+
+#[test]
+fn attack_34_what_a_filter_lets_nobody_ask_may_be_a_unix_socket() {
+    let sandboxed = |builder: ListenerBuilder| {
+        refuse(libc::SYS_getsockopt, Third::Is(libc::SO_DOMAIN), libc::EPERM);
+        builder.fds(FDS).blobs(BLOBS, BYTES)
+    };
+    let Some(mut scene) = carried::with(name!(), sandboxed) else { return };
+    for made in ["make u socket", "make u pipe"] {
+        broken(&mut scene, &[made, "attachments fds=u"], Reason::UnixSocket);
+    }
     scene.finish();
 }
 

@@ -67,8 +67,8 @@
 //! to end in order, drop the halves.
 //!
 //! The library starts a thread or two of its own on first need (`memring-watcher` hears of deaths,
-//! `memring-drainer` reads control sockets when nobody waits), and one for each handshake under way. They
-//! sleep.
+//! `memring-drainer` reads control sockets when nobody waits; up to four `memring-closer` close what a peer sent), and one
+//! for each handshake under way. They sleep.
 //!
 //! After `fork`, the child has none of the sessions: every use is [`End::Forked`](crate::End::Forked),
 //! dropping one there disturbs nobody, and it may connect anew. Memory of lanes is not even mapped there.
@@ -97,8 +97,8 @@
 //! | sleep | `futex_waitv`, or `futex` where it answers `ENOSYS` or `EPERM`; `clock_gettime` where the vDSO has no clock |
 //! | hear of deaths and notices (the library's threads) | `epoll_wait` or `epoll_pwait`, `epoll_ctl`, `recvmsg`, `sendmsg`, `futex` |
 //! | end a session | `shutdown`, `close`, `munmap`, `epoll_ctl` |
-//! | descriptors in messages | `sendmsg`; `recvmsg`; what closes or uses them |
-//! | blobs | that; to take one `fcntl`, `fstat`, `fstatfs` and `mmap`; to make one much more: make them before, or elsewhere |
+//! | descriptors in messages | `sendmsg`, and `ppoll` where the socket is full; `recvmsg`, and `getsockopt` unless Unix sockets are allowed; what closes or uses them |
+//! | blobs | that; to take one `fcntl`, `fstat`, `fstatfs`, `mmap`, `munmap` and `close`; to make one much more: make them before, or elsewhere |
 //! | large messages | what the allocator needs: `mmap`, `munmap`, `mremap`, `mprotect`, `madvise`, `brk` |
 //!
 //! Put the filter on all threads (`SECCOMP_FILTER_FLAG_TSYNC`), or the library's own stay outside of it. No

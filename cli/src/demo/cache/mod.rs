@@ -2,7 +2,7 @@
 //!
 //! Each request is timed from the question to the checked hash of one part, drawn for it. A file goes over a session
 //! once, as a blob; that is the first request, and all later ones bring its number. Beside it all parts are written to and read from a Unix
-//! stream socket, and the same part checked. All sizes take turns, round by round.
+//! stream socket, and a part checked likewise. All sizes take turns, round by round.
 
 mod files;
 mod report;
