@@ -13,7 +13,8 @@
 //! ```
 //!
 //! All numbers are little-endian. A value begins where the one before ends, rounded up to 16; so the index needs one
-//! number a value, no two overlap, and nothing lies between them but padding of zeros. Byte for byte it stands in
+//! number a value, and no two overlap if all before are where they may be. Nothing lies between them but padding of zeros, which nobody
+//! checks. Byte for byte it stands in
 //! section 13 of docs/PROTOCOL.md.
 //!
 //! It works on bytes that nobody can change any more, and on any sink that goes on growing; where those come from is

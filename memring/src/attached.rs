@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use memring_codec::attached::{Attaches, NoPlace};
@@ -28,8 +29,9 @@ const SLICE: Duration = Duration::from_millis(10);
 struct Along<'a> {
     session: &'a Session,
     fds: Vec<Fd>,
-    /// Numbers of blobs that the peer knows.
-    known: Vec<u64>,
+    /// Numbers of blobs that the peer knows, and the blobs: whoever drops one has the peer told to forget it, which must
+    /// not come before this message has named it.
+    known: Vec<(u64, Arc<SealedMemory>)>,
     /// Those that it does not, and the numbers that they will have.
     new: Vec<(u64, Arc<SealedMemory>)>,
 }
@@ -50,8 +52,8 @@ impl Attaches for Along<'_> {
         }
         self.session.with_shelf(|shelf| match shelf.number(&memory) {
             Some(number) => {
-                if !self.known.contains(&number) {
-                    self.known.push(number);
+                if !self.known.iter().any(|(known, _)| *known == number) {
+                    self.known.push((number, memory));
                 }
                 Ok(number)
             }
@@ -191,7 +193,9 @@ impl Post<'_> {
             .map_err(Failed::Encode)?;
         let Along { fds, known, new, .. } = along;
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let sent = self.send_bytes(scratch, &fds, &known, &new, when);
+        let numbers: Vec<_> = known.iter().map(|(number, _)| *number).collect();
+        let sent = self.send_bytes(scratch, &fds, &numbers, &new, when);
+        drop(known);
         scratch.clear_and_shrink(KEEP);
         sent
     }
@@ -289,8 +293,13 @@ impl Post<'_> {
                 (Err(SendProblem::WouldBlock | SendProblem::NoMemory), When::Now) => {
                     return Err(Failed::Full);
                 }
-                (Err(SendProblem::WouldBlock | SendProblem::NoMemory), When::By(deadline)) => {
+                (Err(SendProblem::WouldBlock), When::By(deadline)) => {
                     self.wait_for_socket(deadline)?;
+                }
+                (Err(SendProblem::NoMemory), When::By(deadline)) => {
+                    // The socket has room, so nothing is to be waited for but time.
+                    thread::sleep(slice(deadline)?);
+                    self.look_for_the_end()?;
                 }
                 (Err(problem), _) => return Err(self.failed(problem)),
             }
@@ -335,13 +344,12 @@ impl Post<'_> {
     /// The peer does not read its control socket, which an honest one need not do more often than it receives: looks
     /// again in a while.
     fn wait_for_socket(&mut self, deadline: Option<Instant>) -> Result<(), Failed> {
-        let now = Instant::now();
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-        let slice = left.map_or(SLICE, |left| left.min(SLICE));
-        if slice.is_zero() {
-            return Err(Failed::TimedOut);
-        }
-        self.session.wait_for_socket(now + slice).map_err(Failed::Fds)?;
+        let until = Instant::now() + slice(deadline)?;
+        self.session.wait_for_socket(until).map_err(Failed::Fds)?;
+        self.look_for_the_end()
+    }
+
+    fn look_for_the_end(&mut self) -> Result<(), Failed> {
         match self.producer.end() {
             Some(end) => Err(Failed::Ended(end_of(end, self.session.peer()))),
             None => Ok(()),
@@ -358,6 +366,15 @@ impl Post<'_> {
             }
             other => Failed::Fds(io::Error::other(other)),
         }
+    }
+}
+
+/// How long to look away, until the deadline at most.
+fn slice(deadline: Option<Instant>) -> Result<Duration, Failed> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    match left.map_or(SLICE, |left| left.min(SLICE)) {
+        Duration::ZERO => Err(Failed::TimedOut),
+        slice => Ok(slice),
     }
 }
 

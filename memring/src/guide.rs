@@ -15,7 +15,7 @@
 //!    [threads, fork, exec](peers#threads-fork-exec), [sandboxes](peers#sandboxes),
 //!    [a peer that is trusted](peers#a-peer-that-is-trusted)
 //! 10. [`speed`]: [How to wait](speed#how-to-wait), [how large the lanes](speed#how-large-the-lanes),
-//!    [faster](speed#faster)
+//!     [faster](speed#faster)
 //!
 //! # A protocol
 //!

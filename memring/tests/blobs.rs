@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
 use memring::blob::{Blob, BlobBuilder, ReadError, Table};
 use memring::{Connector, Lanes, Listener, Protocol, SendError, TrySendError};
-use support::{Helper, Scratch, Stage, alone, eventually, play, soon};
+use support::{Helper, Scratch, Stage, alone, eventually, eventually_asleep, play, soon};
 
 #[test]
 fn role() {
@@ -284,4 +287,49 @@ fn keep(stage: &Stage) {
     let held = film.blob(&film.parts).unwrap();
     let last = held.get(held.len() - 1).unwrap().unwrap();
     stage.say(format!("{} parts, the last {}", held.len(), last.at));
+}
+
+#[memring::message(attachments)]
+struct Screen {
+    #[rkyv(with = memring::rkyv::with::Lock)]
+    frame: Mutex<Blob<[u8]>>,
+    fill: Vec<u8>,
+}
+
+struct Screens;
+impl Protocol for Screens {
+    const NAME: &'static str = "screens";
+    type ToClient = Screen;
+    type ToServer = [u8];
+}
+
+/// Its last holder lets go while the message that names it waits for room.
+#[test]
+fn a_blob_that_a_waiting_message_names_is_not_forgotten_before_it() {
+    let frame = |byte| {
+        let mut blob = BlobBuilder::new().with_size(10).unwrap();
+        blob.fill(byte);
+        blob.seal().unwrap()
+    };
+    let (server, client) = memring::pair::<Screens>().unwrap();
+    let (mut tx, _rx) = server.split();
+    let (_tx, mut rx) = client.split();
+    let screen = Arc::new(Screen { frame: Mutex::new(frame(1)), fill: vec![0; 20_000] });
+    let mut sent = 0;
+    while tx.try_send(&screen).is_ok() {
+        sent += 1;
+    }
+    let waiting = Arc::clone(&screen);
+    let (tell, told) = channel();
+    let sending = std::thread::spawn(move || {
+        tell.send(rustix::thread::gettid()).unwrap();
+        tx.send(&waiting).map(|()| tx)
+    });
+    eventually_asleep(told.recv().unwrap().as_raw_nonzero().get());
+    *screen.frame.lock().unwrap() = frame(2);
+    for _ in 0..=sent {
+        let screen = rx.recv_deadline(soon()).unwrap();
+        assert_eq!(screen.blob(&screen.frame).unwrap()[0], 1);
+    }
+    sending.join().unwrap().unwrap();
 }

@@ -33,7 +33,7 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and what `ahead` says. The peer sees nothing of the message.
+    /// As [`send`](Self::send), and what `ahead` says. The peer receives nothing of the message.
     pub fn send_with_fds<A>(
         &mut self,
         pieces: &[IoSlice<'_>],

@@ -1,5 +1,5 @@
 //! How much of this process each user may hold: handshakes under way, channels that wait for a decision,
-//! sessions, descriptors, bytes of segments.
+//! sessions, descriptors, bytes of segments and of blobs.
 //!
 //! Two limits for each kind: one for a single uid, one for all together. A uid that reaches its share
 //! is refused its own newest request; what others hold is never taken away for it. Since a share is

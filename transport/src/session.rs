@@ -7,7 +7,7 @@
 //!
 //! When the last half drops its session, the socket is shut down, for a forked child may hold it open.
 //!
-//! Not here: messages, which never touch the control socket.
+//! Not here: messages, of which only what goes with them touches the control socket.
 
 mod carried;
 
@@ -216,7 +216,7 @@ impl Session {
         let reader = &mut *locked;
         if !matches!(self.read(reader), Drained::Ended | Drained::Failed) {
             self.tell_departures(&mut reader.owed);
-            self.pay(&mut reader.owed);
+            let _what_is_left_waits_for_room = self.pay(&mut reader.owed);
             if let Some(watch) = self.watch.get() {
                 watch.rearm(self.socket.as_fd(), !reader.owed.is_empty());
             }
@@ -301,18 +301,21 @@ impl Session {
         }
     }
 
-    /// Sends what is owed; what the peer's queue does not take stays owed until there is room.
-    fn pay(&self, owed: &mut Vec<Notice>) {
+    /// Sends what is owed; what the peer's queue or the kernel's memory does not take stays owed, for that reason.
+    fn pay(&self, owed: &mut Vec<Notice>) -> Result<(), SendProblem> {
         while let Some(notice) = owed.first() {
             match self.socket.send(&notice.encode(), &[]) {
                 Ok(()) => {
                     owed.remove(0);
                 }
-                Err(SendProblem::WouldBlock | SendProblem::NoMemory) => return,
+                Err(problem @ (SendProblem::WouldBlock | SendProblem::NoMemory)) => {
+                    return Err(problem);
+                }
                 // The socket has ended, which its reader will find.
                 Err(_) => owed.clear(),
             }
         }
+        Ok(())
     }
 }
 
@@ -354,8 +357,12 @@ impl Host for Session {
         let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let fetched = self.fetch(&mut reader, position, count);
         let gone = std::mem::take(&mut reader.gone);
+        let owes = !reader.owed.is_empty();
         drop(reader);
         drop(gone);
+        if owes {
+            self.drain(); // what was read has left nothing for others to be woken by
+        }
         fetched
     }
 

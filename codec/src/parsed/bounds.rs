@@ -8,7 +8,8 @@
 //! **Elements.** Those of sequences and maps, however deep. One that takes bytes has a first byte to itself, so
 //! there are never more than bytes. A claimed length counts when it is claimed, before it is allocated for.
 //!
-//! It knows no format, and it does not bound what a type's own code does.
+//! It knows no format, and it does not bound what a type's own code does, nor what serde keeps to read it again
+//! (`untagged`, `tag`, `flatten`).
 
 use std::cell::Cell;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What goes with messages over the control socket: file descriptors, some of them of blobs.
 //!
-//! A descriptor belongs to the message whose frame ends at the position named, or it is the memory of a blob, which
+//! A descriptor belongs to the message whose frame is at the position named, or it is the memory of a blob, which
 //! the peer names by number from then on.
 //!
 //! What it does not do: own a descriptor, or say which were due; the session knows.

@@ -217,6 +217,10 @@ impl Offer {
             return self.answer(&packet).and(Err(HandshakeError::NotTaken(more)));
         }
         if self.settings.takes.any() {
+            // From now on there may be some in its queue, whether or not a session comes about.
+            if let Some(charges) = &self.charges {
+                self.greeting.socket.charge(&charges.descriptors);
+            }
             let _where_there_is_no_such_option_they_pass =
                 self.greeting
                     .socket

@@ -42,10 +42,7 @@ impl Session {
         let packet = Control::Attachments(Attachments { channel: FIRST_CHANNEL, position, list });
         // What is to be forgotten makes room for what this brings, and so must not come behind it.
         let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        self.pay(&mut reader.owed);
-        if !reader.owed.is_empty() {
-            return Err(SendProblem::WouldBlock);
-        }
+        self.pay(&mut reader.owed)?;
         self.socket.send(&packet.encode(), fds)
     }
 
