@@ -9,7 +9,7 @@ use crate::kernel::{Third, has_passrights, refuse, without_passrights};
 use crate::scene::{PROTOCOL, Scene, echo};
 use crate::server::{HostileServer, exchange};
 use crate::support::strangers::chain;
-use crate::support::{eventually, eventually_asleep, soon};
+use crate::support::{Held, eventually, eventually_asleep, is_asleep, soon};
 
 /// So many times the same descriptor, as `fds=` takes them.
 fn times(name: &str, count: usize) -> String {
@@ -157,10 +157,16 @@ fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed
     };
     // The client lacks room for both of Granted, then for one of them.
     let mut server = HostileServer::start(&scene);
-    let before = open_of("socket");
+    let open = || Held::now().fds.len();
+    let before = open();
     for short in [|| Shortage::of(3), Shortage::but_one] {
         let client = server.lure("open");
         server.prepare(&[]);
+        // What it closes later would make room for a second one. Its socket and a pidfd of the server stay.
+        eventually("the client has looked at the server, and waits for Granted", || {
+            let task = format!("/proc/self/task/{}", thread_named("test-client"));
+            open() == before + 2 && is_asleep(&task)
+        });
         let shortage = short();
         server.attacker.run("granted fds=s_sent,c_sent");
         let error = client.refuses();
@@ -168,8 +174,7 @@ fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed
         assert!(matches!(error, HandshakeError::DescriptorsLost), "{}", chain(&error));
         scene.counted(Reason::DescriptorsLost);
         server.over();
-        // Closed elsewhere and later, it would make room for a second one.
-        eventually("the client's socket is closed", || open_of("socket") == before);
+        eventually("all of the client's are closed", || open() == before);
     }
     drop(server);
     // The server lacks it for those that nobody asked for: in the handshake, and afterwards.

@@ -292,11 +292,13 @@ pub fn state_of(pid: u32) -> Option<char> {
 
 /// Waits until a thread of this process sleeps in a system call.
 pub fn eventually_asleep(tid: i32) {
-    let path = format!("/proc/self/task/{tid}/stat");
-    eventually("the thread sleeps", || {
-        let stat = std::fs::read_to_string(&path).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
-    });
+    eventually("the thread sleeps", || is_asleep(&format!("/proc/self/task/{tid}")));
+}
+
+/// Whether the thread of this folder of `/proc` sleeps in a system call.
+pub fn is_asleep(task: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("{task}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
 /// Waits until the main work of another process sleeps: each of its threads does.
@@ -305,10 +307,7 @@ pub fn eventually_all_asleep(pid: u32) {
         let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
             return false;
         };
-        tasks.filter_map(Result::ok).all(|task| {
-            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
-        })
+        tasks.filter_map(Result::ok).all(|task| is_asleep(&task.path().to_string_lossy()))
     });
 }
 
