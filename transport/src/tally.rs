@@ -139,7 +139,7 @@ reasons! {
     BlobNumber = "blob.number",
     /// More blobs, or more bytes of them, than are taken.
     BlobFlood = "blob.flood",
-    /// A blob to forget that is not known.
+    /// A blob to forget that is not known, or that was named more often than its peer says.
     BlobUnknown = "blob.unknown",
     /// A release position outside what was sent.
     LaneHead = "lane.head",

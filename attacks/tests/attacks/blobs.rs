@@ -262,12 +262,15 @@ fn attack_27_a_blob_that_is_not_known_here_is_named_by_no_message() {
     // It goes with another message.
     let ahead = "attachments fds=b entries=1:4096 position=4096";
     broken(&mut scene, &[ahead, &frame(0, &archive(&[1], &[]))], Reason::LaneDecode);
-    // Given up: at once, and after the message that was said to be the last.
-    let forgotten = ["forget blob=2 mentions=1", &frame(0, &archive(&[2], &[]))];
-    knowing_breaks(&mut scene, 3, &forgotten, Reason::LaneDecode);
-    let last = frame(0, &archive(&[2, 2], &[]));
-    let forgotten = ["forget blob=2 mentions=2", &last, &last];
-    knowing_breaks(&mut scene, 3, &forgotten, Reason::LaneDecode);
+    // Given up: at once, and after the message that was said to be the last. That is heard before the answer to a fence.
+    let named = frame(0, &archive(&[2, 2], &[]));
+    let given_up = ["forget blob=2 mentions=1", "fence", "recv", &named];
+    knowing_breaks(&mut scene, 3, &given_up, Reason::LaneDecode);
+    let given_up = ["forget blob=2 mentions=2", "fence", "recv", &named, &named];
+    knowing_breaks(&mut scene, 3, &given_up, Reason::LaneDecode);
+    // And if it is heard after the message that must not be any more.
+    let given_up = [&*named, "recvmsg", "forget blob=2 mentions=1"];
+    knowing_breaks(&mut scene, 3, &given_up, Reason::BlobUnknown);
     assert_eq!(send(&mut other, "", &[3, 1], &[]), format!("fds=0 blobs={PAGE},{PAGE}"));
     leaves(&scene, other);
     scene.finish();

@@ -135,9 +135,10 @@ impl Library {
         Some(named)
     }
 
-    /// It will not be named again after so many times. What goes for good, or `None` if there is no such blob.
+    /// It will not be named again after so many times. What goes for good, or `None` if there is no such blob, or it was
+    /// named more often already.
     pub(crate) fn forget(&mut self, number: u64, mentions: u64) -> Option<Option<Arc<KnownBlob>>> {
-        let entry = self.known.get_mut(&number)?;
+        let entry = self.known.get_mut(&number).filter(|entry| entry.mentions <= mentions)?;
         entry.forget_after = Some(mentions);
         Some(self.settle(number))
     }
@@ -204,9 +205,14 @@ mod tests {
         library.add(4, 4, blob(b"four"), None).unwrap();
         assert_eq!(bytes(library.name(4)), b"four");
         assert_eq!(library.forget(4, 1).unwrap().unwrap().memory().bytes(), b"four");
-        library.add(5, 4, blob(b"five"), Some(1)).unwrap();
-        assert_eq!(bytes(library.name(5)), b"five");
-        assert!(library.name(5).is_none() && library.forget(5, 1).is_none());
+        // And not when it was named more often.
+        library.add(5, 4, blob(b"five"), None).unwrap();
+        assert!(library.name(5).is_some() && library.name(5).is_some());
+        assert!(library.forget(5, 1).is_none());
+        assert!(library.forget(5, 2).is_some() && library.name(5).is_none());
+        library.add(6, 4, blob(b"five"), Some(1)).unwrap();
+        assert_eq!(bytes(library.name(6)), b"five");
+        assert!(library.name(6).is_none() && library.forget(6, 1).is_none());
         assert_eq!((library.known.len(), library.bytes), (0, 0));
     }
 

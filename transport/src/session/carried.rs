@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    /// The peer will name a blob no more, after so many times. False if there is no such blob.
+    /// The peer will name a blob no more, after so many times. False if there is no such blob, or that is not so.
     pub(super) fn on_forget(&self, forget: Forget, reader: &mut Reader) -> bool {
         let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
         match library.forget(forget.blob, forget.mentions) {
