@@ -14,7 +14,7 @@ use memring_codec::{EncodeError, Encoder, Fd, Format, Message, Scratch};
 use memring_ring::Unsent;
 use memring_ring::producer::Producer;
 use memring_transport::Session;
-use memring_transport::attachments::{Room, UnderWay};
+use memring_transport::attachments::{Numbered, Room, UnderWay};
 use memring_transport::blob::SealedMemory;
 use memring_transport::control::{Attached, MAX_FDS};
 use memring_transport::socket::SendProblem;
@@ -29,11 +29,10 @@ const SLICE: Duration = Duration::from_millis(10);
 struct Along<'a> {
     session: &'a Session,
     fds: Vec<Fd>,
-    /// Numbers of blobs that the peer knows, and the blobs: whoever drops one has the peer told to forget it, which must
-    /// not come before this message has named it.
-    known: Vec<(u64, Arc<SealedMemory>)>,
+    /// Blobs that the peer knows.
+    known: Vec<Numbered>,
     /// Those that it does not, and the numbers that they will have.
-    new: Vec<(u64, Arc<SealedMemory>)>,
+    new: Vec<Numbered>,
 }
 
 impl Attaches for Along<'_> {
@@ -193,9 +192,7 @@ impl Post<'_> {
             .map_err(Failed::Encode)?;
         let Along { fds, known, new, .. } = along;
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let numbers: Vec<_> = known.iter().map(|(number, _)| *number).collect();
-        let sent = self.send_bytes(scratch, &fds, &numbers, &new, when);
-        drop(known);
+        let sent = self.send_bytes(scratch, &fds, &known, &new, when);
         scratch.clear_and_shrink(KEEP);
         sent
     }
@@ -204,8 +201,8 @@ impl Post<'_> {
         &mut self,
         bytes: &[u8],
         fds: &[BorrowedFd<'_>],
-        known: &[u64],
-        new: &[(u64, Arc<SealedMemory>)],
+        known: &[Numbered],
+        new: &[Numbered],
         when: When,
     ) -> Result<(), Failed> {
         let most = self.under_way.most();
@@ -228,9 +225,7 @@ impl Post<'_> {
         match NonZeroU16::new(own + new.len() as u16) {
             None => self.send_alone(bytes, when)?,
             Some(count) => {
-                let blob = |(number, memory): &(u64, Arc<SealedMemory>)| {
-                    Attached::blob(*number, memory.len())
-                };
+                let blob = |(number, memory): &Numbered| Attached::blob(*number, memory.len());
                 let own = fds.iter().map(|_| Attached::FD);
                 let list: Vec<_> = own.chain(new.iter().map(blob)).collect();
                 let of_blobs = new.iter().map(|(_, memory)| memory.as_fd());
@@ -309,8 +304,8 @@ impl Post<'_> {
     /// Makes room for blobs that the peer does not know.
     fn make_room(
         &mut self,
-        known: &[u64],
-        new: &[(u64, Arc<SealedMemory>)],
+        known: &[Numbered],
+        new: &[Numbered],
         when: When,
     ) -> Result<(), Failed> {
         loop {

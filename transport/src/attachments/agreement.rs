@@ -115,8 +115,8 @@ impl World {
             let number = match (found, self.shelf.number(memory)) {
                 (Some((number, _)), _) => *number,
                 (None, Some(number)) => {
-                    if !known.contains(&number) {
-                        known.push(number);
+                    if !known.iter().any(|(known, _)| *known == number) {
+                        known.push((number, Arc::clone(memory)));
                     }
                     number
                 }

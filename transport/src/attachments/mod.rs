@@ -14,7 +14,7 @@ pub use inbox::Parcel;
 pub(crate) use inbox::{Fetched, Inbox};
 pub use library::{KnownBlob, Named};
 pub(crate) use library::{Library, NotTaken};
-pub use shelf::{Room, Shelf};
+pub use shelf::{Numbered, Room, Shelf};
 pub use under_way::UnderWay;
 
 #[cfg(test)]

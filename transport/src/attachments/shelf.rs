@@ -14,6 +14,9 @@ use crate::blob::SealedMemory;
 use crate::control::{Forget, Takes};
 use crate::handshake::FIRST_CHANNEL;
 
+/// A blob, and its number. Whoever names one holds it until the message is sent: dropped, the peer is told to forget it.
+pub type Numbered = (u64, Arc<SealedMemory>);
+
 #[derive(Debug)]
 struct Out {
     memory: Weak<SealedMemory>,
@@ -70,12 +73,18 @@ impl Shelf {
 
     /// Whether a message may go that names `known` ones, and makes so many `new` ones known, of so many bytes. Those that
     /// make room are forgotten, which the peer has to be told.
-    pub fn room(&mut self, known: &[u64], new: u64, bytes: u64, tell: &mut Vec<Forget>) -> Room {
+    pub fn room(
+        &mut self,
+        known: &[Numbered],
+        new: u64,
+        bytes: u64,
+        tell: &mut Vec<Forget>,
+    ) -> Room {
         let (most, most_bytes) = (u64::from(self.takes.blobs), self.takes.blob_bytes);
         let fits =
             |count: u64, held: u64| count + new <= most && bytes <= most_bytes.saturating_sub(held);
         let kept: u64 =
-            known.iter().filter_map(|number| self.out.get(number)).map(|out| out.bytes).sum();
+            known.iter().filter_map(|(number, _)| self.out.get(number)).map(|out| out.bytes).sum();
         if new != 0 && !fits(known.len() as u64, kept) {
             return Room::Never;
         }
@@ -89,7 +98,8 @@ impl Shelf {
             if let Some((_, out)) = gone {
                 return Room::Read(out.end);
             }
-            let idle = self.out.iter().filter(|(number, _)| !known.contains(number));
+            let named = |number: &u64| known.iter().any(|(known, _)| known == number);
+            let idle = self.out.iter().filter(|(number, _)| !named(number));
             let Some(number) = idle.min_by_key(|(_, out)| out.named).map(|(number, _)| *number)
             else {
                 return Room::Never;
@@ -104,7 +114,7 @@ impl Shelf {
     }
 
     /// A message that ends there named these, and the peer knows the new ones from now on.
-    pub fn sent(&mut self, end: u64, known: &[u64], new: &[(u64, Arc<SealedMemory>)]) {
+    pub fn sent(&mut self, end: u64, known: &[Numbered], new: &[Numbered]) {
         self.clock += 1;
         for (number, memory) in new {
             let out = Out {
@@ -118,7 +128,7 @@ impl Shelf {
             self.numbers.insert(Arc::as_ptr(memory).addr(), *number);
             self.out.insert(*number, out);
         }
-        for number in known.iter().chain(new.iter().map(|(number, _)| number)) {
+        for (number, _) in known.iter().chain(new) {
             if let Some(out) = self.out.get_mut(number) {
                 out.mentions += 1;
                 out.end = end;
@@ -145,9 +155,18 @@ mod tests {
         Arc::new(MemoryBuilder::new().with_size(bytes).unwrap().seal().unwrap())
     }
 
+    fn numbered(number: u64, memory: &Arc<SealedMemory>) -> Numbered {
+        (number, Arc::clone(memory))
+    }
+
     /// Sends `new` in a message that ends at `end`, and names `known` in it.
     #[track_caller]
-    fn send(shelf: &mut Shelf, end: u64, known: &[u64], new: &[&Arc<SealedMemory>]) -> Vec<u64> {
+    fn send(
+        shelf: &mut Shelf,
+        end: u64,
+        known: &[Numbered],
+        new: &[&Arc<SealedMemory>],
+    ) -> Vec<u64> {
         let bytes = new.iter().map(|memory| memory.len()).sum();
         let mut tell = Vec::new();
         assert_eq!(shelf.room(known, new.len() as u64, bytes, &mut tell), Room::Now);
@@ -164,12 +183,12 @@ mod tests {
         let (one, two) = (blob(1), blob(2));
         assert_eq!(send(&mut shelf, 16, &[], &[&one, &two]), [1, 2]);
         assert_eq!((shelf.number(&one), shelf.number(&two)), (Some(1), Some(2)));
-        assert!(send(&mut shelf, 32, &[1, 2], &[]).is_empty());
-        assert!(send(&mut shelf, 48, &[1], &[]).is_empty());
+        assert!(send(&mut shelf, 32, &[numbered(1, &one), numbered(2, &two)], &[]).is_empty());
+        assert!(send(&mut shelf, 48, &[numbered(1, &one)], &[]).is_empty());
         let forget = Forget { channel: 0, blob: 1, mentions: 3 };
         assert_eq!((shelf.forget(1), shelf.forget(1)), (Some(forget), None));
         assert_eq!(shelf.number(&one), None);
-        assert_eq!(send(&mut shelf, 64, &[2], &[&one]), [3]);
+        assert_eq!(send(&mut shelf, 64, &[numbered(2, &two)], &[&one]), [3]);
         assert_eq!(shelf.number(&one), Some(3));
     }
 
@@ -179,7 +198,7 @@ mod tests {
         let (one, two, three) = (blob(1), blob(2), blob(3));
         send(&mut shelf, 16, &[], &[&one]);
         send(&mut shelf, 32, &[], &[&two]);
-        send(&mut shelf, 48, &[1], &[]);
+        send(&mut shelf, 48, &[numbered(1, &one)], &[]);
         let mut tell = Vec::new();
         assert_eq!(shelf.room(&[], 1, 3, &mut tell), Room::Read(32));
         assert_eq!(tell, [Forget { channel: 0, blob: 2, mentions: 1 }]);
@@ -188,9 +207,9 @@ mod tests {
         assert_eq!(send(&mut shelf, 64, &[], &[&three]), [3]);
         // What the message itself names does not make room for it.
         tell.clear();
-        assert_eq!(shelf.room(&[1], 1, 2, &mut tell), Room::Read(64));
+        assert_eq!(shelf.room(&[numbered(1, &one)], 1, 2, &mut tell), Room::Read(64));
         assert_eq!(tell, [Forget { channel: 0, blob: 3, mentions: 1 }]);
-        assert_eq!(shelf.room(&[1], 2, 2, &mut tell), Room::Never);
+        assert_eq!(shelf.room(&[numbered(1, &one)], 2, 2, &mut tell), Room::Never);
     }
 
     #[test]
@@ -203,6 +222,6 @@ mod tests {
         assert_eq!(shelf.room(&[], 1, three.len(), &mut tell), Room::Read(16));
         assert_eq!(tell.len(), 1, "the first is enough");
         assert_eq!(shelf.room(&[], 1, 101, &mut tell), Room::Never);
-        assert_eq!(shelf.room(&[2], 1, 61, &mut tell), Room::Never);
+        assert_eq!(shelf.room(&[numbered(2, &two)], 1, 61, &mut tell), Room::Never);
     }
 }

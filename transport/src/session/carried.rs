@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use memring_ring::{End, Fault};
 
 use super::{Drained, Reader, Session};
-use crate::attachments::{Fetched, Named, NotTaken, Parcel, Room, Shelf};
+use crate::attachments::{Fetched, Named, NotTaken, Numbered, Parcel, Room, Shelf};
 use crate::blob::{Departure, SealedMemory};
 use crate::control::{Attached, Attachments, Control, Forget};
 use crate::drainer;
@@ -54,7 +54,7 @@ impl Session {
     /// Makes room on the shelf for a message that names `known` blobs and makes `new` ones known; tells the peer what it shall
     /// forget for that.
     #[must_use]
-    pub fn make_room(&self, known: &[u64], new: &[(u64, Arc<SealedMemory>)]) -> Room {
+    pub fn make_room(&self, known: &[Numbered], new: &[Numbered]) -> Room {
         if !self.generation.is_current() {
             return Room::Now; // the lane will say that it is the parent's, whom the peer must go on believing
         }
