@@ -30,7 +30,8 @@ use proc_macro::TokenStream;
 /// - `#[rkyv(...)]` on the type, a variant or a field: handed to rkyv, whose wrappers (`with = ...`) count in
 ///   the fingerprint. `as` and `remote` are refused: they hide the layout.
 /// - `#[memring(foreign = "name and version")]` on a field: the fingerprint of its type and wrapper is
-///   that text. You answer for changing it when the archived form changes.
+///   that text. You answer for changing it when the archived form changes. What such a type carries of descriptors or
+///   blobs is not seen here: its user says with `.fds(n)` or `.blobs(n, bytes)` that it is taken.
 ///
 /// A type that contains itself through another type needs `#[rkyv(omit_bounds)]` on one field of the
 /// cycle; a type that names itself does not.

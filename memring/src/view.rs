@@ -237,7 +237,8 @@ macro_rules! takes_out {
             ///
             /// # Errors
             ///
-            /// [`ReadError`](crate::blob::ReadError) if it should be a table and is none. Its values are not looked at.
+            /// [`ReadError`](crate::blob::ReadError) if it should be a table and is none, or another message names it. Its values
+            /// are not looked at.
             pub fn blob<B: crate::blob::Content + ?Sized>(
                 &self,
                 blob: &crate::blob::ArchivedBlob<B>,

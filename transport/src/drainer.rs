@@ -65,7 +65,7 @@ impl Drainer {
             match queue.pop_front() {
                 Some(session) => {
                     drop(queue);
-                    session.drain();
+                    session.drain_as_asked();
                     drop(session); // perhaps the last reference: not under the lock
                     queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 }

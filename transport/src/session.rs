@@ -58,7 +58,7 @@ pub struct Session {
     library: Mutex<Library>,
     shelf: Mutex<Shelf>,
     /// Blobs that nobody here holds any more, and the peer does not know it.
-    departed: Mutex<Vec<u64>>,
+    departed: Mutex<carried::Departed>,
     watch: OnceLock<Watch>,
     /// Which rule of the control protocol the peer broke.
     control_fault: OnceLock<Reason>,

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use memring_ring::{End, Fault};
 
@@ -142,13 +142,22 @@ impl Session {
 
     /// Owes the peer word of the blobs that nobody here holds any more.
     pub(super) fn tell_departures(&self, owed: &mut Vec<Notice>) {
-        let departed =
-            std::mem::take(&mut *self.departed.lock().unwrap_or_else(PoisonError::into_inner));
+        let departed = std::mem::take(&mut self.departures().numbers);
         for number in departed {
             if let Some(forget) = self.with_shelf(|shelf| shelf.forget(number)) {
                 owed.push(Notice::Forget(forget));
             }
         }
+    }
+
+    fn departures(&self) -> MutexGuard<'_, Departed> {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`drain`](Self::drain), by the drainer, which may be asked again from here on.
+    pub(crate) fn drain_as_asked(&self) {
+        self.departures().submitted = false;
+        self.drain();
     }
 
     /// What came with the message that was received last, if anything did and nobody took it yet.
@@ -158,19 +167,27 @@ impl Session {
     }
 }
 
+/// Blobs that nobody here holds any more, of which the peer has not been told.
+#[derive(Debug, Default)]
+pub(super) struct Departed {
+    numbers: Vec<u64>,
+    /// The drainer was asked to tell it, and has not begun.
+    submitted: bool,
+}
+
 impl Departure for Session {
     /// Called from anywhere, with any lock held: it takes note, and another thread does the rest.
     fn departed(self: Arc<Self>, number: u64) {
         if !self.generation.is_current() || self.life.end().is_some() {
             return;
         }
-        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
-        departed.push(number);
-        let first = departed.len() == 1; // others are told with it
+        let mut departed = self.departures();
+        departed.numbers.push(number);
+        let submitted = std::mem::replace(&mut departed.submitted, true); // they are told together
         drop(departed);
-        if first {
+        if !submitted && let Err(session) = drainer::submit_elsewhere(self) {
             // Without a thread, whoever drains next tells it.
-            let _ = drainer::submit_elsewhere(self);
+            session.departures().submitted = false;
         }
     }
 }
