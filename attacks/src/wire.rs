@@ -192,6 +192,7 @@ pub const LAYOUTS: &[Layout] = &[
     },
     Layout { name: "fence", kind: 9, body: 0, fields: &[], parts: &[] },
     Layout { name: "fenceack", kind: 10, body: 0, fields: &[], parts: &[] },
+    Layout { name: "doorbell", kind: 11, body: 0, fields: &[], parts: &[] },
     Layout {
         name: "attachments",
         kind: 12,

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod batch;
+mod doorbell;
 mod end;
 mod fence;
 mod frames;
@@ -57,6 +58,7 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         sessions::MODELS,
         trip::MODELS,
         ahead::MODELS,
+        doorbell::MODELS,
         fence::MODELS,
     ]
     .into_iter()

@@ -93,6 +93,15 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
         (&mut self.sender, &mut self.receiver)
     }
 
+    /// Puts it into an event loop of yours: see [`Polled`](crate::polled::Polled).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    pub fn polled(self) -> std::io::Result<crate::polled::Polled<Self>> {
+        crate::polled::Polled::new(self)
+    }
+
     /// See [`Sender::send`].
     ///
     /// # Errors

@@ -60,6 +60,7 @@ pub mod guide;
 mod iter;
 mod metadata;
 mod options;
+pub mod polled;
 mod pool;
 mod protocol;
 mod receiver;
@@ -79,6 +80,7 @@ pub use error::{
 pub use iter::{IntoIter, Iter};
 pub use metadata::MetadataValue;
 pub use options::Lanes;
+pub use polled::{Arm, Polled};
 pub use protocol::{Bytes, Protocol};
 pub use receiver::Receiver;
 pub use sender::Sender;

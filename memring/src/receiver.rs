@@ -453,6 +453,19 @@ impl<T: Message + ?Sized> Receiver<T> {
         Received::of(buffer, &self.pool).map_err(|why| NotLent::Ended(self.undecodable(why)))
     }
 
+    /// Puts it into an event loop of yours: see [`Polled`](crate::polled::Polled).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    pub fn polled(self) -> std::io::Result<crate::polled::Polled<Self>> {
+        crate::polled::Polled::new(self)
+    }
+
+    pub(crate) fn consumer_mut(&mut self) -> &mut Consumer {
+        &mut self.consumer
+    }
+
     /// Publishes what was received, so that the peer can use the room, without waiting for it to be due.
     /// Only needed before this thread waits for something other than memring.
     pub fn release(&mut self) {

@@ -124,6 +124,19 @@ impl<T: Message + ?Sized> Sender<T> {
         self.send(&message).map_err(|error| (error, message))
     }
 
+    /// Puts it into an event loop of yours: see [`Polled`](crate::polled::Polled).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    pub fn polled(self) -> std::io::Result<crate::polled::Polled<Self>> {
+        crate::polled::Polled::new(self)
+    }
+
+    pub(crate) fn producer_mut(&mut self) -> &mut Producer {
+        &mut self.producer
+    }
+
     /// The way out of messages that carry something, and where they are encoded.
     fn post(&mut self) -> (Post<'_>, &mut Scratch) {
         let Self { producer, session, under_way, scratch, .. } = self;

@@ -1,8 +1,8 @@
 //! The sleep word: how a sleeper says that it sleeps, and how a waker knows whether it has acted on it.
 //!
 //! Pure. Zero is awake; otherwise 30 bits of epoch and two of how to wake. Each sleep is a new epoch, and
-//! a waker is done with an epoch once its wake has woken somebody, so a sleeper that is slow to rise costs
-//! one system call and not one a message.
+//! a waker is done with an epoch once its wake has woken somebody, or its doorbell is on its way, so a sleeper that
+//! is slow to rise costs one system call and not one a message.
 //!
 //! A wake that woke nobody settles nothing: the look that follows the publish of one frame may already
 //! find the sleep on the *next* one. Were that epoch ticked off, the next publish would wake nobody (the
@@ -13,6 +13,8 @@
 pub(crate) enum How {
     /// It sleeps in a futex call on the word that will change.
     Futex = 1,
+    /// Its owner waits in an event loop, for a doorbell over the control socket.
+    Doorbell = 2,
     /// Never again: the consumer has gone. A hint to look at its head, which says so for good.
     Gone = 3,
 }
@@ -30,6 +32,11 @@ impl Asleep {
         epoch << 2 | How::Futex as u32
     }
 
+    /// The word of the arming numbered `epoch`.
+    pub(crate) const fn doorbell(epoch: u32) -> u32 {
+        epoch << 2 | How::Doorbell as u32
+    }
+
     /// The word of a consumer that has gone: its last.
     pub(crate) const GONE: u32 = How::Gone as u32;
 
@@ -44,6 +51,7 @@ impl Asleep {
     pub(crate) const fn how(self) -> Option<How> {
         match self.0 & 3 {
             1 => Some(How::Futex),
+            2 => Some(How::Doorbell),
             3 => Some(How::Gone),
             _ => None,
         }
@@ -67,6 +75,13 @@ mod tests {
             assert_eq!(Asleep(word).is_new(woken), news, "{word:#x} after {woken:#x}");
         }
         assert_eq!(Asleep::futex(1 << 30), Asleep::futex(0), "epochs wrap at 30 bits");
-        assert_eq!(Asleep(2).how(), None);
+        for (word, how) in [
+            (Asleep::futex(7), Some(How::Futex)),
+            (Asleep::doorbell(7), Some(How::Doorbell)),
+            (Asleep::GONE, Some(How::Gone)),
+            (7 << 2, None),
+        ] {
+            assert_eq!(Asleep(word).how(), how, "{word:#x}");
+        }
     }
 }

@@ -73,10 +73,10 @@ impl Begun {
 
 /// The receiving half of a channel. Dropping it tells the producer that nobody reads.
 pub struct Consumer {
-    reader: Reader,
-    sleeper: Sleeper<{ counters::RX }>,
-    heads: Arc<Heads>,
-    post: Post,
+    pub(crate) reader: Reader,
+    pub(crate) sleeper: Sleeper<{ counters::RX }>,
+    pub(crate) heads: Arc<Heads>,
+    pub(crate) post: Post,
     /// What a wait has found. Here, and not returned with an error: what comes back through memory that way is loaded by
     /// pairs of words, which wait for the stores of each.
     found: Item,

@@ -117,17 +117,29 @@ impl Head {
         step::at(Step::H4);
         // ORDERING: Relaxed; ordered by H3 and by the sleeper's heavy fence.
         let asleep = Asleep(self.theirs.load32_at::<TX_ASLEEP>(Ordering::Relaxed)); // H4
-        if asleep.is_new(publisher.woken) && asleep.how() == Some(How::Futex) {
-            step::at(Step::H4Wake);
-            let somebody = sync::wake(&self.mine, HEAD);
-            if (somebody || mutant("head-epoch-settled-by-any-wake"))
-                && !mutant("head-epoch-never-settled")
-            {
-                publisher.woken = asleep.0;
-            }
-            publisher.wakes += 1;
-            counters::put_wakes(&self.mine, counters::RX, publisher.wakes);
+        if asleep.is_new(publisher.woken) {
+            self.wake(publisher, asleep);
         }
+    }
+
+    #[cold]
+    fn wake(&self, publisher: &mut Publisher, asleep: Asleep) {
+        step::at(Step::H4Wake);
+        let settled = match asleep.how() {
+            Some(How::Futex) => {
+                let somebody = sync::wake(&self.mine, HEAD);
+                (somebody || mutant("head-epoch-settled-by-any-wake"))
+                    && !mutant("head-epoch-never-settled")
+            }
+            Some(How::Doorbell) => self.life.ring_doorbell() && !mutant("doorbell-each-time"),
+            // A producer that has gone waits for nothing.
+            Some(How::Gone) | None => return,
+        };
+        if settled {
+            publisher.woken = asleep.0;
+        }
+        publisher.wakes += 1;
+        counters::put_wakes(&self.mine, counters::RX, publisher.wakes);
     }
 
     /// How often a sleeping producer was woken.

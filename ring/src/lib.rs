@@ -15,6 +15,7 @@
 //! | `writer`, `reader` | their numbered protocols, without the waiting |
 //! | [`batch`], [`grant`] | many messages in one frame; writing in place |
 //! | [`wait`] | spin, sleep, and no lost wake |
+//! | [`arm`] | the same for event loops, with a doorbell |
 //! | [`fence`] | the asymmetric fence pair |
 //! | [`heads`] | publishing release positions before any wait |
 //! | [`life`] | what a session shares with its halves in private memory |
@@ -29,6 +30,7 @@ compile_error!("memring's wire format is little-endian, and so must the machine 
 compile_error!("memring needs 64-bit atomics.");
 
 mod ahead;
+pub mod arm;
 mod asleep;
 pub mod batch;
 pub mod buffer;

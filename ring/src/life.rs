@@ -18,11 +18,11 @@
 use std::sync::{OnceLock, Weak};
 
 use crate::fault::Fault;
-use crate::fence::Fences;
+use crate::fence::{Fences, Heavy};
 use crate::step::{self, Step};
 use crate::sync::{
-    self, Arc, AtomicBool, AtomicU32, Generation, Ordering, Word, WordRef, fence, full_fence,
-    mutant, wake_private,
+    self, Arc, AtomicBool, AtomicU32, AtomicU64, Generation, Ordering, Word, WordRef, fence,
+    full_fence, mutant, wake_private,
 };
 
 /// How a session ended, or a direction of it. Sticky.
@@ -65,6 +65,11 @@ pub trait Host: Send + Sync {
         Err(End::Fault(Fault::Fds))
     }
 
+    /// The peer waits in an event loop: sends it a doorbell. True if one is on its way, or no use any more.
+    fn ring_doorbell(self: std::sync::Arc<Self>) -> bool {
+        false
+    }
+
     /// The session is over for this side (a fault, or closed): the peer may know at once.
     fn over(&self);
 }
@@ -91,6 +96,8 @@ pub struct Life {
     host: OnceLock<Weak<dyn Host>>,
     fences: Fences,
     generation: Generation,
+    /// Doorbells that were asked for.
+    doorbells: AtomicU64,
 }
 
 impl Life {
@@ -115,6 +122,7 @@ impl Life {
             host: OnceLock::new(),
             fences,
             generation,
+            doorbells: AtomicU64::new(0),
         })
     }
 
@@ -240,6 +248,39 @@ impl Life {
         if let Some(host) = self.host.get().and_then(Weak::upgrade) {
             host.heavy_fence_failed();
         }
+    }
+
+    /// The heavy fence of an arming: see [`crate::arm`], E2. False if the peer may publish unseen all the same, because
+    /// the kernel refused: then a wait for its doorbell must not be a long one.
+    pub fn fence(&self) -> bool {
+        step::at(Step::E2);
+        match self.fences.heavy() {
+            Heavy::Assured => true,
+            Heavy::Sliced { first, .. } => {
+                if first {
+                    self.heavy_fence_failed();
+                }
+                false
+            }
+        }
+    }
+
+    /// A doorbell is about to be asked for.
+    pub(crate) fn expect_doorbell(&self) {
+        // ORDERING: Relaxed; the store of the sleep word that follows publishes it.
+        self.doorbells.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many doorbells were asked for so far: no honest peer rings more often.
+    pub fn doorbells(&self) -> u64 {
+        // ORDERING: Acquire; the doorbell that is being judged was rung after the sleep word was seen.
+        self.doorbells.load(Ordering::Acquire)
+    }
+
+    /// See [`Host::ring_doorbell`].
+    pub(crate) fn ring_doorbell(&self) -> bool {
+        !mutant("doorbell-unrung")
+            && self.host.get().and_then(Weak::upgrade).is_some_and(Host::ring_doorbell)
     }
 
     /// See [`Host::fetch_fds`].

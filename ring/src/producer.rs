@@ -71,9 +71,9 @@ impl SendError {
 /// The sending half of a channel. Dropping it publishes the end-of-stream mark.
 pub struct Producer {
     pub(crate) writer: Writer,
-    sleeper: Sleeper<{ counters::TX }>,
-    heads: Arc<Heads>,
-    post: Post,
+    pub(crate) sleeper: Sleeper<{ counters::TX }>,
+    pub(crate) heads: Arc<Heads>,
+    pub(crate) post: Post,
 }
 
 impl Producer {

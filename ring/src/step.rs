@@ -95,6 +95,12 @@ steps! {
     W6 = "w6",
     /// Wait: says that it is awake.
     W7 = "w7",
+    /// Arming: asks for a doorbell.
+    E1 = "e1",
+    /// Arming: heavy fence.
+    E2 = "e2",
+    /// Arming: looks.
+    E3 = "e3",
     /// Life: stores what happened.
     L1 = "l1",
     /// Life: changes the private word and wakes.

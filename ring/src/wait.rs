@@ -121,6 +121,20 @@ impl<const HALF: usize> Sleeper<HALF> {
         self.strategy = strategy;
     }
 
+    /// Says that this half's owner waits for a doorbell: a new epoch. See [`crate::arm`], E1.
+    pub(crate) fn ask_doorbell(&mut self, place: &Place<'_>) {
+        self.epoch = if mutant("one-epoch") { 1 } else { self.epoch.wrapping_add(1) };
+        place.life.expect_doorbell();
+        step::at(Step::E1);
+        // ORDERING: Release; whoever is rung at finds that it was expected. E2 orders it before E3.
+        place.mine.store32(place.asleep, Asleep::doorbell(self.epoch), Ordering::Release); // E1
+    }
+
+    /// Says that it does not, after all.
+    pub(crate) fn take_back(&self, place: &Place<'_>) {
+        place.mine.store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed);
+    }
+
     /// How long the next wait spins before it sleeps; `None` is for ever. Asked once a wait.
     pub(crate) fn budget(&mut self) -> Option<Duration> {
         match self.strategy {

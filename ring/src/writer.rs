@@ -44,6 +44,8 @@ pub(crate) struct Writer {
     limit: u64,
     /// The last sleep word of the peer that we acted on.
     woken: u32,
+    /// Bytes of the frame that did not fit last.
+    pub(crate) wanted: u64,
     /// A message in parts was begun and neither ended nor given up.
     pub(crate) unfinished: bool,
     /// A pack that is being filled.
@@ -111,6 +113,7 @@ impl Writer {
             head: terms.start,
             limit: limit(side.capacity_out, terms.start),
             woken: 0,
+            wanted: 0,
             unfinished: false,
             stage: Stage::default(),
             max_message: terms.max_message,
@@ -314,6 +317,7 @@ impl Writer {
         if frame <= self.free() {
             return Ok(Look::Ready(()));
         }
+        self.wanted = frame;
         Ok(Look::Nothing { offset: HEAD, seen: word as u32 })
     }
 
@@ -373,6 +377,13 @@ impl Writer {
     fn wake(&mut self, asleep: Asleep, at: usize) {
         match asleep.how() {
             Some(How::Futex) => {}
+            Some(How::Doorbell) => {
+                step::at(Step::P5Wake);
+                if self.life.ring_doorbell() && !mutant("doorbell-each-time") {
+                    self.woken = asleep.0;
+                }
+                return self.count_wake();
+            }
             Some(How::Gone) => {
                 // Not believed here: the head says so itself, now or at the next look.
                 if self.reload(HEADER).is_err() {
@@ -388,6 +399,10 @@ impl Writer {
         if (somebody || mutant("epoch-settled-by-any-wake")) && !mutant("epoch-never-settled") {
             self.woken = asleep.0;
         }
+        self.count_wake();
+    }
+
+    fn count_wake(&mut self) {
         self.wakes += 1;
         counters::put_wakes(&self.mine, counters::TX, self.wakes);
     }

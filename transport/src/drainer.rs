@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use memring_ring::fork::PerProcess;
 
@@ -14,9 +15,20 @@ use crate::thread;
 
 #[derive(Default)]
 struct Drainer {
-    queue: Mutex<VecDeque<Arc<Session>>>,
+    queue: Mutex<Queue>,
     more: Condvar,
 }
+
+#[derive(Default)]
+struct Queue {
+    drain: VecDeque<Arc<Session>>,
+    /// Whose notifiers are told when the time has come, since a doorbell may go missing.
+    nudge: Vec<Weak<Session>>,
+    nudge_at: Option<Instant>,
+}
+
+/// How long a wait for a doorbell lasts at most where fences fail.
+const NUDGE: Duration = Duration::from_millis(10);
 
 static DRAINER: PerProcess<Arc<Drainer>> = PerProcess::new();
 
@@ -39,16 +51,29 @@ pub(crate) fn submit(session: Arc<Session>) {
 
 /// As [`submit`], never in the calling thread, which may hold locks; the session comes back if no other can be had.
 pub(crate) fn submit_elsewhere(session: Arc<Session>) -> Result<(), Arc<Session>> {
-    let drainer = match SETTLED.get() {
-        Some(()) => DRAINER.get(),
-        None => DRAINER.get_or_try_init(start).ok(),
-    };
-    let Some(drainer) = drainer else { return Err(session) };
+    let Some(drainer) = drainer() else { return Err(session) };
     // A session is here twice at most: its watch is one-shot and armed again by the drain, and so is its
     // word that blobs have departed.
-    drainer.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(session);
+    drainer.lock().drain.push_back(session);
     drainer.more.notify_one();
     Ok(())
+}
+
+/// Has the session's notifiers told soon: they may miss a doorbell.
+pub(crate) fn nudge(session: &Arc<Session>) {
+    let Some(drainer) = drainer() else { return session.tell_nudged() };
+    let mut queue = drainer.lock();
+    queue.nudge.push(Arc::downgrade(session));
+    queue.nudge_at.get_or_insert_with(|| Instant::now() + NUDGE);
+    drainer.more.notify_one();
+}
+
+/// The drainer, if one is there or can be had.
+fn drainer() -> Option<&'static Arc<Drainer>> {
+    match SETTLED.get() {
+        Some(()) => DRAINER.get(),
+        None => DRAINER.get_or_try_init(start).ok(),
+    }
 }
 
 fn start() -> io::Result<Arc<Drainer>> {
@@ -59,17 +84,30 @@ fn start() -> io::Result<Arc<Drainer>> {
 }
 
 impl Drainer {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn run(&self) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
         loop {
-            match queue.pop_front() {
-                Some(session) => {
-                    drop(queue);
-                    session.drain_as_asked();
-                    drop(session); // perhaps the last reference: not under the lock
-                    queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-                }
-                None => queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            let now = Instant::now();
+            if let Some(session) = queue.drain.pop_front() {
+                drop(queue);
+                session.drain_as_asked();
+                drop(session); // perhaps the last reference: not under the lock
+                queue = self.lock();
+            } else if queue.nudge_at.is_some_and(|at| at <= now) {
+                queue.nudge_at = None;
+                let nudge = std::mem::take(&mut queue.nudge);
+                drop(queue);
+                nudge.iter().filter_map(Weak::upgrade).for_each(|session| session.tell_nudged());
+                queue = self.lock();
+            } else if let Some(at) = queue.nudge_at {
+                let woken = self.more.wait_timeout(queue, at.saturating_duration_since(now));
+                queue = woken.unwrap_or_else(PoisonError::into_inner).0;
+            } else {
+                queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }

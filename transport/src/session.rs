@@ -10,6 +10,9 @@
 //! Not here: messages, of which only what goes with them touches the control socket.
 
 mod carried;
+mod notifier;
+
+pub use notifier::Notifier;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -60,6 +63,11 @@ pub struct Session {
     /// Blobs that nobody here holds any more, and the peer does not know it.
     departed: Mutex<carried::Departed>,
     watch: OnceLock<Watch>,
+    notifiers: notifier::Notifiers,
+    /// The kernel had no memory for a doorbell.
+    owes_doorbell: AtomicBool,
+    /// The notifiers will be told, for they may miss a doorbell.
+    nudged: AtomicBool,
     /// Which rule of the control protocol the peer broke.
     control_fault: OnceLock<Reason>,
     counted: AtomicBool,
@@ -78,6 +86,14 @@ struct Reader {
     /// Blobs that are named no more. They go when the lock is let go of: that takes the longer the larger they are, and
     /// what their readers keep with them may call anybody.
     gone: Vec<Arc<KnownBlob>>,
+    /// Doorbells that came.
+    doorbells: u64,
+    /// Whether what was read may end a wait outside of futexes; and which rule the peer broke. Both are passed on when the
+    /// lock is let go of: they call anybody.
+    tell: bool,
+    fault: Option<Reason>,
+    /// The watcher leaves what comes to an event loop.
+    hang_ups_only: bool,
 }
 
 /// Where reading the control socket came to.
@@ -118,11 +134,18 @@ impl Session {
                 owed: Vec::new(),
                 inbox,
                 gone: Vec::new(),
+                doorbells: 0,
+                tell: false,
+                fault: None,
+                hang_ups_only: false,
             }),
             library,
             shelf,
             departed: Mutex::default(),
             watch: OnceLock::new(),
+            notifiers: notifier::Notifiers::default(),
+            owes_doorbell: AtomicBool::new(false),
+            nudged: AtomicBool::new(false),
             control_fault: OnceLock::new(),
             counted: AtomicBool::new(false),
             charges,
@@ -203,6 +226,26 @@ impl Session {
     /// The peer's process has ended.
     pub(crate) fn on_death(&self) {
         self.life.hang_up();
+        self.tell();
+    }
+
+    /// Does this as the one reader of the control socket; and then, when others may read again, what it left to do. Who
+    /// knows already need not be told.
+    fn as_reader<R>(&self, knows: Option<&Notifier>, read: impl FnOnce(&mut Reader) -> R) -> R {
+        let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = read(&mut reader);
+        let gone = std::mem::take(&mut reader.gone);
+        let tell = std::mem::take(&mut reader.tell);
+        let fault = reader.fault.filter(|_| self.control_fault.get().is_none());
+        drop(reader);
+        drop(gone);
+        if let Some(reason) = fault {
+            let _ = self.control_fault.set(reason);
+            self.life.fail(Fault::Control);
+        } else if tell {
+            self.notifiers.tell(knows);
+        }
+        done
     }
 
     /// Reads the control socket until it is empty, or for long enough, and files what came.
@@ -210,38 +253,48 @@ impl Session {
     /// Whoever drains may have a deadline, and a peer may send for ever: what is left is readable still, so
     /// arming the watch again brings somebody back for it.
     pub(crate) fn drain(&self) {
-        let mut locked = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever tripped us before this point is answered by what follows.
-        self.life.take_attention();
-        let reader = &mut *locked;
-        if !matches!(self.read(reader), Drained::Ended | Drained::Failed) {
-            self.tell_departures(&mut reader.owed);
-            let _what_is_left_waits_for_room = self.pay(&mut reader.owed);
-            if let Some(watch) = self.watch.get() {
-                watch.rearm(self.socket.as_fd(), !reader.owed.is_empty());
+        self.as_reader(None, |reader| {
+            // Whoever tripped us before this point is answered by what follows.
+            self.life.take_attention();
+            if !matches!(self.read(reader), Drained::Ended | Drained::Failed) {
+                self.settle(reader, true);
             }
+        });
+    }
+
+    /// After reading: says what is owed, and has the watcher look for what comes next, or for hang-ups only.
+    fn settle(&self, reader: &mut Reader, everything: bool) {
+        self.tell_departures(&mut reader.owed);
+        if self.owes_doorbell.swap(false, Ordering::Acquire) {
+            owe(&mut reader.owed, Notice::Doorbell);
         }
-        let gone = std::mem::take(&mut reader.gone);
-        drop(locked);
-        drop(gone);
+        let _what_is_left_waits_for_room = self.pay(&mut reader.owed);
+        let Some(watch) = self.watch.get() else { return };
+        let owed = !reader.owed.is_empty();
+        if everything || owed {
+            watch.rearm(self.socket.as_fd(), owed);
+        } else if !reader.hang_ups_only {
+            watch.rearm_for_hang_ups(self.socket.as_fd());
+        }
+        reader.hang_ups_only = !everything && !owed;
     }
 
     /// Reads some packets.
     fn read(&self, reader: &mut Reader) -> Drained {
         for _ in 0..PACKETS {
+            if reader.fault.is_some() {
+                return Drained::Ended;
+            }
             let packet = match self.socket.receive(reader.buffer.as_mut_slice()) {
                 Ok(Incoming::WouldBlock) => return Drained::Empty,
                 Ok(Incoming::Packet(packet)) => packet,
                 ended => {
                     self.life.hang_up();
+                    reader.tell = true;
                     return if ended.is_ok() { Drained::Ended } else { Drained::Failed };
                 }
             };
-            if let Err(reason) = self.on_packet(packet, reader) {
-                let _ = self.control_fault.set(reason);
-                self.life.fail(Fault::Control);
-                return Drained::Ended;
-            }
+            reader.fault = self.on_packet(packet, reader).err();
         }
         Drained::Partly
     }
@@ -261,6 +314,13 @@ impl Session {
             Ok(Heard::Notice(Notice::Forget(forget))) => {
                 if !self.on_forget(forget, reader) {
                     return Err(Reason::BlobUnknown);
+                }
+            }
+            Ok(Heard::Notice(Notice::Doorbell)) => {
+                reader.doorbells += 1;
+                reader.tell = true;
+                if reader.doorbells > self.life.doorbells() {
+                    return Err(Reason::DoorbellFlood);
                 }
             }
             Ok(Heard::Notice(notice)) => self.on_notice(notice, &mut reader.owed),
@@ -297,7 +357,7 @@ impl Session {
                 }
             }
             Notice::FenceAck => self.life.fences().peer_publishes_full(),
-            Notice::Forget(_) => {} // see `on_forget`
+            Notice::Forget(_) | Notice::Doorbell => {} // see `on_packet`
         }
     }
 
@@ -354,12 +414,10 @@ impl Host for Session {
     }
 
     fn fetch_fds(&self, position: u64, count: u16) -> Result<(), End> {
-        let mut reader = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let fetched = self.fetch(&mut reader, position, count);
-        let gone = std::mem::take(&mut reader.gone);
-        let owes = !reader.owed.is_empty();
-        drop(reader);
-        drop(gone);
+        let (fetched, owes) = self.as_reader(None, |reader| {
+            let fetched = self.fetch(reader, position, count);
+            (fetched, !reader.owed.is_empty())
+        });
         if owes {
             self.drain(); // what was read has left nothing for others to be woken by
         }
@@ -377,6 +435,24 @@ impl Host for Session {
             tally::count(said.copied().unwrap_or_else(|| fault.into()));
         }
         self.socket.shutdown();
+        self.tell();
+    }
+
+    fn ring_doorbell(self: Arc<Self>) -> bool {
+        if !self.generation.is_current() {
+            return true;
+        }
+        match self.socket.send(&Notice::Doorbell.encode(), &[]) {
+            // Full of packets that were not read: it is readable.
+            Ok(()) | Err(SendProblem::WouldBlock) => true,
+            // In another thread, for here may be any lock.
+            Err(SendProblem::NoMemory) => {
+                self.owes_doorbell.store(true, Ordering::Release);
+                drainer::submit_elsewhere(self).is_ok()
+            }
+            // There is nobody to hear it.
+            Err(_) => true,
+        }
     }
 }
 

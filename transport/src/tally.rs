@@ -141,6 +141,8 @@ reasons! {
     BlobFlood = "blob.flood",
     /// A blob to forget that is not known, or that was named more often than its peer says.
     BlobUnknown = "blob.unknown",
+    /// More doorbells than were asked for.
+    DoorbellFlood = "doorbell.flood",
     /// A release position outside what was sent.
     LaneHead = "lane.head",
     /// A frame of unknown kind.

@@ -89,10 +89,10 @@ pub(crate) fn watch(session: &Arc<Session>) -> io::Result<Watch> {
     Ok(watch)
 }
 
-const CONTROL: epoll::EventFlags = epoll::EventFlags::IN
-    .union(epoll::EventFlags::RDHUP)
-    .union(epoll::EventFlags::ET)
-    .union(epoll::EventFlags::ONESHOT);
+const CONTROL: epoll::EventFlags = epoll::EventFlags::IN.union(HANG_UPS);
+
+const HANG_UPS: epoll::EventFlags =
+    epoll::EventFlags::RDHUP.union(epoll::EventFlags::ET).union(epoll::EventFlags::ONESHOT);
 
 impl Watch {
     fn data(&self) -> u64 {
@@ -101,10 +101,19 @@ impl Watch {
 
     /// Listens for the next thing on the control socket, and for room in it if something is owed.
     pub(crate) fn rearm(&self, socket: BorrowedFd<'_>, owed: bool) {
-        let data = epoll::EventData::new_u64(self.data());
         let room = if owed { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+        self.listen_for(socket, CONTROL | room);
+    }
+
+    /// Listens for the end of the control socket: an event loop hears of everything else.
+    pub(crate) fn rearm_for_hang_ups(&self, socket: BorrowedFd<'_>) {
+        self.listen_for(socket, HANG_UPS);
+    }
+
+    fn listen_for(&self, socket: BorrowedFd<'_>, events: epoll::EventFlags) {
+        let data = epoll::EventData::new_u64(self.data());
         // The registration exists as long as the session does, and changing it needs no memory.
-        let _ = epoll::modify(&self.watcher.epoll, socket, data, CONTROL | room);
+        let _ = epoll::modify(&self.watcher.epoll, socket, data, events);
     }
 
     /// Stops watching. After this no event meets the session.

@@ -141,7 +141,7 @@ fn echo(attacker: &mut Attacker, line: &Line) -> Answer {
 /// Closes in order: both marks, then the socket.
 fn leave(attacker: &mut Attacker, _: &Line) -> Answer {
     let (lanes, socket) = attacker.connection()?.channel()?;
-    lanes.leave()?;
+    lanes.leave(socket)?;
     socket::shutdown(socket)?;
     let number = attacker.current;
     attacker.connections[number] = None;
@@ -152,7 +152,7 @@ fn leave(attacker: &mut Attacker, _: &Line) -> Answer {
 fn frame(attacker: &mut Attacker, line: &Line) -> Answer {
     let payload = line::bytes(line.get("payload").unwrap_or(""))?;
     let length = line.number_or("len", payload.len() as u64)?;
-    let lanes = lanes(attacker)?;
+    let (lanes, socket) = attacker.connection()?.channel()?;
     let at = line.number_or("at", lanes.tail())?;
     // A length that no lane holds says nothing about where the next header lies.
     let told = if length <= lanes.mine.capacity { length } else { payload.len() as u64 };
@@ -177,7 +177,7 @@ fn frame(attacker: &mut Attacker, line: &Line) -> Answer {
         lanes.tail.store(at.wrapping_add(size), Ordering::Relaxed);
     }
     if line.yes("wake", true)? {
-        lanes.wake_consumer(at)?;
+        lanes.wake_consumer(socket, at)?;
     }
     Ok(Fields::new().with("at", at).with("tail", lanes.tail()))
 }
@@ -262,10 +262,10 @@ fn mprotect(attacker: &mut Attacker, line: &Line) -> Answer {
 /// Stores our head word, whatever it says.
 fn head(attacker: &mut Attacker, line: &Line) -> Answer {
     let value = line.number_at(0)?;
-    let lanes = lanes(attacker)?;
+    let (lanes, socket) = attacker.connection()?.channel()?;
     lanes.mine.map.word64(HEAD)?.store(value, Ordering::Release);
     if line.has("wake") {
-        lanes.wake_producer()?;
+        lanes.wake_producer(socket)?;
     }
     Ok(Fields::new())
 }

@@ -26,6 +26,7 @@ pub const COMMANDS: &[Command] = &[
     command("refused", FIELDS, message),
     command("fence", FIELDS, message),
     command("fenceack", FIELDS, message),
+    command("doorbell", FIELDS, message),
     command("attachments", FIELDS, message),
     command("forget", FIELDS, message),
     command("recv", "timeout=MS", recv),

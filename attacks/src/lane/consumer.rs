@@ -97,7 +97,7 @@ impl Lanes {
             }
             let word = self.theirs.word64(self.head)?.load(Ordering::Acquire); // L2
             if word as u32 == 0 {
-                self.publish_head()?;
+                self.publish_head(socket)?;
                 return Ok(Look::Empty);
             }
             let header = self.check(word)?;
@@ -112,7 +112,7 @@ impl Lanes {
             let behind = self.head.wrapping_sub(self.receiving.published);
             let sleeps = self.theirs.map.word32(TX_ASLEEP)?.load(Ordering::Relaxed) != 0;
             if behind >= self.theirs.capacity / 8 || sleeps {
-                self.publish_head()?;
+                self.publish_head(socket)?;
             }
         }
     }
@@ -227,23 +227,20 @@ impl Lanes {
     }
 
     /// Tells the producer how far we have read, if it does not know.
-    pub fn publish_head(&mut self) -> Result<(), Failure> {
+    pub fn publish_head(&mut self, socket: BorrowedFd<'_>) -> Result<(), Failure> {
         if self.receiving.published == self.head {
             return Ok(());
         }
         self.receiving.published = self.head;
         self.mine.map.word64(HEAD)?.store(self.head, Ordering::Release); // L3
-        self.wake_producer()
+        self.wake_producer(socket)
     }
 
     /// After a head was published: wakes the producer if it sleeps.
-    pub fn wake_producer(&mut self) -> Result<(), Failure> {
+    pub fn wake_producer(&mut self, socket: BorrowedFd<'_>) -> Result<(), Failure> {
         self.light();
         let asleep = self.theirs.map.word32(TX_ASLEEP)?.load(Ordering::Relaxed);
-        if asleep & 3 == BY_FUTEX
-            && asleep != self.receiving.woken
-            && sys::futex_wake(self.mine.map.word32(HEAD)?) > 0
-        {
+        if asleep != self.receiving.woken && wake(socket, asleep, self.mine.map.word32(HEAD)?)? {
             self.receiving.woken = asleep;
         }
         Ok(())

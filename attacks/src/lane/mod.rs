@@ -43,6 +43,7 @@ pub const TX_ASLEEP: usize = 256;
 const HEADER: u64 = 16;
 const GONE: u64 = 1;
 const BY_FUTEX: u32 = 1;
+const BY_DOORBELL: u32 = 2;
 const CONSUMER_GONE: u32 = 3;
 
 const DATA: u8 = 1;
@@ -146,7 +147,7 @@ impl Lanes {
     }
 
     /// Closes both lanes in order: End, bit 0 of the head, and the hint that nobody reads.
-    pub fn leave(&mut self) -> Result<(), Failure> {
+    pub fn leave(&mut self, socket: BorrowedFd<'_>) -> Result<(), Failure> {
         if self.sending.ended {
             return Ok(());
         }
@@ -155,12 +156,12 @@ impl Lanes {
         self.mine.word64(tail.wrapping_add(8))?.store(0, Ordering::Relaxed);
         self.mine.word64(tail)?.store(END.into(), Ordering::Release); // L1
         self.tail.store(tail.wrapping_add(HEADER), Ordering::Relaxed);
-        self.wake_consumer(tail)?;
+        self.wake_consumer(socket, tail)?;
         self.receiving.published = self.head;
         self.mine.map.word64(HEAD)?.store(self.head | GONE, Ordering::Release); // L3
         let gone = self.next_epoch() | CONSUMER_GONE;
         self.mine.map.word32(RX_ASLEEP)?.store(gone, Ordering::Release);
-        self.wake_producer()
+        self.wake_producer(socket)
     }
 
     /// A sleep word that was not used before, by futex.
@@ -228,6 +229,8 @@ impl Lanes {
                 say(socket, "fenceack")?;
             }
             "fenceack" => self.awaits_ack = false,
+            // Of a sleep word that a command has set: this client waits in no loop.
+            "doorbell" => {}
             // Whoever keeps no blob has nothing to forget.
             "forget" if self.takes != 0 => {}
             other => return Err(Failure::fault(format!("{other} after Ready"))),
@@ -277,6 +280,20 @@ impl Bed {
         } else {
             self.segment.map.word32(HEAD)
         }
+    }
+}
+
+/// Wakes whoever sleeps so on this word, or waits for a doorbell; whether that was a success.
+fn wake(socket: BorrowedFd<'_>, asleep: u32, word: &AtomicU32) -> Result<bool, Failure> {
+    match asleep & 3 {
+        BY_FUTEX => Ok(sys::futex_wake(word) > 0),
+        BY_DOORBELL => match say(socket, "doorbell") {
+            // Whose queue is full has something to read.
+            Ok(()) | Err(Failure::Errno(libc::EAGAIN)) => Ok(true),
+            Err(Failure::Errno(libc::EPIPE | libc::ECONNRESET)) => Ok(true),
+            Err(other) => Err(other),
+        },
+        _ => Ok(false),
     }
 }
 

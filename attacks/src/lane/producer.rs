@@ -133,17 +133,14 @@ impl Lanes {
         let header = u64::from(kind) | fds << 16 | (bytes.len() as u64) << 32;
         self.mine.word64(tail)?.store(header, Ordering::Release); // L1
         self.tail.store(tail.wrapping_add(size), Ordering::Relaxed);
-        self.wake_consumer(tail)
+        self.wake_consumer(socket, tail)
     }
 
     /// After a frame was published at `position`: wakes the consumer if it sleeps.
-    pub fn wake_consumer(&mut self, position: u64) -> Result<(), Failure> {
+    pub fn wake_consumer(&mut self, socket: BorrowedFd<'_>, position: u64) -> Result<(), Failure> {
         self.light();
         let asleep = self.theirs.map.word32(RX_ASLEEP)?.load(Ordering::Relaxed);
-        if asleep & 3 == BY_FUTEX
-            && asleep != self.sending.woken
-            && sys::futex_wake(self.mine.word32(position)?) > 0
-        {
+        if asleep != self.sending.woken && wake(socket, asleep, self.mine.word32(position)?)? {
             self.sending.woken = asleep;
         }
         Ok(())
@@ -178,7 +175,7 @@ impl Lanes {
             if self.fits(size) {
                 break;
             }
-            self.publish_head()?;
+            self.publish_head(socket)?;
             let sleep = self.next_epoch();
             self.mine.map.word32(TX_ASLEEP)?.store(sleep, Ordering::Relaxed);
             self.heavy(socket);

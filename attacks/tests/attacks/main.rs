@@ -32,6 +32,7 @@ mod identity;
 mod kernel;
 mod lane;
 mod life;
+mod loops;
 mod names;
 mod payloads;
 mod scene;

@@ -25,6 +25,41 @@
 //! Nobody has to poll, and no wake is lost, whatever the two sides chose. A process that sleeps makes no
 //! system call and takes no time. One that spins on the only processor there is stands in its peer's way.
 //!
+//! # In an event loop
+//!
+//! A thread that waits for other things too does so in `poll`, `epoll`, io_uring, or a library over them, and those wait for
+//! descriptors. [`polled`](crate::Channel::polled) makes one for a channel, or for half of one. Its
+//! [contract](crate::Polled) has three steps: take what there is until there is nothing, `arm`, and wait only if that says
+//! `Armed`.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use memring::{Arm, Bytes, TryRecvError};
+//! use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+//! use std::os::fd::AsRawFd;
+//!
+//! let (mut server, client) = memring::pair::<Bytes>()?;
+//! let mut client = client.polled()?;
+//! let mut poll = Poll::new()?;
+//! poll.registry().register(&mut SourceFd(&client.as_raw_fd()), Token(0), Interest::READABLE)?;
+//! # server.send(b"stop")?;
+//! let mut events = Events::with_capacity(8);
+//! 'running: loop {
+//!     match client.try_recv() {
+//!         Ok(message) if *message == *b"stop" => break 'running,
+//!         Ok(message) => println!("{} bytes", message.len()),
+//!         Err(TryRecvError::Empty) => {
+//!             if client.arm() == Arm::Armed {
+//!                 poll.poll(&mut events, None)?;
+//!             }
+//!         }
+//!         Err(error) => return Err(error.into()),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # How large the lanes
 //!
 //! The client wishes ([`Connector::lanes`](crate::Connector::lanes)), the server grants within its limits

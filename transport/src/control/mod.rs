@@ -68,6 +68,8 @@ pub enum Kind {
     Fence = 9,
     /// From here on the sender publishes with full fences.
     FenceAck = 10,
+    /// Something was published that the other side's event loop waits for.
+    Doorbell = 11,
     /// File descriptors, for a message that follows in the lane.
     Attachments = 12,
     /// A blob will not be named again.
@@ -87,9 +89,10 @@ impl Kind {
             8 => Self::Refused,
             9 => Self::Fence,
             10 => Self::FenceAck,
+            11 => Self::Doorbell,
             12 => Self::Attachments,
             14 => Self::Forget,
-            // 11 Doorbell, 13 Close: reserved, and a fault until a feature bit admits them.
+            // 13 Close: reserved, and a fault until a feature bit admits it.
             _ => return None,
         })
     }
@@ -131,6 +134,8 @@ pub enum Control<'a> {
     Fence,
     /// See [`Kind::FenceAck`].
     FenceAck,
+    /// See [`Kind::Doorbell`].
+    Doorbell,
     /// See [`Kind::Attachments`].
     Attachments(Attachments<'a>),
     /// See [`Kind::Forget`].
@@ -152,6 +157,7 @@ impl Control<'_> {
             Self::Refused(_) => Kind::Refused,
             Self::Fence => Kind::Fence,
             Self::FenceAck => Kind::FenceAck,
+            Self::Doorbell => Kind::Doorbell,
             Self::Attachments(_) => Kind::Attachments,
             Self::Forget(_) => Kind::Forget,
         }
@@ -174,7 +180,7 @@ impl Control<'_> {
                 channel::write_channel(*channel, &mut packet);
             }
             Self::Refused(refused) => refused.write(&mut packet),
-            Self::Fence | Self::FenceAck => {}
+            Self::Fence | Self::FenceAck | Self::Doorbell => {}
             Self::Attachments(attachments) => attachments.write(&mut packet),
             Self::Forget(forget) => forget.write(&mut packet),
         }
@@ -231,6 +237,7 @@ pub fn decode(packet: &[u8]) -> Result<Control<'_>, Malformed> {
         Kind::Refused => Control::Refused(Refused::read(rest)?),
         Kind::Fence => channel::read_nothing(rest).map(|()| Control::Fence)?,
         Kind::FenceAck => channel::read_nothing(rest).map(|()| Control::FenceAck)?,
+        Kind::Doorbell => channel::read_nothing(rest).map(|()| Control::Doorbell)?,
         Kind::Attachments => Control::Attachments(Attachments::read(rest)?),
         Kind::Forget => Control::Forget(Forget::read(rest)?),
     })

@@ -235,6 +235,8 @@ pub enum Notice {
     Fence,
     /// The peer publishes with full fences from now on.
     FenceAck,
+    /// The peer published what an event loop here waits for.
+    Doorbell,
     /// A blob is not named again.
     Forget(Forget),
 }
@@ -246,6 +248,7 @@ impl Notice {
         match self {
             Self::Fence => Control::Fence.encode(),
             Self::FenceAck => Control::FenceAck.encode(),
+            Self::Doorbell => Control::Doorbell.encode(),
             Self::Forget(forget) => Control::Forget(forget).encode(),
         }
     }
@@ -281,6 +284,7 @@ pub fn after_ready(packet: &[u8], came: Came, takes: Takes) -> Result<Heard<'_>,
     let (heard, due) = match control {
         Control::Fence => (Heard::Notice(Notice::Fence), 0),
         Control::FenceAck => (Heard::Notice(Notice::FenceAck), 0),
+        Control::Doorbell => (Heard::Notice(Notice::Doorbell), 0),
         Control::Attachments(attachments) if takes.any() => {
             expect_channel(attachments.channel)?;
             let due = attachments.list.len();
@@ -291,7 +295,7 @@ pub fn after_ready(packet: &[u8], came: Came, takes: Takes) -> Result<Heard<'_>,
             (Heard::Notice(Notice::Forget(forget)), 0)
         }
         other => {
-            let due = if takes.any() { "a notice or Attachments" } else { "Fence or FenceAck" };
+            let due = if takes.any() { "a notice or Attachments" } else { "a notice" };
             return Err(HandshakeFault::out_of_order(&other, due));
         }
     };

@@ -117,12 +117,12 @@ impl Session {
                     drained = self.read(reader);
                 }
                 Fetched::Nothing if drained == Drained::Failed => return Err(End::HungUp),
+                // What was broken first counts.
+                _ if reader.fault.is_some() => return Err(End::Fault(Fault::Control)),
                 _ => {
-                    return Err(self
-                        .life
-                        .end()
-                        .filter(|end| matches!(end, End::Fault(_)))
-                        .unwrap_or(End::Fault(Fault::Fds)));
+                    let faulty = |end: &End| matches!(end, End::Fault(_));
+                    let end = self.life.end().filter(faulty);
+                    return Err(end.unwrap_or(End::Fault(Fault::Fds)));
                 }
             }
         }

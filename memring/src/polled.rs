@@ -1,0 +1,273 @@
+//! Halves in an event loop: a descriptor to wait for, and a question to ask before each wait.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use memring_codec::Message;
+use memring_transport::{Notifier, Session};
+
+use crate::channel::Channel;
+use crate::receiver::Receiver;
+use crate::sender::Sender;
+
+/// Whether a wait for the descriptor may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a wait for the descriptor needs a fresh `Armed`"]
+pub enum Arm {
+    /// Not now: there is something to do already. Receive, or send, and ask again.
+    Ready,
+    /// The descriptor becomes readable when there is something to do.
+    Armed,
+}
+
+/// A channel, or half of one, in an event loop of yours: `poll`, `epoll`, io_uring, mio, calloop.
+///
+/// It is what it was made of, with a descriptor, and with [`arm`](Polled::arm). The contract:
+///
+/// 1. Take what there is with `try_recv`, or send with `try_send`, until that says `Empty`, or `Full`.
+/// 2. `arm`. [`Arm::Ready`] means back to 1: something came meanwhile, or there is an end to be told.
+/// 3. After [`Arm::Armed`], and only then, wait until the descriptor is readable. Then back to 1, whether something
+///    is there or not: every wait needs a fresh `Armed`.
+///
+/// Level- and edge-triggered loops may both rely on it. While nothing is armed the peer rings no doorbell, so a busy channel
+/// makes no system call. While it is armed, publishing rings once; further messages before the next `arm` ring no more.
+/// The descriptor tells of the peer's death too, and of the end of the session. It is made for waiting: reading it, or
+/// adding to it, is not for its users.
+///
+/// From the first `arm` on the control socket is read when something is armed, or waits in a blocking call: a loop that is
+/// busy with something else for seconds leaves the peer's notices lying there as long.
+///
+/// ```
+/// use memring::{Arm, Bytes, TryRecvError};
+/// use rustix::event::{PollFd, PollFlags, poll};
+///
+/// let (mut server, client) = memring::pair::<Bytes>()?;
+/// let mut client = client.polled()?;
+/// server.send(b"news")?;
+/// loop {
+///     match client.try_recv() {
+///         Ok(message) => {
+///             assert_eq!(&*message, b"news");
+///             break;
+///         }
+///         Err(TryRecvError::Empty) => {
+///             if client.arm() == Arm::Armed {
+///                 // Beside whatever else the loop waits for.
+///                 poll(&mut [PollFd::new(&client, PollFlags::IN)], None)?;
+///             }
+///         }
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Polled<H> {
+    half: H,
+    epoll: OwnedFd,
+    notifier: Arc<Notifier>,
+}
+
+impl<H: Half> Polled<H> {
+    /// Makes the descriptor: two of this process, an `epoll` and an `eventfd`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    pub(crate) fn new(half: H) -> std::io::Result<Self> {
+        let (epoll, notifier) = half.session().notifier()?;
+        Ok(Self { half, epoll, notifier })
+    }
+
+    /// What it was made of, without the descriptor.
+    #[must_use]
+    pub fn into_inner(self) -> H {
+        self.half
+    }
+
+    /// Whether to wait for what these want; see the contract above.
+    fn arm_these(&mut self, wants: Wants) -> Arm {
+        let Self { half, notifier, .. } = self;
+        if !half.session().begin_to_arm(notifier) {
+            return Arm::Ready;
+        }
+        half.ask(wants);
+        half.session().fence();
+        if half.look(wants) {
+            half.take_back(wants);
+            return Arm::Ready;
+        }
+        Arm::Armed
+    }
+}
+
+impl<R: Message + ?Sized> Polled<Receiver<R>> {
+    /// Before a wait for messages: whether it may begin.
+    pub fn arm(&mut self) -> Arm {
+        self.arm_these(Wants::Messages)
+    }
+}
+
+impl<S: Message + ?Sized> Polled<Sender<S>> {
+    /// Before a wait for room, after a `try_send` that said `Full`: whether it may begin. [`Arm::Ready`] says that what did not
+    /// go then would go now.
+    pub fn arm_for_room(&mut self) -> Arm {
+        self.arm_these(Wants::Room)
+    }
+}
+
+impl<S: Message + ?Sized, R: Message + ?Sized> Polled<Channel<S, R>> {
+    /// Before a wait for messages: whether it may begin.
+    ///
+    /// An answer that waits for room is no message: whoever has one asks [`arm_for_room`](Self::arm_for_room), or both.
+    pub fn arm(&mut self) -> Arm {
+        self.arm_these(Wants::Messages)
+    }
+
+    /// Before a wait for room, after a `try_send` that said `Full`: whether it may begin.
+    pub fn arm_for_room(&mut self) -> Arm {
+        self.arm_these(Wants::Room)
+    }
+
+    /// Before a wait for messages and for room, whichever comes first.
+    pub fn arm_for_both(&mut self) -> Arm {
+        self.arm_these(Wants::Both)
+    }
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum Wants {
+    Messages,
+    Room,
+    Both,
+}
+
+impl Wants {
+    pub(crate) fn messages(self) -> bool {
+        self != Self::Room
+    }
+
+    pub(crate) fn room(self) -> bool {
+        self != Self::Messages
+    }
+}
+
+/// What can be polled: [`Channel`], [`Sender`] and [`Receiver`].
+pub trait Half: sealed::Sealed {}
+
+impl<S: Message + ?Sized, R: Message + ?Sized> Half for Channel<S, R> {}
+impl<S: Message + ?Sized> Half for Sender<S> {}
+impl<R: Message + ?Sized> Half for Receiver<R> {}
+
+mod sealed {
+    use super::{Arc, Channel, Message, Receiver, Sender, Session, Wants};
+
+    pub trait Sealed {
+        fn session(&self) -> &Arc<Session>;
+        fn ask(&mut self, wants: Wants);
+        fn look(&mut self, wants: Wants) -> bool;
+        fn take_back(&mut self, wants: Wants);
+    }
+
+    impl<S: Message + ?Sized> Sealed for Sender<S> {
+        fn session(&self) -> &Arc<Session> {
+            self.session()
+        }
+
+        fn ask(&mut self, _: Wants) {
+            self.producer_mut().ask_doorbell();
+        }
+
+        fn look(&mut self, _: Wants) -> bool {
+            self.producer_mut().has_room()
+        }
+
+        fn take_back(&mut self, _: Wants) {
+            self.producer_mut().take_back_doorbell();
+        }
+    }
+
+    impl<R: Message + ?Sized> Sealed for Receiver<R> {
+        fn session(&self) -> &Arc<Session> {
+            self.session()
+        }
+
+        fn ask(&mut self, _: Wants) {
+            self.consumer_mut().ask_doorbell();
+        }
+
+        fn look(&mut self, _: Wants) -> bool {
+            self.consumer_mut().has_something()
+        }
+
+        fn take_back(&mut self, _: Wants) {
+            self.consumer_mut().take_back_doorbell();
+        }
+    }
+
+    impl<S: Message + ?Sized, R: Message + ?Sized> Sealed for Channel<S, R> {
+        fn session(&self) -> &Arc<Session> {
+            self.session()
+        }
+
+        fn ask(&mut self, wants: Wants) {
+            let (sender, receiver) = self.halves();
+            if wants.room() {
+                sender.ask(wants);
+            }
+            if wants.messages() {
+                receiver.ask(wants);
+            }
+        }
+
+        fn look(&mut self, wants: Wants) -> bool {
+            let (sender, receiver) = self.halves();
+            (wants.room() && sender.look(wants)) || (wants.messages() && receiver.look(wants))
+        }
+
+        fn take_back(&mut self, wants: Wants) {
+            let (sender, receiver) = self.halves();
+            if wants.room() {
+                sender.take_back(wants);
+            }
+            if wants.messages() {
+                receiver.take_back(wants);
+            }
+        }
+    }
+}
+
+impl<H> Deref for Polled<H> {
+    type Target = H;
+
+    fn deref(&self) -> &H {
+        &self.half
+    }
+}
+
+impl<H> DerefMut for Polled<H> {
+    fn deref_mut(&mut self) -> &mut H {
+        &mut self.half
+    }
+}
+
+impl<H> AsFd for Polled<H> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl<H> AsRawFd for Polled<H> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl<H: fmt::Debug> fmt::Debug for Polled<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Polled").field("half", &self.half).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,456 @@
+//! Channels in event loops: under poll, epoll with levels and with edges, and mio, no wake is lost, and none is rung for nothing.
+
+mod support;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::thread;
+use std::time::Duration;
+
+use memring::{
+    Arm, Bytes, Channel, Connector, End, Lanes, Listener, Polled, Receiver, RecvError, ServerEnd,
+    TryRecvError, TrySendError,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+
+use support::{Forked, Helper, PATIENCE, Scratch, Stage, eventually, play, soon};
+
+/// What waits for a descriptor.
+enum Loop {
+    Poll,
+    Epoll(OwnedFd),
+    Mio(mio::Poll),
+}
+
+/// The kinds of them.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Poll,
+    Level,
+    Edge,
+    Mio,
+}
+
+const KINDS: [Kind; 4] = [Kind::Poll, Kind::Level, Kind::Edge, Kind::Mio];
+
+fn patience() -> Timespec {
+    Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 }
+}
+
+impl Loop {
+    fn of(kind: Kind, fd: &impl AsFd) -> Self {
+        match kind {
+            Kind::Poll => Self::Poll,
+            Kind::Level | Kind::Edge => {
+                let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll");
+                let edge = matches!(kind, Kind::Edge);
+                let edge = if edge { epoll::EventFlags::ET } else { epoll::EventFlags::empty() };
+                let data = epoll::EventData::new_u64(0);
+                epoll::add(&epoll, fd, data, epoll::EventFlags::IN | edge).expect("added");
+                Self::Epoll(epoll)
+            }
+            Kind::Mio => {
+                let poll = mio::Poll::new().expect("mio");
+                let interest = mio::Interest::READABLE;
+                let fd = fd.as_fd().as_raw_fd();
+                let mut source = mio::unix::SourceFd(&fd);
+                poll.registry().register(&mut source, mio::Token(0), interest).expect("registered");
+                Self::Mio(poll)
+            }
+        }
+    }
+
+    /// Whether the descriptor became readable in time.
+    fn wait(&mut self, fd: &impl AsFd) -> bool {
+        match self {
+            Self::Poll => {
+                poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&patience())).expect("polled") == 1
+            }
+            Self::Epoll(epoll) => {
+                let mut events = Vec::with_capacity(1);
+                let events_of = rustix::buffer::spare_capacity(&mut events);
+                epoll::wait(&*epoll, events_of, Some(&patience())).expect("waited") == 1
+            }
+            Self::Mio(poll) => {
+                let mut events = mio::Events::with_capacity(1);
+                poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+                !events.is_empty()
+            }
+        }
+    }
+}
+
+fn is_readable(fd: &impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&now)).expect("polled") == 1
+}
+
+/// A polled channel of bytes, and its loop.
+struct Looped {
+    channel: Polled<Channel<[u8], [u8]>>,
+    wait: Loop,
+    /// Waits so far.
+    waits: u64,
+}
+
+impl Looped {
+    fn new(kind: Kind, channel: Channel<[u8], [u8]>) -> Self {
+        let channel = channel.polled().expect("two more descriptors");
+        let wait = Loop::of(kind, &channel);
+        Self { channel, wait, waits: 0 }
+    }
+
+    fn wait(&mut self, arm: impl Fn(&mut Polled<Channel<[u8], [u8]>>) -> Arm, what: &str) {
+        if arm(&mut self.channel) == Arm::Armed {
+            self.waits += 1;
+            assert!(self.wait.wait(&self.channel), "a lost wake: {what}");
+        }
+    }
+
+    /// Hands the next message to `each`; how it ended otherwise.
+    fn recv<T>(&mut self, each: impl Fn(&[u8]) -> T) -> Result<T, End> {
+        loop {
+            match self.channel.try_recv() {
+                Ok(message) => return Ok(each(&message)),
+                Err(TryRecvError::Empty) => self.wait(Polled::<Channel<_, _>>::arm, "a message"),
+                Err(TryRecvError::Ended(end)) => return Err(end),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        loop {
+            match self.channel.try_send(bytes) {
+                Ok(()) => return,
+                Err(TrySendError::Full) => {
+                    self.wait(Polled::<Channel<_, _>>::arm_for_room, "room");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))
+}
+
+/// Sends back what comes, until the peer closes; how often it waited.
+fn echo(kind: Kind, channel: ServerEnd<Bytes>) -> u64 {
+    let mut here = Looped::new(kind, channel);
+    loop {
+        match here.recv(<[u8]>::to_vec) {
+            Ok(bytes) => here.send(&bytes),
+            Err(End::Closed) => return here.waits,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn every_message_comes_through_every_kind_of_loop() {
+    for kind in KINDS {
+        let (server, client) = memring::pair::<Bytes>().expect("a pair");
+        let serving = thread::spawn(move || echo(kind, server));
+        let mut here = Looped::new(kind, client);
+        for turn in 0..2_000_u64 {
+            // One, or some at once.
+            let some = 1 + turn % 3;
+            for nth in 0..some {
+                here.send(&(turn * 3 + nth).to_le_bytes());
+            }
+            for nth in 0..some {
+                assert_eq!(here.recv(number).expect("open"), turn * 3 + nth, "{kind:?}");
+            }
+        }
+        let waits = here.waits;
+        drop(here);
+        let theirs = serving.join().expect("the echo");
+        println!("{kind:?}: {waits} and {theirs} waits");
+        assert!(waits > 0 && theirs > 0, "nobody ever waited");
+    }
+}
+
+#[test]
+fn room_is_waited_for_in_every_kind_of_loop() {
+    for kind in KINDS {
+        let lanes = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Bytes(4096));
+        let (server, client) = lanes.pair::<Bytes>().expect("a pair");
+        let serving = thread::spawn(move || {
+            let mut here = Looped::new(kind, server);
+            let mut due = 0;
+            while let Ok(got) = here.recv(number) {
+                assert_eq!(got, due);
+                due += 1;
+            }
+            due
+        });
+        let mut here = Looped::new(kind, client);
+        for turn in 0..20_000_u64 {
+            let len = 8 + (turn % 7) as usize * 100;
+            let mut bytes = vec![0; len];
+            bytes[..8].copy_from_slice(&turn.to_le_bytes());
+            here.send(&bytes);
+        }
+        println!("{kind:?}: {} waits", here.waits);
+        assert!(here.waits > 0, "nobody ever waited");
+        drop(here);
+        assert_eq!(serving.join().expect("the receiver"), 20_000, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_doorbell_is_rung_when_armed_and_once() {
+    let (mut server, client) = memring::pair::<Bytes>().expect("a pair");
+    let mut client = client.polled().expect("descriptors");
+    let mut wait = Loop::of(Kind::Poll, &client);
+    let rung = |server: &mut ServerEnd<Bytes>| server.halves().0.stats().wakes;
+    server.send(b"before").expect("sent");
+    assert_eq!(rung(&mut server), 0, "nobody waits");
+    assert_eq!(client.arm(), Arm::Ready, "something is there");
+    assert_eq!(&*client.try_recv().expect("it"), b"before");
+    for turn in 1..=3 {
+        assert_eq!(client.arm(), Arm::Armed);
+        (0..10).for_each(|_| server.send(b"one of many").expect("sent"));
+        assert_eq!(rung(&mut server), turn, "once an arming");
+        assert!(wait.wait(&client));
+        (0..10).for_each(|_| assert_eq!(&*client.try_recv().expect("many"), b"one of many"));
+    }
+    // What came before arming is read by it: nothing is left that makes the descriptor readable.
+    assert_eq!(client.arm(), Arm::Armed);
+    assert!(!is_readable(&client));
+    // A blocking call takes the arming back.
+    assert!(matches!(
+        client.recv_deadline(std::time::Instant::now() + Duration::from_millis(1)),
+        Err(RecvError::TimedOut)
+    ));
+    server.send(b"unheard").expect("sent");
+    assert_eq!(rung(&mut server), 3);
+}
+
+#[test]
+fn ends_wake_a_loop() {
+    for kind in KINDS {
+        // The peer closes.
+        let (server, client) = memring::pair::<Bytes>().expect("a pair");
+        let mut here = Looped::new(kind, client);
+        let closing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20)); // so that the loop waits
+            drop(server);
+        });
+        assert!(matches!(here.recv(number), Err(End::Closed)));
+        closing.join().expect("closed");
+        // This side does, in another thread.
+        let (_server, client) = memring::pair::<Bytes>().expect("a pair");
+        let mut here = Looped::new(kind, client);
+        let session = here.channel.session().clone();
+        let closing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            session.close();
+        });
+        assert!(matches!(here.recv(number), Err(End::Local)));
+        closing.join().expect("closed");
+        assert_eq!(here.channel.arm(), Arm::Ready, "what has ended is nothing to wait for");
+    }
+}
+
+/// The number in the next message of a half that is in a loop of its own.
+fn recv(rx: &mut Polled<Receiver<[u8]>>, wait: &mut Loop) -> u64 {
+    loop {
+        match rx.try_recv() {
+            Ok(message) => return number(&message),
+            Err(TryRecvError::Empty) => {}
+            Err(other) => panic!("{other}"),
+        }
+        if rx.arm() == Arm::Armed {
+            assert!(wait.wait(rx), "a lost wake: a message");
+        }
+    }
+}
+
+#[test]
+fn each_half_has_a_loop_of_its_own_and_takes_no_wake_from_the_other() {
+    let lanes = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Bytes(4096));
+    let (server, client) = lanes.pair::<Bytes>().expect("a pair");
+    let echoing = thread::spawn(move || echo(Kind::Poll, server));
+    let (tx, rx) = client.split();
+    let sending = thread::spawn(move || {
+        let mut tx = tx.polled().expect("descriptors");
+        let mut wait = Loop::of(Kind::Level, &tx);
+        for turn in 0..20_000_u64 {
+            while let Err(error) = tx.try_send(&turn.to_le_bytes()) {
+                assert!(matches!(error, TrySendError::Full), "{error}");
+                if tx.arm_for_room() == Arm::Armed {
+                    assert!(wait.wait(&tx), "a lost wake: room");
+                }
+            }
+        }
+        tx
+    });
+    let mut rx = rx.polled().expect("descriptors");
+    let mut wait = Loop::of(Kind::Edge, &rx);
+    (0..20_000).for_each(|turn| assert_eq!(recv(&mut rx, &mut wait), turn));
+    drop((sending.join().expect("the sender"), rx));
+    echoing.join().expect("the echo");
+}
+
+#[test]
+fn a_doorbell_that_another_loop_reads_is_passed_on_once() {
+    let (mut server, client) = memring::pair::<Bytes>().expect("a pair");
+    let (tx, rx) = client.split();
+    let (mut tx, mut rx) = (tx.polled().expect("descriptors"), rx.polled().expect("descriptors"));
+    assert_eq!(rx.arm(), Arm::Armed);
+    server.send(b"news").expect("sent");
+    assert_eq!(tx.arm_for_room(), Arm::Ready, "nothing was refused"); // and it has read the doorbell
+    assert!(is_readable(&rx));
+    assert_eq!(rx.arm(), Arm::Ready);
+    assert_eq!(&*rx.try_recv().expect("it"), b"news");
+    assert_eq!(rx.arm(), Arm::Armed);
+    assert!(!is_readable(&rx));
+}
+
+#[test]
+fn a_thread_that_waits_in_a_call_and_a_loop_share_a_session() {
+    let lanes = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Bytes(4096));
+    let (server, client) = lanes.pair::<Bytes>().expect("a pair");
+    let echoing = thread::spawn(move || echo(Kind::Level, server));
+    let (mut tx, rx) = client.split();
+    let sending = thread::spawn(move || {
+        (0..20_000_u64).for_each(|turn| tx.send(&turn.to_le_bytes()).expect("sent"));
+        tx
+    });
+    let mut rx = rx.polled().expect("descriptors");
+    let mut wait = Loop::of(Kind::Edge, &rx);
+    (0..20_000).for_each(|turn| assert_eq!(recv(&mut rx, &mut wait), turn));
+    drop((sending.join().expect("the sender"), rx));
+    echoing.join().expect("the echo");
+}
+
+#[test]
+fn role() {
+    play(&[("echo", echo_at), ("hidden", hidden), ("still", still)]);
+}
+
+/// A process that sends back what comes, in an event loop.
+fn echo_at(stage: &Stage) {
+    let listener = Listener::bind(stage.path()).expect("binds");
+    stage.say("ready");
+    let incoming = listener.accept_deadline(soon()).expect("accepts");
+    let channel = incoming.open::<Bytes>().expect("opens");
+    echo(Kind::Edge, channel);
+}
+
+/// How many times each of two processes went to sleep in an event loop and was woken. `MEMRING_SLEEPS` says how often in all;
+/// `ci/sleeps.sh` says a million.
+#[test]
+fn no_wake_is_lost_between_two_processes() {
+    let sleeps = std::env::var("MEMRING_SLEEPS").ok().and_then(|text| text.parse().ok());
+    let sleeps: u64 = sleeps.unwrap_or(10_000);
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let mut server = Helper::start("echo", &[("path", &path.display())]);
+    server.expect("ready");
+    let client = memring::connect::<Bytes>(&path).expect("connects");
+    let mut here = Looped::new(Kind::Edge, client);
+    let mut turns = 0_u64;
+    let began = std::time::Instant::now();
+    while here.waits < sleeps {
+        // Now and then a moment more, so that each meets the other at another place.
+        for _ in 0..turns % 97 * 13 {
+            std::hint::spin_loop();
+        }
+        here.send(&turns.to_le_bytes());
+        assert_eq!(here.recv(number).expect("open"), turns);
+        turns += 1;
+    }
+    println!("{} sleeps in {turns} turns, {:?}", here.waits, began.elapsed());
+    drop(here);
+    server.finish();
+}
+
+/// A process that connects and has a child that keeps its socket open, also when it is killed itself.
+fn hidden(stage: &Stage) {
+    let channel = memring::connect::<Bytes>(stage.path()).expect("connects");
+    let child = Forked::start(|| stage.linger());
+    stage.say("hidden");
+    stage.linger();
+    drop((channel, child));
+}
+
+#[test]
+fn a_death_that_the_socket_hides_wakes_a_loop() {
+    if support::no_pidfds() {
+        return;
+    }
+    for kind in KINDS {
+        let scratch = Scratch::new();
+        let path = scratch.socket();
+        let listener = Listener::bind(&path).expect("binds");
+        let client = Helper::start("hidden", &[("path", &path.display())]);
+        let incoming = listener.accept_deadline(soon()).expect("accepts");
+        let channel = incoming.open::<Bytes>().expect("opens");
+        client.expect("hidden");
+        let mut here = Looped::new(kind, channel);
+        let killing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            client.kill();
+            client
+        });
+        assert!(matches!(here.recv(number), Err(End::PeerDied(_))), "{kind:?}");
+        drop(killing.join().expect("killed")); // which ends the child
+    }
+}
+
+/// A process that connects and does nothing.
+fn still(stage: &Stage) {
+    let _channel = memring::connect::<Bytes>(stage.path()).expect("connects");
+    stage.linger();
+}
+
+#[test]
+fn a_loop_is_told_to_look_while_fences_fail() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let peer = Helper::start("still", &[("path", &scratch.socket().display())]);
+    let incoming = listener.accept_deadline(soon()).expect("accepts");
+    let mut channel = incoming.open::<Bytes>().expect("opens").polled().expect("descriptors");
+    if !memring::system::fence_bits().can_call {
+        println!("skipped: there are no asymmetric fences here that could fail");
+        return;
+    }
+    // It cannot say that it publishes with full fences from now on.
+    peer.stop();
+    assert_eq!(channel.arm(), Arm::Armed);
+    thread::sleep(Duration::from_millis(50));
+    assert!(!is_readable(&channel), "without a reason");
+    channel.session().before_sandbox();
+    let mut wait = Loop::of(Kind::Level, &channel);
+    for _ in 0..3 {
+        assert_eq!(channel.arm(), Arm::Armed);
+        assert!(wait.wait(&channel), "a wake may be missed, and nobody looks");
+    }
+    // Once it has said so, nothing is told any more.
+    peer.go_on();
+    eventually("the peer has answered", || {
+        while channel.arm() == Arm::Ready {}
+        thread::sleep(Duration::from_millis(50));
+        !is_readable(&channel)
+    });
+}
+
+#[test]
+fn descriptors_of_a_loop_are_closed_with_it() {
+    let open = || std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count();
+    if !support::alone("descriptors_of_a_loop_are_closed_with_it") {
+        return;
+    }
+    let (_server, client) = memring::pair::<Bytes>().expect("a pair");
+    let before = open();
+    let client = client.polled().expect("descriptors");
+    let fd: RawFd = client.as_raw_fd();
+    assert!(fd >= 0 && open() == before + 2);
+    let client = client.into_inner();
+    eventually("both are closed", || open() == before);
+    let _again = client.polled().expect("descriptors");
+    assert_eq!(open(), before + 2);
+}
