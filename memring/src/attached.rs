@@ -134,6 +134,8 @@ pub(crate) struct Post<'a> {
     pub producer: &'a mut Producer,
     pub session: &'a Arc<Session>,
     pub under_way: &'a mut UnderWay,
+    /// Set when the control socket had no room for what goes ahead of a message.
+    pub socket_full: &'a mut bool,
 }
 
 impl Post<'_> {
@@ -286,6 +288,7 @@ impl Post<'_> {
             match (sent, when) {
                 (Ok(()), _) => return Ok(()),
                 (Err(SendProblem::WouldBlock | SendProblem::NoMemory), When::Now) => {
+                    *self.socket_full = true;
                     return Err(Failed::Full);
                 }
                 (Err(SendProblem::WouldBlock), When::By(deadline)) => {

@@ -22,6 +22,7 @@ pub struct Batch<'a, T: Message + ?Sized> {
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) session: &'a Arc<Session>,
     pub(crate) under_way: &'a mut UnderWay,
+    pub(crate) socket_full: &'a mut bool,
     pub(crate) _sends: PhantomData<fn(&T)>,
 }
 
@@ -75,8 +76,8 @@ impl<T: Message + ?Sized> Batch<'_, T> {
 
     /// Messages that carry something share no frame: each goes by itself, after what was pushed before.
     fn post(&mut self) -> (Post<'_>, &mut Scratch) {
-        let Self { batch, session, under_way, scratch, .. } = self;
-        (Post { producer: batch.producer(), session, under_way }, scratch)
+        let Self { batch, session, under_way, socket_full, scratch, .. } = self;
+        (Post { producer: batch.producer(), session, under_way, socket_full }, scratch)
     }
 
     /// Publishes what was pushed so far.

@@ -97,9 +97,32 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
     ///
     /// # Errors
     ///
-    /// What the kernel says of two more descriptors.
-    pub fn polled(self) -> std::io::Result<crate::polled::Polled<Self>> {
+    /// [`NotPolled`](crate::polled::NotPolled), with the channel and what the kernel says of two more descriptors.
+    pub fn polled(self) -> Result<crate::polled::Polled<Self>, crate::polled::NotPolled<Self>> {
         crate::polled::Polled::new(self)
+    }
+
+    /// Puts it into a task: see [`Async`](crate::task::Async).
+    ///
+    /// # Errors
+    ///
+    /// None now; as with [`polled`](Self::polled) where a runtime needs descriptors.
+    pub fn into_async(self) -> std::io::Result<crate::task::Async<Self>> {
+        crate::task::Async::new(self)
+    }
+
+    /// Puts it into a task of tokio's: see [`Async`](crate::task::Async).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio's, or in one without its I/O.
+    #[cfg(feature = "tokio")]
+    pub fn into_tokio(self) -> std::io::Result<crate::task::Async<Self, crate::task::Tokio>> {
+        crate::task::Async::new(self)
     }
 
     /// See [`Sender::send`].

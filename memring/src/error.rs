@@ -303,6 +303,33 @@ impl TrySendError {
     }
 }
 
+impl TryRecvError {
+    /// What it is to somebody who waited.
+    pub(crate) fn waited(self) -> RecvError {
+        match self {
+            Self::Empty => RecvError::TimedOut,
+            Self::FdsLost { sent } => RecvError::FdsLost { sent },
+            Self::Ended(end) => RecvError::Ended(end),
+        }
+    }
+}
+
+impl TrySendError {
+    /// What it is to somebody who waited.
+    pub(crate) fn waited(self) -> SendError {
+        match self {
+            Self::Full => SendError::TimedOut,
+            Self::TooLarge { len, max } => SendError::TooLarge { len, max },
+            Self::Encode(error) => SendError::Encode(error),
+            Self::TooManyFds { count, most } => SendError::TooManyFds { count, most },
+            Self::Blobs => SendError::Blobs,
+            Self::FdsInFlight => SendError::FdsInFlight,
+            Self::Fds(error) => SendError::Fds(error),
+            Self::Ended(end) => SendError::Ended(end),
+        }
+    }
+}
+
 /// Why a message that was taken was not handed out.
 pub(crate) enum NotLent {
     Ended(End),

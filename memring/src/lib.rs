@@ -67,6 +67,7 @@ mod receiver;
 mod sender;
 mod server;
 mod slot;
+pub mod task;
 mod view;
 
 pub use address::ToAddress;
@@ -86,6 +87,7 @@ pub use receiver::Receiver;
 pub use sender::Sender;
 pub use server::{Incoming, Listener, ListenerBuilder};
 pub use slot::Slot;
+pub use task::Async;
 pub use view::{Received, View};
 
 pub use memring_codec::{

@@ -1,6 +1,7 @@
 //! Halves in an event loop: a descriptor to wait for, and a question to ask before each wait.
 
 use std::fmt;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -31,13 +32,19 @@ pub enum Arm {
 /// 3. After [`Arm::Armed`], and only then, wait until the descriptor is readable. Then back to 1, whether something
 ///    is there or not: every wait needs a fresh `Armed`.
 ///
-/// Level- and edge-triggered loops may both rely on it. While nothing is armed the peer rings no doorbell, so a busy channel
+/// Level- and edge-triggered loops may both rely on it. One that remembers that a descriptor was readable forgets it before
+/// `arm`, and not after. While nothing is armed the peer rings no doorbell, so a busy channel
 /// makes no system call. While it is armed, publishing rings once; further messages before the next `arm` ring no more.
 /// The descriptor tells of the peer's death too, and of the end of the session. It is made for waiting: reading it, or
 /// adding to it, is not for its users.
 ///
-/// From the first `arm` on the control socket is read when something is armed, or waits in a blocking call: a loop that is
-/// busy with something else for seconds leaves the peer's notices lying there as long.
+/// From the first `arm` on the control socket is read when something is armed, or waits in a blocking call, in the thread that
+/// does so. A loop that goes on for long without either leaves what the peer says lying there, and a peer that sends
+/// descriptors or blobs may have to wait for it.
+///
+/// # Panics
+///
+/// `arm` does, if another half was put in the place of the one that was polled.
 ///
 /// ```
 /// use memring::{Arm, Bytes, TryRecvError};
@@ -67,17 +74,49 @@ pub struct Polled<H> {
     half: H,
     epoll: OwnedFd,
     notifier: Arc<Notifier>,
+    in_loop: InLoop,
+}
+
+/// In a loop of this session's, until dropped.
+pub(crate) struct InLoop(pub Arc<Session>);
+
+impl Drop for InLoop {
+    fn drop(&mut self) {
+        self.0.leave_loop();
+    }
+}
+
+/// No descriptor could be made; the half is as before.
+#[derive(thiserror::Error)]
+#[error("making descriptors for an event loop")]
+pub struct NotPolled<H> {
+    /// What was to be polled.
+    pub half: Box<H>,
+    /// What the kernel said.
+    #[source]
+    pub error: io::Error,
+}
+
+impl<H> fmt::Debug for NotPolled<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NotPolled").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<H> From<NotPolled<H>> for io::Error {
+    fn from(not: NotPolled<H>) -> Self {
+        not.error
+    }
 }
 
 impl<H: Half> Polled<H> {
     /// Makes the descriptor: two of this process, an `epoll` and an `eventfd`.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says of two more descriptors.
-    pub(crate) fn new(half: H) -> std::io::Result<Self> {
-        let (epoll, notifier) = half.session().notifier()?;
-        Ok(Self { half, epoll, notifier })
+    pub(crate) fn new(half: H) -> Result<Self, NotPolled<H>> {
+        let session = Arc::clone(half.session());
+        match session.notifier() {
+            Ok((epoll, notifier)) => Ok(Self { half, epoll, notifier, in_loop: InLoop(session) }),
+            Err(error) => Err(NotPolled { half: Box::new(half), error }),
+        }
     }
 
     /// What it was made of, without the descriptor.
@@ -86,20 +125,29 @@ impl<H: Half> Polled<H> {
         self.half
     }
 
-    /// Whether to wait for what these want; see the contract above.
     fn arm_these(&mut self, wants: Wants) -> Arm {
-        let Self { half, notifier, .. } = self;
-        if !half.session().begin_to_arm(notifier) {
-            return Arm::Ready;
-        }
-        half.ask(wants);
-        half.session().fence();
-        if half.look(wants) {
-            half.take_back(wants);
-            return Arm::Ready;
-        }
-        Arm::Armed
+        let same = Arc::ptr_eq(self.half.session(), &self.in_loop.0);
+        assert!(same, "another half was put in the place of the one that is polled");
+        arm_these(&mut self.half, &self.notifier, wants)
     }
+}
+
+/// Whether a wait for these may begin, of whoever the notifier tells; see the contract of [`Polled`].
+pub(crate) fn arm_these(half: &mut impl Half, notifier: &Notifier, wants: Wants) -> Arm {
+    if !half.session().begin_to_arm(notifier) {
+        return Arm::Ready;
+    }
+    if !wants.room() {
+        // Room that was waited for before. A peer that believes it goes on saying at once what it has read.
+        half.take_back(Wants::Room);
+    }
+    half.ask(wants);
+    half.session().fence();
+    if half.look(wants) {
+        half.take_back(wants);
+        return Arm::Ready;
+    }
+    Arm::Armed
 }
 
 impl<R: Message + ?Sized> Polled<Receiver<R>> {
@@ -130,7 +178,8 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Polled<Channel<S, R>> {
         self.arm_these(Wants::Room)
     }
 
-    /// Before a wait for messages and for room, whichever comes first.
+    /// Before a wait for messages and for room, whichever comes first: for whoever has a message that a `try_send` found no room
+    /// for. While none is refused there is room, and this says so at once.
     pub fn arm_for_both(&mut self) -> Arm {
         self.arm_these(Wants::Both)
     }
@@ -163,12 +212,15 @@ impl<S: Message + ?Sized> Half for Sender<S> {}
 impl<R: Message + ?Sized> Half for Receiver<R> {}
 
 mod sealed {
+    use std::time::Duration;
+
     use super::{Arc, Channel, Message, Receiver, Sender, Session, Wants};
 
     pub trait Sealed {
         fn session(&self) -> &Arc<Session>;
         fn ask(&mut self, wants: Wants);
         fn look(&mut self, wants: Wants) -> bool;
+        fn spin(&mut self, wants: Wants, most: Duration) -> bool;
         fn take_back(&mut self, wants: Wants);
     }
 
@@ -178,11 +230,15 @@ mod sealed {
         }
 
         fn ask(&mut self, _: Wants) {
-            self.producer_mut().ask_doorbell();
+            self.ask_for_room();
         }
 
         fn look(&mut self, _: Wants) -> bool {
-            self.producer_mut().has_room()
+            self.has_room()
+        }
+
+        fn spin(&mut self, _: Wants, _: Duration) -> bool {
+            false // room is not what comes at once
         }
 
         fn take_back(&mut self, _: Wants) {
@@ -201,6 +257,10 @@ mod sealed {
 
         fn look(&mut self, _: Wants) -> bool {
             self.consumer_mut().has_something()
+        }
+
+        fn spin(&mut self, _: Wants, most: Duration) -> bool {
+            !most.is_zero() && self.consumer_mut().spin(most)
         }
 
         fn take_back(&mut self, _: Wants) {
@@ -226,6 +286,10 @@ mod sealed {
         fn look(&mut self, wants: Wants) -> bool {
             let (sender, receiver) = self.halves();
             (wants.room() && sender.look(wants)) || (wants.messages() && receiver.look(wants))
+        }
+
+        fn spin(&mut self, wants: Wants, most: Duration) -> bool {
+            wants.messages() && self.halves().1.spin(wants, most)
         }
 
         fn take_back(&mut self, wants: Wants) {

@@ -345,7 +345,7 @@ impl<T: Message + ?Sized> Receiver<T> {
 
     /// Decodes the message received last and lends it.
     #[inline(always)]
-    fn lend(&mut self, item: Item) -> Result<View<'_, T>, NotLent> {
+    pub(crate) fn lend(&mut self, item: Item) -> Result<View<'_, T>, NotLent> {
         match T::Format::CARRIAGE {
             Carriage::None => {}
             Carriage::Beside if item.has_fds() => self.drop_fds(),
@@ -434,7 +434,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     }
 
     /// Takes the message out and decodes it where it will stay.
-    fn keep(&mut self, item: &Item) -> Result<Received<T>, NotLent> {
+    pub(crate) fn keep(&mut self, item: &Item) -> Result<Received<T>, NotLent> {
         match T::Format::CARRIAGE {
             Carriage::None => {}
             Carriage::Beside if item.has_fds() => self.drop_fds(),
@@ -457,9 +457,37 @@ impl<T: Message + ?Sized> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// What the kernel says of two more descriptors.
-    pub fn polled(self) -> std::io::Result<crate::polled::Polled<Self>> {
+    /// [`NotPolled`](crate::polled::NotPolled), with this half and what the kernel says of two more descriptors.
+    pub fn polled(self) -> Result<crate::polled::Polled<Self>, crate::polled::NotPolled<Self>> {
         crate::polled::Polled::new(self)
+    }
+
+    /// Puts it into a task: see [`Async`](crate::task::Async).
+    ///
+    /// # Errors
+    ///
+    /// None now; as with [`polled`](Self::polled) where a runtime needs descriptors.
+    pub fn into_async(self) -> std::io::Result<crate::task::Async<Self>> {
+        crate::task::Async::new(self)
+    }
+
+    /// Puts it into a task of tokio's: see [`Async`](crate::task::Async).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio's, or in one without its I/O.
+    #[cfg(feature = "tokio")]
+    pub fn into_tokio(self) -> std::io::Result<crate::task::Async<Self, crate::task::Tokio>> {
+        crate::task::Async::new(self)
+    }
+
+    /// The next message, not looked into yet, if there is one now.
+    pub(crate) fn try_item(&mut self) -> Result<Item, TryRecvError> {
+        Ok(try_next!(self))
     }
 
     pub(crate) fn consumer_mut(&mut self) -> &mut Consumer {

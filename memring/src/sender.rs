@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use memring_codec::{Carriage, Format, LARGEST_VALUE, Message, Scratch};
+use memring_codec::{Carriage, Encoder, Format, LARGEST_VALUE, Message, Scratch};
 use memring_ring::producer::Producer;
 use memring_ring::{Stats, Wait};
 use memring_transport::attachments::UnderWay;
@@ -45,6 +45,8 @@ pub struct Sender<T: Message + ?Sized> {
     session: Arc<Session>,
     /// File descriptors that the peer has not received.
     under_way: UnderWay,
+    /// What had no room last was a packet ahead of a message, in the control socket.
+    socket_full: bool,
     _sends: PhantomData<fn(&T)>,
     /// Not `Sync`: a half has one owner at a time.
     _owned: PhantomData<Cell<()>>,
@@ -59,6 +61,7 @@ impl<T: Message + ?Sized> Sender<T> {
             scratch: Scratch::new(max),
             under_way: UnderWay::new(session.negotiated().peer_takes.fds),
             session,
+            socket_full: false,
             _sends: PhantomData,
             _owned: PhantomData,
         }
@@ -128,19 +131,76 @@ impl<T: Message + ?Sized> Sender<T> {
     ///
     /// # Errors
     ///
-    /// What the kernel says of two more descriptors.
-    pub fn polled(self) -> std::io::Result<crate::polled::Polled<Self>> {
+    /// [`NotPolled`](crate::polled::NotPolled), with this half and what the kernel says of two more descriptors.
+    pub fn polled(self) -> Result<crate::polled::Polled<Self>, crate::polled::NotPolled<Self>> {
         crate::polled::Polled::new(self)
+    }
+
+    /// Puts it into a task: see [`Async`](crate::task::Async).
+    ///
+    /// # Errors
+    ///
+    /// None now; as with [`polled`](Self::polled) where a runtime needs descriptors.
+    pub fn into_async(self) -> std::io::Result<crate::task::Async<Self>> {
+        crate::task::Async::new(self)
+    }
+
+    /// Puts it into a task of tokio's: see [`Async`](crate::task::Async).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio's, or in one without its I/O.
+    #[cfg(feature = "tokio")]
+    pub fn into_tokio(self) -> std::io::Result<crate::task::Async<Self, crate::task::Tokio>> {
+        crate::task::Async::new(self)
     }
 
     pub(crate) fn producer_mut(&mut self) -> &mut Producer {
         &mut self.producer
     }
 
+    /// Has whoever waits outside of futexes told when there is room for what had none.
+    pub(crate) fn ask_for_room(&mut self) {
+        if self.socket_full {
+            self.session.await_socket_room();
+        }
+        self.producer.ask_doorbell();
+    }
+
+    /// Whether what had no room last would have it now, or there is an end.
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.socket_full &= self.session.life().end().is_none() && !self.session.has_socket_room();
+        !self.socket_full && self.producer.has_room()
+    }
+
+    /// Whether messages may go in parts as room comes free.
+    pub(crate) fn sends_in_parts(&self) -> bool {
+        !matches!(T::Format::CARRIAGE, Carriage::Within)
+    }
+
+    /// The bytes of a message that will go in parts.
+    pub(crate) fn encode(&mut self, message: &T) -> Result<Vec<u8>, SendError> {
+        let max = self.producer.largest_message().min(LARGEST_VALUE as u64) as usize;
+        let mut bytes = Scratch::new(max);
+        T::Format::encode(message, &mut Encoder::new(&mut bytes))
+            .map_err(SendError::of_encoding)?;
+        Ok(bytes.to_vec())
+    }
+
+    /// See [`Producer::try_send_on`].
+    pub(crate) fn try_send_on(&mut self, bytes: &[u8], sent: &mut u64) -> Result<(), TrySendError> {
+        let went = self.producer.try_send_on(bytes, 0, sent);
+        went.map_err(|error| try_send_error(error, self.session.peer()))
+    }
+
     /// The way out of messages that carry something, and where they are encoded.
     fn post(&mut self) -> (Post<'_>, &mut Scratch) {
-        let Self { producer, session, under_way, scratch, .. } = self;
-        (Post { producer, session, under_way }, scratch)
+        let Self { producer, session, under_way, socket_full, scratch, .. } = self;
+        (Post { producer, session, under_way, socket_full }, scratch)
     }
 
     /// Sends messages that are there already as one batch: they share frames, and those of a frame, up to a quarter of the
@@ -205,6 +265,7 @@ impl<T: Message + ?Sized> Sender<T> {
             scratch: &mut self.scratch,
             session: &self.session,
             under_way: &mut self.under_way,
+            socket_full: &mut self.socket_full,
             batch: self.producer.batch(),
             _sends: PhantomData,
         }

@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
+use memring::blob::{Blob, BlobBuilder};
 use memring::{
-    Arm, Bytes, Channel, Connector, End, Lanes, Listener, Polled, Receiver, RecvError, ServerEnd,
-    TryRecvError, TrySendError,
+    Arm, Bytes, Channel, ClientEnd, Connector, End, Lanes, Listener, Polled, Protocol, Receiver,
+    RecvError, ServerEnd, TryRecvError, TrySendError,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
@@ -309,6 +310,81 @@ fn a_doorbell_that_another_loop_reads_is_passed_on_once() {
     assert!(!is_readable(&rx));
 }
 
+/// Blobs one way, bytes the other.
+struct Pages;
+
+#[memring::message(attachments)]
+struct Page {
+    page: Blob<[u8]>,
+}
+
+impl Protocol for Pages {
+    const NAME: &'static str = "pages";
+    type ToClient = Page;
+    type ToServer = [u8];
+}
+
+/// A page that nobody has seen.
+fn page() -> Page {
+    Page { page: BlobBuilder::new().with_size(1).expect("memory").seal().expect("sealed") }
+}
+
+/// A server that sends pages, and a client.
+fn pages() -> (ServerEnd<Pages>, ClientEnd<Pages>) {
+    let connector = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Normal);
+    connector.blobs(1024, 1 << 30).pair::<Pages>().expect("a pair")
+}
+
+#[test]
+fn a_doorbell_that_found_the_socket_full_is_heard_by_whoever_waits_for_it() {
+    let (mut server, client) = pages();
+    let (tx, mut rx) = client.split();
+    let mut tx = tx.polled().expect("descriptors");
+    while tx.try_send(&[7; 1000]).is_ok() {}
+    assert_eq!(tx.arm_for_room(), Arm::Armed);
+    // Until the client's socket is full. Kept, so that nothing is said of them once it is not any more.
+    let mut kept = vec![page()];
+    while server.try_send(&kept[kept.len() - 1]).is_ok() {
+        kept.push(page());
+    }
+    let sent = kept.len() - 1;
+    assert!((50..1000).contains(&sent), "{sent} packets");
+    while server.try_recv().is_ok() {}
+    assert_eq!(server.halves().1.stats().wakes, 1, "a doorbell was to be rung");
+    // All there is in the socket is read for these, and no doorbell is among it.
+    (0..sent).for_each(|_| drop(rx.try_recv().expect("a page")));
+    assert!(Loop::of(Kind::Level, &tx).wait(&tx), "a lost wake: room");
+    assert_eq!(tx.arm_for_room(), Arm::Ready);
+}
+
+#[test]
+fn who_leaves_a_loop_is_served_by_the_watcher_again() {
+    let (mut server, client) = pages();
+    let mut client = client.polled().expect("descriptors");
+    assert_eq!(client.arm(), Arm::Armed);
+    let mut client = client.into_inner();
+    // Word of each that goes lies in the client's socket, until that is full; from now on it never waits.
+    let all: Vec<_> = (0..400).map(|_| page()).collect();
+    for page in &all {
+        server.send_deadline(page, soon()).expect("room");
+        eventually("it comes", || client.try_recv().is_ok());
+    }
+    drop(all);
+    thread::sleep(Duration::from_millis(100)); // while another thread says so
+    server.send_deadline(&page(), soon()).expect("the client's socket is read");
+    eventually("it comes", || client.try_recv().is_ok());
+}
+
+#[test]
+#[should_panic(expected = "another half")]
+fn another_half_is_not_put_in_the_place_of_one_that_is_polled() {
+    let (_one, client) = memring::pair::<Bytes>().expect("a pair");
+    let (_two, other) = memring::pair::<Bytes>().expect("a pair");
+    let mut client = client.polled().expect("descriptors");
+    *client = other;
+    let _ = client.arm();
+}
+
 #[test]
 fn a_thread_that_waits_in_a_call_and_a_loop_share_a_session() {
     let lanes = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Bytes(4096));
@@ -413,13 +489,14 @@ fn a_loop_is_told_to_look_while_fences_fail() {
     let listener = Listener::bind(scratch.socket()).expect("binds");
     let peer = Helper::start("still", &[("path", &scratch.socket().display())]);
     let incoming = listener.accept_deadline(soon()).expect("accepts");
-    let mut channel = incoming.open::<Bytes>().expect("opens").polled().expect("descriptors");
+    let channel = incoming.open::<Bytes>().expect("opens");
     if !memring::system::fence_bits().can_call {
         println!("skipped: there are no asymmetric fences here that could fail");
         return;
     }
     // It cannot say that it publishes with full fences from now on.
     peer.stop();
+    let mut channel = channel.polled().expect("descriptors");
     assert_eq!(channel.arm(), Arm::Armed);
     thread::sleep(Duration::from_millis(50));
     assert!(!is_readable(&channel), "without a reason");

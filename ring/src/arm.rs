@@ -16,8 +16,10 @@
 //!
 //! Not here: the descriptor, and reading the control socket before E1.
 
+use std::time::Duration;
+
 use crate::consumer::Consumer;
-use crate::producer::{Producer, TrySendError};
+use crate::producer::Producer;
 use crate::step::{self, Step};
 use crate::sync::mutant;
 use crate::wait::Look;
@@ -39,6 +41,12 @@ impl Consumer {
     pub fn has_something(&self) -> bool {
         step::at(Step::E3);
         !mutant("arm-without-look") && self.reader.has_something()
+    }
+
+    /// Spins as the waits of this half do before they sleep, but not longer than `most`. Whether something came.
+    pub fn spin(&mut self, most: Duration) -> bool {
+        let Self { sleeper, reader, .. } = self;
+        !reader.life().is_forked() && sleeper.spin(most, || reader.has_something())
     }
 
     /// Wants no doorbell any more.
@@ -67,9 +75,8 @@ impl Producer {
             return false;
         }
         let writer = &mut self.writer;
-        match writer.ready() {
+        match writer.alive() {
             Ok(()) => matches!(writer.room(writer.wanted), Ok(Look::Ready(())) | Err(_)),
-            Err(TrySendError::Full) => false,
             Err(_) => true,
         }
     }

@@ -36,6 +36,8 @@ pub struct Fences {
     calls: AtomicBool,
     /// A call failed, and the peer has not yet said that it publishes with full fences.
     unassured: AtomicBool,
+    /// The peer was asked to publish with full fences, though calls do not fail.
+    asked: AtomicBool,
     /// A sandbox may forbid every call from here on.
     forbidden: AtomicBool,
     /// All our publishes have been full, or a barrier has passed since they turned so.
@@ -60,6 +62,7 @@ impl Fences {
             full: AtomicBool::new(!began_light),
             calls: AtomicBool::new(theirs.registered && ours.can_call),
             unassured: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             forbidden: AtomicBool::new(false),
             turned: AtomicBool::new(!began_light),
         }
@@ -142,8 +145,19 @@ impl Fences {
         first
     }
 
-    /// The peer publishes with full fences now: sleeps need no slices.
+    /// Full fences of the peer are the better bargain here, for this side sleeps often. True if it has to be asked for
+    /// them; sleeps go on calling until it has answered.
+    #[must_use = "the peer has to be asked"]
+    pub fn prefer_full(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) && !self.asked.swap(true, Ordering::Relaxed)
+    }
+
+    /// The peer publishes with full fences now: sleeps need no slices, and none calls any more if that was what it was asked for.
     pub fn peer_publishes_full(&self) {
+        if self.asked.load(Ordering::Relaxed) {
+            // ORDERING: Release; pairs with the fence in `heavy`: whoever calls no more comes after the answer.
+            self.calls.store(false, Ordering::Release);
+        }
         self.unassured.store(false, Ordering::Relaxed);
     }
 
@@ -310,6 +324,22 @@ mod tests {
         assert_eq!(fences.heavy(), Heavy::Sliced { longest: SLICE, first: false });
         fences.peer_publishes_full();
         assert_eq!(fences.heavy(), Heavy::Assured);
+    }
+
+    #[test]
+    fn a_peer_that_was_asked_and_has_answered_saves_the_calls() {
+        let all = FenceBits { registered: true, can_call: true };
+        let fences = Fences::negotiate(all, all);
+        fences.peer_publishes_full();
+        assert_eq!(fences.chosen(), (false, true), "an answer to nothing changes nothing");
+        assert!(fences.prefer_full());
+        assert!(!fences.prefer_full(), "asked once");
+        assert_eq!(fences.chosen(), (false, true), "until it has answered");
+        fences.peer_publishes_full();
+        assert_eq!(fences.chosen(), (false, false));
+        assert_eq!(fences.heavy(), Heavy::Assured);
+        let full = Fences::negotiate(all, FenceBits { registered: false, can_call: true });
+        assert!(!full.prefer_full(), "it does so anyway");
     }
 
     #[test]

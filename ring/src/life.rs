@@ -231,6 +231,15 @@ impl Life {
         true
     }
 
+    /// As [`trip`](Self::trip), but wakes nobody: whether anybody waits. If not, whoever comes to wait attends first.
+    #[must_use = "somebody waits, who is not woken"]
+    pub fn leave_attention(&self) -> bool {
+        self.attention.store(true, Ordering::Relaxed);
+        // ORDERING: SeqCst fence; pairs with the one in `enter`: a waiter that we miss sees `attention`.
+        full_fence();
+        self.waiters.load(Ordering::Relaxed) != 0
+    }
+
     /// Takes the duty that [`trip`](Self::trip) left: true for exactly one caller.
     pub fn take_attention(&self) -> bool {
         if mutant("attention-shared") {
@@ -297,8 +306,10 @@ impl Life {
 
     /// Begins a wait during which this thread will attend to trips.
     pub(crate) fn enter(&self) -> Waiting<'_> {
-        // ORDERING: Relaxed; if `trip` does not see it, its caller looks for somebody else.
+        // ORDERING: SeqCst fence; pairs with the one in `leave_attention`. If `trip` does not see us, its caller looks for
+        // somebody else.
         self.waiters.fetch_add(1, Ordering::Relaxed);
+        full_fence();
         Waiting { life: self }
     }
 

@@ -289,6 +289,44 @@ impl Producer {
         Ok(())
     }
 
+    /// Sends on with a large message for as long as there is room. `sent` says how much of it went before: 0 begins it. Any other
+    /// send, or the end, gives up what is unfinished.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] if the rest has to wait for room; otherwise as [`send`](Self::send).
+    pub fn try_send_on(
+        &mut self,
+        bytes: &[u8],
+        tag: u64,
+        sent: &mut u64,
+    ) -> Result<(), TrySendError> {
+        let writer = &mut self.writer;
+        let (len, max) = (bytes.len() as u64, writer.max_message());
+        if len > max {
+            return Err(TrySendError::TooLarge { len, max });
+        }
+        if *sent == 0 {
+            writer.ready()?;
+            if len <= writer.capacity.largest_payload() {
+                return self.try_send(bytes, tag);
+            }
+        } else {
+            writer.alive()?;
+        }
+        while *sent < len {
+            let part = self.writer.next_part(*sent, len);
+            match self.writer.room(part.frame)? {
+                Look::Ready(()) => {}
+                _ => return Err(TrySendError::Full),
+            }
+            let rest = [IoSlice::new(bytes.get(*sent as usize..).unwrap_or(&[]))];
+            *sent += self.writer.put_part(part, &mut Gather::new(&rest), len, tag, 0);
+        }
+        self.writer.traffic.message(len);
+        Ok(())
+    }
+
     /// Lends room for a message of up to `len` bytes, or more if more is free, to be written in place.
     ///
     /// A grant stays good whatever the consumer does; dropping it without a commit sends nothing.

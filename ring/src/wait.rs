@@ -135,6 +135,28 @@ impl<const HALF: usize> Sleeper<HALF> {
         place.mine.store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed);
     }
 
+    /// Spins for as long as a wait would, but not longer than `most`; whether `look` found something by then.
+    pub(crate) fn spin(&mut self, most: Duration, mut look: impl FnMut() -> bool) -> bool {
+        let budget = self.budget().unwrap_or(most).min(most);
+        if budget.is_zero() {
+            return false;
+        }
+        let began = Instant::now();
+        loop {
+            for _ in 0..STRIDE {
+                if look() {
+                    self.learnt.waited(began.elapsed(), false);
+                    return true;
+                }
+                sync::pause();
+            }
+            if began.elapsed() >= budget {
+                self.learnt.waited(began.elapsed(), true);
+                return false;
+            }
+        }
+    }
+
     /// How long the next wait spins before it sleeps; `None` is for ever. Asked once a wait.
     pub(crate) fn budget(&mut self) -> Option<Duration> {
         match self.strategy {

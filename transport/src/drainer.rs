@@ -52,8 +52,8 @@ pub(crate) fn submit(session: Arc<Session>) {
 /// As [`submit`], never in the calling thread, which may hold locks; the session comes back if no other can be had.
 pub(crate) fn submit_elsewhere(session: Arc<Session>) -> Result<(), Arc<Session>> {
     let Some(drainer) = drainer() else { return Err(session) };
-    // A session is here twice at most: its watch is one-shot and armed again by the drain, and so is its
-    // word that blobs have departed.
+    // A session is here a few times at most: its watch is one-shot and armed again by the drain, and so are its word that
+    // blobs have departed, and that it owes a doorbell; and loops that it is in are left once each.
     drainer.lock().drain.push_back(session);
     drainer.more.notify_one();
     Ok(())
@@ -92,16 +92,17 @@ impl Drainer {
         let mut queue = self.lock();
         loop {
             let now = Instant::now();
-            if let Some(session) = queue.drain.pop_front() {
-                drop(queue);
-                session.drain_as_asked();
-                drop(session); // perhaps the last reference: not under the lock
-                queue = self.lock();
-            } else if queue.nudge_at.is_some_and(|at| at <= now) {
+            // Before whatever there is to drain, of which others may make more without end.
+            if queue.nudge_at.is_some_and(|at| at <= now) {
                 queue.nudge_at = None;
                 let nudge = std::mem::take(&mut queue.nudge);
                 drop(queue);
                 nudge.iter().filter_map(Weak::upgrade).for_each(|session| session.tell_nudged());
+                queue = self.lock();
+            } else if let Some(session) = queue.drain.pop_front() {
+                drop(queue);
+                session.drain_as_asked();
+                drop(session); // perhaps the last reference: not under the lock
                 queue = self.lock();
             } else if let Some(at) = queue.nudge_at {
                 let woken = self.more.wait_timeout(queue, at.saturating_duration_since(now));

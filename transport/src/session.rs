@@ -92,6 +92,8 @@ struct Reader {
     /// lock is let go of: they call anybody.
     tell: bool,
     fault: Option<Reason>,
+    /// Somebody waits for room in the socket, outside of futexes.
+    awaits_room: bool,
     /// The watcher leaves what comes to an event loop.
     hang_ups_only: bool,
 }
@@ -120,6 +122,8 @@ impl Session {
         charges: Option<Charges>,
         unix_sockets: bool,
     ) -> std::io::Result<Arc<Self>> {
+        // Who is there is known by now; each packet would bring a descriptor to close.
+        let _it_may_go_on_doing_so = socket.pass_pidfd(false);
         let inbox = Inbox::new(negotiated.takes);
         let library = Mutex::new(Library::new(negotiated.takes));
         let shelf = Mutex::new(Shelf::new(negotiated.peer_takes));
@@ -137,6 +141,7 @@ impl Session {
                 doorbells: 0,
                 tell: false,
                 fault: None,
+                awaits_room: false,
                 hang_ups_only: false,
             }),
             library,
@@ -265,12 +270,16 @@ impl Session {
     /// After reading: says what is owed, and has the watcher look for what comes next, or for hang-ups only.
     fn settle(&self, reader: &mut Reader, everything: bool) {
         self.tell_departures(&mut reader.owed);
-        if self.owes_doorbell.swap(false, Ordering::Acquire) {
+        if self.owes_doorbell.swap(false, Ordering::AcqRel) {
             owe(&mut reader.owed, Notice::Doorbell);
         }
         let _what_is_left_waits_for_room = self.pay(&mut reader.owed);
+        if reader.awaits_room && self.socket.has_room() {
+            reader.awaits_room = false;
+            reader.tell = true;
+        }
         let Some(watch) = self.watch.get() else { return };
-        let owed = !reader.owed.is_empty();
+        let owed = !reader.owed.is_empty() || reader.awaits_room;
         if everything || owed {
             watch.rearm(self.socket.as_fd(), owed);
         } else if !reader.hang_ups_only {
@@ -294,6 +303,9 @@ impl Session {
                     return if ended.is_ok() { Drained::Ended } else { Drained::Failed };
                 }
             };
+            // What it says may be a doorbell that others wait for. And if it says something else: a doorbell that found the queue
+            // full counts as rung, for there was this to read.
+            reader.tell = true;
             reader.fault = self.on_packet(packet, reader).err();
         }
         Drained::Partly
@@ -318,7 +330,6 @@ impl Session {
             }
             Ok(Heard::Notice(Notice::Doorbell)) => {
                 reader.doorbells += 1;
-                reader.tell = true;
                 if reader.doorbells > self.life.doorbells() {
                     return Err(Reason::DoorbellFlood);
                 }
@@ -443,12 +454,21 @@ impl Host for Session {
             return true;
         }
         match self.socket.send(&Notice::Doorbell.encode(), &[]) {
-            // Full of packets that were not read: it is readable.
-            Ok(()) | Err(SendProblem::WouldBlock) => true,
+            // Full of packets that were not read: whoever reads one looks. Either says what one that is owed would.
+            Ok(()) | Err(SendProblem::WouldBlock) => {
+                self.owes_doorbell.store(false, Ordering::Relaxed);
+                true
+            }
             // In another thread, for here may be any lock.
             Err(SendProblem::NoMemory) => {
-                self.owes_doorbell.store(true, Ordering::Release);
-                drainer::submit_elsewhere(self).is_ok()
+                if self.owes_doorbell.swap(true, Ordering::AcqRel) {
+                    return true;
+                }
+                match drainer::submit_elsewhere(self) {
+                    Ok(()) => true,
+                    // Unless somebody has taken it meanwhile, the next publish tries again.
+                    Err(session) => !session.owes_doorbell.swap(false, Ordering::AcqRel),
+                }
             }
             // There is nobody to hear it.
             Err(_) => true,

@@ -414,6 +414,12 @@ impl ControlSocket {
         self.wait(PollFlags::OUT, Some(deadline)).map(drop)
     }
 
+    /// Whether another packet may go, or the socket has ended, which a send would find.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.wait(PollFlags::OUT, Some(Instant::now())).unwrap_or(true)
+    }
+
     /// Waits for `interest`, an error or a hang-up; `false` once the deadline has passed.
     fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
         wait_fd(self.fd.as_fd(), interest, deadline)

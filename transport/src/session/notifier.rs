@@ -2,7 +2,7 @@
 //!
 //! A notifier is told of everything that may end such a wait: a doorbell that somebody else read from the control
 //! socket, and an end that does not show there. The loop's descriptor is an epoll of ours that holds the control
-//! socket, the peer's pidfd, and an eventfd that never leaves this process; a task has a waker.
+//! socket and an eventfd that never leaves this process; a task has a waker.
 //!
 //! Who arms ([`Session::begin_to_arm`], then the halves) reads the control socket himself, to its end. From then on
 //! the watcher looks for hang-ups only, so that a doorbell wakes the loop and no thread of ours beside it. A thread that
@@ -12,9 +12,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
+
+use memring_ring::Host;
 
 use super::{Drained, Session};
 use crate::drainer;
@@ -29,7 +31,7 @@ pub struct Notifier {
 
 #[derive(Debug, Default)]
 struct Told {
-    /// The eventfd is readable.
+    /// It was told, and has not begun to look; if it has an eventfd, that is readable.
     rung: bool,
     waker: Option<Waker>,
 }
@@ -38,27 +40,29 @@ struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Notifiers(Mutex<Vec<Weak<Notifier>>>);
 
-/// What becomes readable when one has to look: the eventfd, the control socket, the peer's pidfd.
+/// What becomes readable when one has to look: the eventfd and the control socket. The peer's pidfd is the watcher's: it says
+/// that the peer has died before it tells, while here it would wake a loop that finds nothing yet.
 fn epoll_of(event: &OwnedFd, session: &Session) -> io::Result<OwnedFd> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let data = epoll::EventData::new_u64(0); // nobody asks which it was
     epoll::add(&epoll, event, data, epoll::EventFlags::IN)?;
     let ends_too = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
     epoll::add(&epoll, session.fd(), data, ends_too)?;
-    if let Some(pidfd) = session.peer().watched_pidfd() {
-        epoll::add(&epoll, &pidfd, data, epoll::EventFlags::IN)?;
-    }
     Ok(epoll)
 }
 
 impl Notifier {
-    /// Who is woken, until it was woken once.
-    pub fn set_waker(&self, waker: &Waker) {
+    /// Whether it was told to look since it last was about to; if not, this task is woken then.
+    pub fn poll(&self, context: &Context<'_>) -> Poll<()> {
         let mut told = self.lock();
-        match &mut told.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
+        if told.rung {
+            return Poll::Ready(());
         }
+        match &mut told.waker {
+            Some(known) => known.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn lock(&self) -> MutexGuard<'_, Told> {
@@ -68,11 +72,10 @@ impl Notifier {
     /// The loop has to look.
     fn tell(&self) {
         let mut told = self.lock();
-        if let Some(event) = &self.event
-            && !told.rung
-        {
+        if !told.rung {
             // It holds one number, far from its largest, so it takes another.
-            told.rung = rustix::io::write(event, &1_u64.to_ne_bytes()).is_ok();
+            let write = |event| rustix::io::write(event, &1_u64.to_ne_bytes()).is_ok();
+            told.rung = self.event.as_ref().is_none_or(write);
         }
         let waker = told.waker.take();
         drop(told); // a waker may do anything
@@ -84,10 +87,9 @@ impl Notifier {
     /// The loop is about to look.
     fn hush(&self) {
         let mut told = self.lock();
-        if let Some(event) = &self.event
-            && told.rung
-        {
-            told.rung = rustix::io::read(event, &mut [0; 8]).is_err();
+        if told.rung {
+            let read = |event| rustix::io::read(event, &mut [0; 8]).is_ok();
+            told.rung = !self.event.as_ref().is_none_or(read);
         }
     }
 }
@@ -101,6 +103,11 @@ impl Notifiers {
         let mut list = self.lock();
         list.retain(|other| other.strong_count() != 0);
         list.push(Arc::downgrade(notifier));
+    }
+
+    fn has_tasks(&self) -> bool {
+        let is_task = |notifier: Arc<Notifier>| notifier.event.is_none();
+        self.lock().iter().filter_map(Weak::upgrade).any(is_task)
     }
 
     /// Tells all but one, who knows.
@@ -123,19 +130,44 @@ impl Session {
     ///
     /// What the kernel says of two more descriptors.
     pub fn notifier(&self) -> io::Result<(OwnedFd, Arc<Notifier>)> {
+        self.check_process()?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let epoll = epoll_of(&event, self)?;
         Ok((epoll, self.add_notifier(Some(event))))
     }
 
     /// For a task: it has a waker. The watcher and the drainer see to the control socket.
-    pub fn task_notifier(&self) -> Arc<Notifier> {
-        self.add_notifier(None)
+    ///
+    /// # Errors
+    ///
+    /// In a forked child.
+    pub fn task_notifier(&self) -> io::Result<Arc<Notifier>> {
+        self.check_process()?;
+        Ok(self.add_notifier(None))
+    }
+
+    fn check_process(&self) -> io::Result<()> {
+        if self.generation.is_current() {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::Unsupported, memring_ring::End::Forked))
+    }
+
+    /// An event loop waits no more for things of this session: whoever else does is woken as before.
+    pub fn leave_loop(self: &Arc<Self>) {
+        // Whoever is last takes the session with it.
+        if self.generation.is_current() && Arc::strong_count(self) > 1 {
+            drainer::submit(Arc::clone(self));
+        }
     }
 
     fn add_notifier(&self, event: Option<OwnedFd>) -> Arc<Notifier> {
         let notifier = Arc::new(Notifier { event, told: Mutex::default() });
         self.notifiers.add(&notifier);
+        // A loop sleeps often, and each call of membarrier interrupts every process that runs and has registered.
+        if self.life.fences().prefer_full() {
+            self.heavy_fence_failed();
+        }
         notifier
     }
 
@@ -151,14 +183,12 @@ impl Session {
             self.life.take_attention();
             let drained = self.read(reader);
             if drained == Drained::Empty {
-                self.settle(reader, notifier.event.is_none());
+                // Tasks, and threads that wait in futexes, need the watcher. A thread that comes later looks for itself.
+                let others = self.notifiers.has_tasks() || self.life.leave_attention();
+                self.settle(reader, others);
             }
             drained
         });
-        if notifier.event.is_some() {
-            // Threads that wait in a futex look for themselves from here on.
-            self.life.trip();
-        }
         drained == Drained::Empty
     }
 
@@ -167,6 +197,22 @@ impl Session {
         if !self.life.fence() && !self.nudged.swap(true, Ordering::AcqRel) {
             drainer::nudge(self);
         }
+    }
+
+    /// Tells everybody once the control socket takes packets again.
+    pub fn await_socket_room(&self) {
+        if self.generation.is_current() {
+            self.as_reader(None, |reader| {
+                reader.awaits_room = true;
+                self.settle(reader, true);
+            });
+        }
+    }
+
+    /// Whether the control socket takes packets.
+    #[must_use]
+    pub fn has_socket_room(&self) -> bool {
+        self.socket.has_room()
     }
 
     /// The time of a nudge has come.
