@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use memring::task::Tokio;
-use memring::{Async, Bytes, Connector, Receiver, Sender};
+use memring::{Async, Bytes, Connector, Receiver, Sender, ServerEnd};
 use memring_benches::pin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -38,7 +38,8 @@ trait Way {
 }
 
 trait Back {
-    async fn recv(&mut self) -> Request;
+    /// `None` once the child has gone.
+    async fn recv(&mut self) -> Option<Request>;
 }
 
 impl Way for Async<Sender<[u8]>, Tokio> {
@@ -48,9 +49,9 @@ impl Way for Async<Sender<[u8]>, Tokio> {
 }
 
 impl Back for Async<Receiver<[u8]>, Tokio> {
-    async fn recv(&mut self) -> Request {
-        let answer = Async::<Receiver<[u8]>, Tokio>::recv(self).await.expect("the child is there");
-        answer.as_ref().try_into().expect("as long as the request")
+    async fn recv(&mut self) -> Option<Request> {
+        let answer = Async::<Receiver<[u8]>, Tokio>::recv(self).await.ok()?;
+        answer.as_ref().try_into().ok()
     }
 }
 
@@ -61,10 +62,10 @@ impl Way for OwnedWriteHalf {
 }
 
 impl Back for BufReader<OwnedReadHalf> {
-    async fn recv(&mut self) -> Request {
+    async fn recv(&mut self) -> Option<Request> {
         let mut answer = [0; BYTES];
-        self.read_exact(&mut answer).await.expect("the child is there");
-        answer
+        self.read_exact(&mut answer).await.ok()?;
+        Some(answer)
     }
 }
 
@@ -75,59 +76,65 @@ fn main() -> Outcome<()> {
         [first, second, ..] => [*first, *second],
         _ => return Err("two processors are needed".into()),
     };
-    if std::env::var_os("SEQCST").is_some() {
-        memring::choose_fence(memring::Fence::SeqCst)?;
-    }
-    let child = std::env::var_os(CHILD).is_some();
-    if child {
-        pin::pin(childs)?;
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
-    if child {
-        return runtime.block_on(local.run_until(serve()));
+    if let Some(spin) = std::env::var_os(CHILD) {
+        pin::pin(childs)?;
+        return runtime.block_on(local.run_until(serve(spin == "spin")));
     }
-    let (near, far) = Bare::pair()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.env(CHILD, "1").stdin(Stdio::from(std::os::fd::OwnedFd::from(far)));
-    let (mut child, parked) = Connector::new().spawn::<Bytes>(&mut command)?;
-    drop(command);
-    pin::pin(ours)?;
-    runtime.block_on(local.run_until(async {
-        near.set_nonblocking(true)?;
-        let (reads, writes) = UnixStream::from_std(near)?.into_split();
-        let socket = Calls::over(writes, BufReader::new(reads));
-        // The child spins if the second session is asked.
-        let (tx, rx) = parked.into_tokio()?.split()?;
-        let session = Calls::over(tx, rx);
-        println!("{:<12}{:>14}{:>14}{:>10}", "in flight", "memring", "Unix stream", "ratio");
-        for in_flight in [1, 8, 64] {
-            let mut times = [Vec::new(), Vec::new()];
-            for _ in 0..rounds {
-                times[0].push(session.turn(in_flight).await);
-                times[1].push(socket.turn(in_flight).await);
-            }
-            let [ours, bare] = times.map(|mut times| {
-                times.sort_unstable();
-                times[times.len() / 2].as_nanos() as f64 / TURN as f64
-            });
-            println!("{in_flight:<12}{ours:>11.0} ns{bare:>11.0} ns{:>10.2}", ours / bare);
+    println!("{:<18}{:>14}{:>14}{:>10}", "in flight", "memring", "Unix stream", "ratio");
+    for (spin, all_in_flight) in [(false, &[1, 8, 64][..]), (true, &[1])] {
+        let (near, far) = Bare::pair()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(CHILD, if spin { "spin" } else { "wait" });
+        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(far)));
+        let (mut child, channel) = Connector::new().spawn::<Bytes>(&mut command)?;
+        drop(command);
+        let compared = compare(near, channel, spin, all_in_flight, rounds);
+        pin::on(ours, || runtime.block_on(local.run_until(compared)))??;
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
+}
+
+/// Turns over both ways, for so many in flight each.
+async fn compare(
+    near: Bare,
+    channel: ServerEnd<Bytes>,
+    spin: bool,
+    all_in_flight: &[usize],
+    rounds: usize,
+) -> Outcome<()> {
+    near.set_nonblocking(true)?;
+    let (reads, writes) = UnixStream::from_std(near)?.into_split();
+    let socket = Calls::over(writes, BufReader::new(reads));
+    let (tx, rx) = channel.into_tokio()?.spin(if spin { SPIN } else { Duration::ZERO }).split()?;
+    let session = Calls::over(tx, rx);
+    for &in_flight in all_in_flight {
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..rounds {
+            times[0].push(session.turn(in_flight).await);
+            times[1].push(socket.turn(in_flight).await);
         }
-        Ok::<(), Box<dyn std::error::Error>>(())
-    }))?;
-    drop(local);
-    child.kill()?;
-    child.wait()?;
+        let [ours, bare] = times.map(|mut times| {
+            times.sort_unstable();
+            times[times.len() / 2].as_nanos() as f64 / TURN as f64
+        });
+        let shown = if spin { format!("{in_flight}, spinning") } else { in_flight.to_string() };
+        println!("{shown:<18}{ours:>11.0} ns{bare:>11.0} ns{:>10.2}", ours / bare);
+    }
     Ok(())
 }
 
 /// Sends back what comes, over both.
-async fn serve() -> Outcome<()> {
+async fn serve(spin: bool) -> Outcome<()> {
     use std::os::fd::AsFd;
     let socket = Bare::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_nonblocking(true)?;
     let (reads, mut writes) = UnixStream::from_std(socket)?.into_split();
-    let mut channel = memring::inherited::<Bytes>()?.into_tokio()?;
+    let spin = if spin { SPIN } else { Duration::ZERO };
+    let mut channel = memring::inherited::<Bytes>()?.into_tokio()?.spin(spin);
     let echo = tokio::task::spawn_local(async move {
         while let Ok(request) = channel.recv().await {
             let request: Request = request.as_ref().try_into().expect("as long as all");
@@ -156,8 +163,7 @@ impl<W: Way + 'static> Calls<W> {
         let answered: Rc<RefCell<Vec<Rc<Notify>>>> = Rc::default();
         let waiting = Rc::clone(&answered);
         tokio::task::spawn_local(async move {
-            loop {
-                let answer = rx.recv().await;
+            while let Some(answer) = rx.recv().await {
                 let task = usize::from(answer[0]);
                 let notify = Rc::clone(&waiting.borrow()[task]);
                 notify.notify_one();

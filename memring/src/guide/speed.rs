@@ -60,6 +60,32 @@
 //! # }
 //! ```
 //!
+//! # In a task
+//!
+//! [`into_async`](crate::Channel::into_async) makes futures of the same calls, for any executor: memring's own threads wake them. With the feature
+//! `tokio`, [`into_tokio`](crate::Channel::into_tokio) has tokio's reactor do that, which is faster. A future that is dropped
+//! loses nothing, so `select!` and timeouts are safe.
+//!
+//! ```
+//! # #[cfg(feature = "tokio")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use memring::Bytes;
+//! use std::time::Duration;
+//!
+//! let (mut server, client) = memring::pair::<Bytes>()?;
+//! let (mut tx, mut rx) = client.into_tokio()?.split()?; // a task each
+//! let late = tokio::time::timeout(Duration::from_millis(1), rx.recv()).await;
+//! assert!(late.is_err());
+//! server.send(b"news")?;
+//! assert_eq!(&*rx.recv().await?, b"news");
+//! tx.send(b"thanks").await?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! ```
+//!
 //! # How large the lanes
 //!
 //! The client wishes ([`Connector::lanes`](crate::Connector::lanes)), the server grants within its limits
