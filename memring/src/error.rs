@@ -264,6 +264,9 @@ pub enum ConnectError {
         /// The limit.
         source: TextError,
     },
+    /// The session stands, and the runtime of the task cannot wait for it.
+    #[error("waiting for the session in this runtime")]
+    Runtime(#[source] io::Error),
 }
 
 /// A setting that breaks a limit of the protocol, kept until there is an error to put it into.

@@ -81,7 +81,7 @@ pub use error::{
 pub use iter::{IntoIter, Iter};
 pub use metadata::MetadataValue;
 pub use options::Lanes;
-pub use polled::{Arm, Polled};
+pub use polled::{Arm, Polled, PolledListener};
 pub use protocol::{Bytes, Protocol};
 pub use receiver::Receiver;
 pub use sender::Sender;

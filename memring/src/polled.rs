@@ -1,5 +1,9 @@
 //! Halves in an event loop: a descriptor to wait for, and a question to ask before each wait.
 
+mod listener;
+
+pub use listener::PolledListener;
+
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};

@@ -1,6 +1,8 @@
 //! The server's side: listeners, and peers that ask for a channel.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memring_transport::handshake::CapacityLimits;
@@ -12,6 +14,7 @@ use crate::address::ToAddress;
 use crate::channel::{Channel, ServerEnd};
 use crate::error::{AcceptFailed, BindError, ConnectError};
 use crate::options::{Lanes, Options, common_options};
+use crate::polled::PolledListener;
 use crate::protocol::{Protocol, carries, signature};
 
 /// Listens at an address and accepts sessions.
@@ -27,7 +30,7 @@ use crate::protocol::{Protocol, carries, signature};
 /// # #[allow(unreachable_code)] Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Listener {
-    inner: memring_transport::Listener,
+    inner: Arc<memring_transport::Listener>,
 }
 
 impl Listener {
@@ -57,7 +60,7 @@ impl Listener {
     ///
     /// [`AcceptFailed`] after [`shut_down`](Self::shut_down), after a fork, or if the kernel refuses.
     pub fn accept(&self) -> Result<Incoming, AcceptFailed> {
-        Ok(Incoming { inner: self.inner.accept(None)? })
+        Ok(Incoming::of(self.inner.accept(None)?))
     }
 
     /// As [`accept`](Self::accept), waiting until the deadline at most.
@@ -66,7 +69,30 @@ impl Listener {
     ///
     /// As `accept`, and [`AcceptError::TimedOut`].
     pub fn accept_deadline(&self, deadline: Instant) -> Result<Incoming, AcceptFailed> {
-        Ok(Incoming { inner: self.inner.accept(Some(deadline))? })
+        Ok(Incoming::of(self.inner.accept(Some(deadline))?))
+    }
+
+    /// A place at this listener in an event loop of yours: see [`PolledListener`].
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    pub fn polled(&self) -> io::Result<PolledListener> {
+        PolledListener::new(Arc::clone(&self.inner))
+    }
+
+    /// A place at this listener in a task of tokio's.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of two more descriptors.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio's, or in one without its I/O.
+    #[cfg(feature = "tokio")]
+    pub fn tokio(&self) -> io::Result<crate::task::TokioListener> {
+        crate::task::TokioListener::new(self.polled()?)
     }
 
     /// The peers that ask for channels, as they come; ends after [`shut_down`](Self::shut_down).
@@ -225,7 +251,7 @@ impl ListenerBuilder {
         options.limits = self.limits;
         options.settings = self.options.finish()?;
         options.decision_timeout = self.decision_timeout;
-        Ok(Listener { inner: options.listen(&address)? })
+        Ok(Listener { inner: Arc::new(options.listen(&address)?) })
     }
 }
 
@@ -250,6 +276,10 @@ pub struct Incoming {
 }
 
 impl Incoming {
+    pub(crate) fn of(inner: memring_transport::Incoming) -> Self {
+        Self { inner }
+    }
+
     /// Who asks, as the kernel says.
     #[must_use]
     pub fn peer(&self) -> &Peer {

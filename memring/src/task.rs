@@ -22,9 +22,13 @@ use crate::sender::Sender;
 use crate::view::{Received, View};
 
 #[cfg(feature = "tokio")]
+mod meet;
+#[cfg(feature = "tokio")]
 mod reactor;
 #[cfg(feature = "tokio")]
 mod streams;
+#[cfg(feature = "tokio")]
+pub use meet::TokioListener;
 #[cfg(feature = "tokio")]
 pub use reactor::Tokio;
 #[cfg(feature = "tokio")]

@@ -404,7 +404,7 @@ fn a_thread_that_waits_in_a_call_and_a_loop_share_a_session() {
 
 #[test]
 fn role() {
-    play(&[("echo", echo_at), ("hidden", hidden), ("still", still)]);
+    play(&[("echo", echo_at), ("hidden", hidden), ("still", still), ("guest", guest)]);
 }
 
 /// A process that sends back what comes, in an event loop.
@@ -475,6 +475,88 @@ fn a_death_that_the_socket_hides_wakes_a_loop() {
         assert!(matches!(here.recv(number), Err(End::PeerDied(_))), "{kind:?}");
         drop(killing.join().expect("killed")); // which ends the child
     }
+}
+
+/// Accepts so many in a loop of this kind, and says hello to each.
+fn accept(kind: Kind, listener: &Listener, count: usize) -> Vec<ServerEnd<Bytes>> {
+    let mut waiting = listener.polled().expect("descriptors");
+    let mut wait = Loop::of(kind, &waiting);
+    let mut channels = Vec::new();
+    while channels.len() < count {
+        while let Some(incoming) = waiting.try_accept().expect("listens") {
+            let mut channel = incoming.open::<Bytes>().expect("opens");
+            channel.send(b"hello").expect("sent");
+            channels.push(channel);
+        }
+        if channels.len() < count {
+            assert!(wait.wait(&waiting), "{kind:?}: somebody comes");
+        }
+    }
+    channels
+}
+
+fn hello(path: &std::path::Path) {
+    let mut channel = memring::connect::<Bytes>(path).expect("connects");
+    assert_eq!(&*channel.recv_deadline(soon()).expect("hello"), b"hello");
+}
+
+#[test]
+fn a_listener_in_any_loop_hands_out_everybody_and_ends() {
+    for kind in KINDS {
+        let scratch = Scratch::new();
+        let path = scratch.socket();
+        let listener = Listener::bind(&path).expect("binds");
+        thread::scope(|scope| {
+            (0..30).for_each(|_| drop(scope.spawn(|| hello(&path))));
+            assert_eq!(accept(kind, &listener, 30).len(), 30);
+        });
+        let mut waiting = listener.polled().expect("descriptors");
+        let mut wait = Loop::of(kind, &waiting);
+        assert!(waiting.try_accept().expect("nobody").is_none());
+        listener.shut_down();
+        assert!(wait.wait(&waiting), "{kind:?}: the end");
+        assert!(waiting.try_accept().is_err());
+    }
+}
+
+#[test]
+fn a_listener_in_a_loop_rests_without_descriptors_and_goes_on() {
+    if !support::alone("a_listener_in_a_loop_rests_without_descriptors_and_goes_on") {
+        return;
+    }
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let listener = Listener::bind(&path).expect("binds");
+    let mut waiting = listener.polled().expect("descriptors");
+    let mut wait = Loop::of(Kind::Edge, &waiting);
+    let mut client = Helper::start("guest", &[("path", &path.display())]);
+    client.expect("connecting");
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).expect("less");
+    for _ in 0..3 {
+        eventually("it comes, and there is no room", || {
+            assert!(waiting.try_accept().expect("listens").is_none());
+            listener.turned().failed > 0
+        });
+        assert!(!is_readable(&waiting), "it would spin");
+        assert!(wait.wait(&waiting), "the pause ends");
+    }
+    setrlimit(Resource::Nofile, before).expect("as before");
+    let mut channel = loop {
+        match waiting.try_accept().expect("listens") {
+            Some(incoming) => break incoming.open::<Bytes>().expect("opens"),
+            None => assert!(wait.wait(&waiting), "it comes"),
+        }
+    };
+    channel.send(b"hello").expect("sent");
+    client.finish();
+}
+
+/// A process that connects and is greeted.
+fn guest(stage: &Stage) {
+    stage.say("connecting");
+    hello(stage.path());
 }
 
 /// A process that connects and does nothing.

@@ -346,6 +346,38 @@ fn a_control_socket_that_is_full_is_waited_for() {
 }
 
 #[test]
+fn tasks_meet_at_a_listener() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let listener = Listener::bind(&path).expect("binds");
+    on_tokio(async {
+        let mut waiting = listener.tokio().expect("descriptors");
+        let serving = async {
+            let mut channels = Vec::new();
+            for number in 0..20_u64 {
+                let incoming = waiting.accept().await.expect("listens");
+                let channel = incoming.open::<Bytes>().expect("opens");
+                let mut channel = channel.into_tokio().expect("descriptors");
+                channel.send(&number.to_le_bytes()).await.expect("sent");
+                channels.push(channel);
+            }
+            channels
+        };
+        let connector = Connector::new();
+        let client = || async {
+            let mut channel = connector.connect_tokio::<Bytes>(&path).await.expect("connects");
+            number(&channel.recv().await.expect("a number"))
+        };
+        let clients = futures_util::future::join_all((0..20).map(|_| client()));
+        let (_channels, mut numbers) = tokio::join!(serving, clients);
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+        listener.shut_down();
+        assert!(waiting.accept().await.is_err());
+    });
+}
+
+#[test]
 fn ends_reach_tasks() {
     // The peer closes, or this side does in a thread.
     let (server, client) = pair();

@@ -54,7 +54,7 @@ pub use connect::{ConnectError, Role, connect, from_fd, pair};
 pub use connection::Connection;
 pub use establish::HandshakeError;
 pub use listener::{
-    AcceptError, DEFAULT_DECISION, Incoming, ListenError, ListenOptions, Listener, Turned,
+    AcceptError, DEFAULT_DECISION, Doorway, Incoming, ListenError, ListenOptions, Listener, Turned,
 };
 pub use peer::{DeathDetection, Origin, Peer};
 pub use policy::{Denied, Policy};

@@ -8,6 +8,10 @@
 //!
 //! Not here: what the application decides.
 
+mod doorway;
+
+pub use doorway::Doorway;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -213,7 +217,7 @@ impl Listener {
             if let Some(offer) = self.shared.take() {
                 return Ok(Incoming { offer });
             }
-            if self.shared.stopped.load(Ordering::Relaxed) {
+            if self.shared.is_stopped() {
                 return Err(AcceptError::ShutDown);
             }
             let now = Instant::now();
@@ -235,7 +239,7 @@ impl Listener {
                         paused = Some(Instant::now() + pause);
                         break;
                     }
-                    Err(_) if self.shared.stopped.load(Ordering::Relaxed) => break,
+                    Err(_) if self.shared.is_stopped() => break,
                     Err(error) => return Err(AcceptError::System(error)),
                 }
             }
@@ -399,7 +403,7 @@ impl Shared {
         loop {
             let mut finished = self.finished();
             let waiting = finished.pop_front();
-            if finished.is_empty() && !self.stopped.load(Ordering::Relaxed) {
+            if finished.is_empty() && !self.is_stopped() {
                 let _ = rustix::io::read(&self.bell, &mut [0; 8]);
             }
             drop(finished);
@@ -408,6 +412,10 @@ impl Shared {
                 late => self.give_up(late),
             }
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     fn failed(&self) {
