@@ -139,3 +139,9 @@ fn both_readers_see_frames_in_messages_and_in_blobs() {
     }
     assert!(said.contains("as a blob a frame is with its readers"), "{said}");
 }
+
+#[test]
+fn the_front_and_its_engine_lose_nothing() {
+    let Some(program) = program("async_front") else { return };
+    assert_eq!(said(Command::new(program).arg("30")), "30 customers, 3000 in all: true\n");
+}
