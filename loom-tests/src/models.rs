@@ -8,6 +8,7 @@ mod fence;
 mod frames;
 mod parts;
 mod room;
+mod select;
 mod sessions;
 mod sleep;
 mod trip;
@@ -59,6 +60,7 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         trip::MODELS,
         ahead::MODELS,
         doorbell::MODELS,
+        select::MODELS,
         fence::MODELS,
     ]
     .into_iter()

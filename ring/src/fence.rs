@@ -103,6 +103,17 @@ impl Fences {
         }
     }
 
+    /// As [`heavy`](Self::heavy), for one of several sleeps that begin together: a call is made once, for all.
+    pub(crate) fn heavy_once(&self, called: &mut bool) -> Heavy {
+        if *called && self.calls.load(Ordering::Relaxed) && !mutant("no-heavy-fence") {
+            return Heavy::Assured;
+        }
+        let heavy = self.heavy();
+        // What was assured by a call, and not by full fences, is assured for all.
+        *called |= heavy == Heavy::Assured && self.calls.load(Ordering::Relaxed);
+        heavy
+    }
+
     /// Publishes carry a full fence from now on: the peer said that it cannot call any more.
     ///
     /// True if the peer may be told so: every thread of ours has passed a barrier since. False if this

@@ -58,18 +58,40 @@ pub(crate) fn sleep(
         let until = how.until.map_or(slice, |until| until.min(slice));
         return wait_one(shared, seen, 0, Some(until));
     }
-    let waiters = [
-        Waiter { value: seen.into(), address: shared as u64, flags: FUTEX_32, reserved: 0 },
-        Waiter {
-            value: private_seen.into(),
-            address: private.as_ptr() as u64,
-            flags: FUTEX_32 | FUTEX_PRIVATE_FLAG as u32,
-            reserved: 0,
-        },
-    ];
-    let until = how.until.map(timespec);
-    // SAFETY: the kernel reads `waiters` and `until` during the call only. It reads the two words at
-    // their addresses: `region` keeps its mapping alive, `private` is a reference. Anything it finds
+    wait_many(&[on_shared(shared, seen), on_private(private, private_seen)], how.until)
+}
+
+/// Where one of several sleeps: its shared word, and its private one.
+pub(crate) struct Bed<'a> {
+    pub region: &'a Region,
+    pub offset: usize,
+    pub seen: u32,
+    pub private: &'a AtomicU32,
+    pub private_seen: u32,
+}
+
+/// As [`sleep`], on the words of several, at most 64. For where [`waitv_works`]; elsewhere it returns at once.
+pub(crate) fn sleep_any(beds: &[Bed<'_>], how: Sleep) -> bool {
+    let shared = |bed: &Bed<'_>| on_shared(bed.region.futex_word(bed.offset), bed.seen);
+    let private = |bed: &Bed<'_>| on_private(bed.private, bed.private_seen);
+    let beds_shared = if how.shared { beds } else { &[] };
+    let waiters: Vec<_> = beds_shared.iter().map(shared).chain(beds.iter().map(private)).collect();
+    wait_many(&waiters, how.until)
+}
+
+fn on_shared(word: *const u32, seen: u32) -> Waiter {
+    Waiter { value: seen.into(), address: word as u64, flags: FUTEX_32, reserved: 0 }
+}
+
+fn on_private(word: &AtomicU32, seen: u32) -> Waiter {
+    let flags = FUTEX_32 | FUTEX_PRIVATE_FLAG as u32;
+    Waiter { value: seen.into(), address: word.as_ptr() as u64, flags, reserved: 0 }
+}
+
+fn wait_many(waiters: &[Waiter], until: Option<Instant>) -> bool {
+    let until = until.map(timespec);
+    // SAFETY: the kernel reads `waiters` and `until` during the call only. It reads the words at
+    // their addresses: those who made the waiters keep mappings and references alive. Anything it finds
     // amiss it reports, and a sleep that did not happen is a spurious wake.
     let answer = unsafe {
         libc::syscall(

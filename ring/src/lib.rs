@@ -16,6 +16,7 @@
 //! | [`batch`], [`grant`] | many messages in one frame; writing in place |
 //! | [`wait`] | spin, sleep, and no lost wake |
 //! | [`arm`] | the same for event loops, with a doorbell |
+//! | [`select`] | the same for several consumers at once |
 //! | [`fence`] | the asymmetric fence pair |
 //! | [`heads`] | publishing release positions before any wait |
 //! | [`life`] | what a session shares with its halves in private memory |
@@ -50,6 +51,7 @@ mod parts;
 pub mod position;
 pub mod producer;
 mod reader;
+pub mod select;
 mod spin;
 mod stage;
 #[doc(hidden)]

@@ -95,9 +95,9 @@ pub(crate) const FIRST: u32 = 512;
 /// Looks between two readings of the clock.
 const STRIDE: u32 = 64;
 /// Wakes without reason before a sleep leaves out the shared word.
-const SPURIOUS: u32 = 8;
+pub(crate) const SPURIOUS: u32 = 8;
 /// How long such a sleep lasts at most.
-const BACK_OFF: Duration = Duration::from_millis(10);
+pub(crate) const BACK_OFF: Duration = Duration::from_millis(10);
 
 /// One half's way of waiting: its strategy, its epochs and what it has learnt.
 pub(crate) struct Sleeper<const HALF: usize> {
@@ -128,6 +128,12 @@ impl<const HALF: usize> Sleeper<HALF> {
         step::at(Step::E1);
         // ORDERING: Release; whoever is rung at finds that it was expected. E2 orders it before E3.
         place.mine.store32(place.asleep, Asleep::doorbell(self.epoch), Ordering::Release); // E1
+    }
+
+    /// Says that this half sleeps in a futex call, with others: a new epoch. See [`crate::select`], W3.
+    pub(crate) fn say_asleep(&mut self, place: &Place<'_>) {
+        self.epoch = if mutant("one-epoch") { 1 } else { self.epoch.wrapping_add(1) };
+        place.mine.store32(place.asleep, Asleep::futex(self.epoch), Ordering::Relaxed);
     }
 
     /// Says that it does not, after all.

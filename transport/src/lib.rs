@@ -59,7 +59,7 @@ pub use listener::{
 pub use peer::{DeathDetection, Origin, Peer};
 pub use policy::{Denied, Policy};
 pub use quota::{Limits, OverQuota, Quotas};
-pub use session::{Notifier, Session};
+pub use session::{Notifier, Session, wait_readable};
 pub use settings::{DEFAULT_CAPACITY, DEFAULT_HANDSHAKE, Settings};
 pub use socket::{ConnectProblem, NotUsable, WhenAbsent};
 pub use spawn::{VARIABLE, inherited, spawn};

@@ -12,7 +12,7 @@
 mod carried;
 mod notifier;
 
-pub use notifier::Notifier;
+pub use notifier::{Notifier, wait_readable};
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -25,6 +25,10 @@
 //! Nobody has to poll, and no wake is lost, whatever the two sides chose. A process that sleeps makes no
 //! system call and takes no time. One that spins on the only processor there is stands in its peer's way.
 //!
+//! # Many receivers
+//!
+//! A thread that blocks may wait for several receivers at once: [`Select`](crate::Select) sleeps on all of them, and says which has something.
+//!
 //! # In an event loop
 //!
 //! A thread that waits for other things too does so in `poll`, `epoll`, io_uring, or a library over them, and those wait for

@@ -226,9 +226,9 @@ pub(crate) struct Sleep {
 }
 
 struct Sleeping {
-    keys: [usize; 2],
+    keys: Vec<usize>,
     /// The shared memory it sleeps on.
-    region: usize,
+    regions: Vec<usize>,
     woken: bool,
     number: usize,
 }
@@ -263,21 +263,39 @@ pub(crate) fn sleep(
     seen: u32,
     private: &AtomicU32,
     private_seen: u32,
-    _how: Sleep,
+    how: Sleep,
 ) -> bool {
+    sleep_any(&[Bed { region, offset, seen, private, private_seen }], how)
+}
+
+/// Where one of several sleeps.
+pub(crate) struct Bed<'a> {
+    pub region: &'a Region,
+    pub offset: usize,
+    pub seen: u32,
+    pub private: &'a AtomicU32,
+    pub private_seen: u32,
+}
+
+pub(crate) fn sleep_any(beds: &[Bed<'_>], _how: Sleep) -> bool {
     let futexes = &*FUTEXES;
     let mut sleepers = lock(&futexes.sleepers);
     // ORDERING: Relaxed under the lock that a waker takes after its store: it comes before us and we see
     // the store, or after us and finds us.
-    if region.load64(offset, Ordering::Relaxed) as u32 != seen
-        || private.load(Ordering::Relaxed) != private_seen
-    {
+    let changed = |bed: &Bed<'_>| {
+        bed.region.load64(bed.offset, Ordering::Relaxed) as u32 != bed.seen
+            || bed.private.load(Ordering::Relaxed) != bed.private_seen
+    };
+    if beds.iter().any(changed) {
         return true;
     }
     sleepers.number += 1;
     let number = sleepers.number;
-    let keys = [region.key(offset), std::ptr::from_ref(private) as usize];
-    sleepers.list.push(Sleeping { keys, region: region.identity(), woken: false, number });
+    let keys =
+        |bed: &Bed<'_>| [bed.region.key(bed.offset), std::ptr::from_ref(bed.private) as usize];
+    let keys = beds.iter().flat_map(keys).collect();
+    let regions = beds.iter().map(|bed| bed.region.identity()).collect();
+    sleepers.list.push(Sleeping { keys, regions, woken: false, number });
     loop {
         let at = sleepers.list.iter().position(|other| other.number == number);
         match at {
@@ -300,7 +318,11 @@ fn wake_key(key: usize, region: Option<&Region>) -> bool {
     let futexes = &*FUTEXES;
     let mut sleepers = lock(&futexes.sleepers);
     let region = region.map(Region::identity);
-    if sleepers.list.iter().any(|sleeper| sleeper.woken && Some(sleeper.region) == region) {
+    if sleepers
+        .list
+        .iter()
+        .any(|sleeper| sleeper.woken && region.is_some_and(|it| sleeper.regions.contains(&it)))
+    {
         sleepers.redundant += 1;
     }
     let mut any = false;

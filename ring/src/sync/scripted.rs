@@ -152,6 +152,23 @@ pub(crate) fn sleep(
     native::sleep(&region.real, offset, seen, private, private_seen, how)
 }
 
+/// See `futex`.
+pub(crate) struct Bed<'a> {
+    pub region: &'a Region,
+    pub offset: usize,
+    pub seen: u32,
+    pub private: &'a AtomicU32,
+    pub private_seen: u32,
+}
+
+pub(crate) fn sleep_any(beds: &[Bed<'_>], how: Sleep) -> bool {
+    fn real<'a>(bed: &Bed<'a>) -> native::RealBed<'a> {
+        let &Bed { region, offset, seen, private, private_seen } = bed;
+        native::RealBed { region: &region.real, offset, seen, private, private_seen }
+    }
+    native::sleep_any_really(&beds.iter().map(real).collect::<Vec<_>>(), how)
+}
+
 pub(crate) fn wake(region: &Region, offset: usize) -> bool {
     native::wake(&region.real, offset)
 }

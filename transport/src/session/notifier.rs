@@ -9,12 +9,14 @@
 //! goes to wait in a futex finds that it has to look, reads, and has the watcher look for everything again.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
+use rustix::io::Errno;
 
 use memring_ring::Host;
 
@@ -49,6 +51,27 @@ fn epoll_of(event: &OwnedFd, session: &Session) -> io::Result<OwnedFd> {
     let ends_too = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
     epoll::add(&epoll, session.fd(), data, ends_too)?;
     Ok(epoll)
+}
+
+/// Waits until one of these is readable, or the deadline has passed.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
+    let mut fds: Vec<_> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let timeout = deadline.map(|deadline| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    });
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Notifier {
