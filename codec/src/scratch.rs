@@ -23,6 +23,12 @@ impl Scratch {
         Self { bytes: AlignedVec::new(), max }
     }
 
+    /// Forgets the contents; from now on it holds at most `max` bytes.
+    pub fn set_max(&mut self, max: usize) {
+        self.bytes.clear();
+        self.max = max;
+    }
+
     /// Forgets the contents and keeps the memory.
     #[inline]
     pub fn clear(&mut self) {
@@ -91,6 +97,8 @@ mod tests {
         scratch.clear();
         assert_eq!(scratch.write(b"fghij"), Ok(()));
         assert_eq!(scratch.as_ptr().align_offset(16), 0);
+        scratch.set_max(2);
+        assert_eq!(scratch.write(b"abc"), Err(SinkFull::Limit { max: 2 }));
         scratch.clear_and_shrink(0);
         assert!(scratch.is_empty());
     }

@@ -300,6 +300,9 @@ assert_eq!(sample.values[3], 0.5);
 //! # }
 //! ```
 //!
+//! One message goes to many by a [`Fanout`](crate::Fanout): encoded once, copied into each lane, and with a say in what becomes of it
+//! where there is no room.
+//!
 //! # Receiving
 //!
 //! | call | when there is no message |

@@ -56,6 +56,7 @@ mod carry;
 mod channel;
 mod client;
 mod error;
+pub mod fanout;
 pub mod guide;
 mod iter;
 mod metadata;
@@ -79,6 +80,7 @@ pub use error::{
     AcceptFailed, BindError, ConnectError, End, Fault, RecvError, SendError, TryRecvError,
     TrySendError,
 };
+pub use fanout::Fanout;
 pub use iter::{IntoIter, Iter};
 pub use metadata::MetadataValue;
 pub use options::Lanes;

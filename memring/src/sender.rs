@@ -191,6 +191,23 @@ impl<T: Message + ?Sized> Sender<T> {
         Ok(bytes.to_vec())
     }
 
+    /// The largest message that the lane holds at once.
+    pub(crate) fn largest_at_once(&self) -> u64 {
+        self.producer.capacity().largest_at_once().min(self.producer.largest_message())
+    }
+
+    /// Sends what is encoded already, if there is room for it now.
+    pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), TrySendError> {
+        let sent = self.producer.try_send(bytes, 0);
+        sent.map_err(|error| try_send_error(error, self.session.peer()))
+    }
+
+    /// The same, waiting until the deadline at most.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), SendError> {
+        let sent = self.producer.send(bytes, 0, Some(deadline));
+        sent.map_err(|error| send_error(error, self.session.peer()))
+    }
+
     /// See [`Producer::try_send_on`].
     pub(crate) fn try_send_on(&mut self, bytes: &[u8], sent: &mut u64) -> Result<(), TrySendError> {
         let went = self.producer.try_send_on(bytes, 0, sent);
