@@ -68,6 +68,8 @@ mod receiver;
 pub mod select;
 mod sender;
 mod server;
+#[cfg(feature = "systemd")]
+pub mod service;
 mod slot;
 pub mod task;
 mod view;
@@ -120,6 +122,7 @@ pub use memring_transport::{
 /// ));
 /// ```
 pub mod cause {
+    pub use memring_transport::activation::NotActivated;
     pub use memring_transport::control::{RefuseCode, RejectCode, TextError};
     pub use memring_transport::handshake::{
         HandshakeFault, Mismatch, Refusal, Rejection, SettingsError,

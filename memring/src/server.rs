@@ -245,13 +245,42 @@ impl ListenerBuilder {
     /// [`BindError`] says what stands in the way and what to do.
     pub fn bind(self, address: impl ToAddress) -> Result<Listener, BindError> {
         let address = address.to_address()?;
+        Ok(Listener { inner: Arc::new(self.finish()?.listen(&address)?) })
+    }
+
+    /// Listens on the socket that a service manager opened and handed over (systemd's `LISTEN_FDS`), if it is the only one.
+    /// Whoever connected before this process started is served too, and those that it leaves behind are the next one's.
+    ///
+    /// Clients check the uid of whoever opened the socket, which is the manager's: that of root for a system service, so theirs
+    /// is a policy that allows uid 0 beside this process's.
+    ///
+    /// Mode, owner and backlog are said in the socket unit, which needs `ListenSequentialPacket=`;
+    /// `memring/examples/systemd` has one.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]; if none was handed over, the process was started by hand, and may [`bind`](Self::bind).
+    pub fn activated(self) -> Result<Listener, BindError> {
+        Ok(Listener { inner: Arc::new(self.finish()?.listen_activated(None)?) })
+    }
+
+    /// As [`activated`](Self::activated), by the name that `FileDescriptorName=` gives it: for a process with several.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn activated_as(self, name: &str) -> Result<Listener, BindError> {
+        Ok(Listener { inner: Arc::new(self.finish()?.listen_activated(Some(name))?) })
+    }
+
+    fn finish(self) -> Result<ListenOptions, BindError> {
         let mut options = ListenOptions::default();
         options.bind = self.bind;
         options.policy = self.policy;
         options.limits = self.limits;
         options.settings = self.options.finish()?;
         options.decision_timeout = self.decision_timeout;
-        Ok(Listener { inner: Arc::new(options.listen(&address)?) })
+        Ok(options)
     }
 }
 

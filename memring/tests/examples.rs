@@ -145,3 +145,21 @@ fn the_front_and_its_engine_lose_nothing() {
     let Some(program) = program("async_front") else { return };
     assert_eq!(said(Command::new(program).arg("30")), "30 customers, 3000 in all: true\n");
 }
+
+#[test]
+fn the_service_tells_the_time_at_an_address_of_its_own() {
+    let Some(program) = program("service") else { return };
+    let scratch = Scratch::new();
+    let mut service = Command::new(&program)
+        .env("RUNTIME_DIRECTORY", scratch.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let socket = scratch.path().join("memring-clock");
+    eventually("the service is there", || socket.exists());
+    let time = said(Command::new(&program).arg("ask").arg(&socket));
+    let seconds: f64 = time.trim_end().parse().expect("a number");
+    assert!(seconds > 1.7e9, "{time}");
+    service.kill().expect("kills");
+    service.wait().expect("reaps");
+}

@@ -7,11 +7,13 @@
 //! constructor.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 
 /// Bytes of a path that fit a `sockaddr_un` with the zero that ends it.
@@ -81,6 +83,14 @@ pub enum AddressError {
 }
 
 impl Address {
+    /// Where this socket is bound; an empty abstract name if nowhere.
+    pub(crate) fn of_socket(socket: impl AsFd) -> Result<Self, Errno> {
+        let bound = SocketAddrUnix::try_from(rustix::net::getsockname(socket)?)?;
+        let path = bound.path().map(|path| PathBuf::from(OsStr::from_bytes(path.to_bytes())));
+        let name = || bound.abstract_name().unwrap_or_default().to_vec();
+        Ok(Self(path.map_or_else(|| Place::Abstract(name()), Place::Path)))
+    }
+
     /// A string with a slash in it is a path; one without is a name in [`runtime_directory`].
     ///
     /// A bare name so means different files to processes of different users, and to a service whose

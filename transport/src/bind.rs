@@ -26,11 +26,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use memring_ring::fork::{Generation, generation};
-use rustix::fs::{AtFlags, CWD, Mode};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Gid, Uid};
 
+use crate::activation::NotActivated;
 use crate::address::{Address, AddressKind};
 use crate::os;
 use crate::socket::ControlSocket;
@@ -61,6 +62,8 @@ pub struct Bound {
     address: Address,
     generation: Generation,
     fds: bool,
+    /// Whoever opened the socket goes on listening when this process does not.
+    handed_over: bool,
     /// Failed accepts in a row that were for want of resources.
     failures: AtomicU32,
 }
@@ -121,6 +124,14 @@ pub enum BindError {
     /// The lock file is somebody else's, or no plain file.
     #[error("{} is not a lock file of ours: remove it, or choose another path", .0.display())]
     ForeignLock(PathBuf),
+    /// What was handed over is something else.
+    #[error(
+        "what was handed over is no listening Unix socket of packets: say ListenSequentialPacket= in the socket unit"
+    )]
+    NotListening,
+    /// No socket was handed over, or not this one.
+    #[error(transparent)]
+    NotActivated(#[from] NotActivated),
     /// A system call failed.
     #[error("{doing} {}", path.display())]
     System {
@@ -244,6 +255,44 @@ impl BindOptions {
             address: address.clone(),
             generation: generation(),
             fds: self.fds,
+            handed_over: false,
+            failures: AtomicU32::new(0),
+        })
+    }
+
+    /// Takes over a socket that somebody else bound and listens on: a service manager. Mode, owner and backlog are
+    /// theirs to decide, and the socket goes on listening when this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::NotListening`].
+    pub fn take_over(&self, socket: OwnedFd) -> Result<Bound, BindError> {
+        let listens = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX)
+            && sockopt::socket_type(&socket) == Ok(SocketType::SEQPACKET)
+            && sockopt::socket_acceptconn(&socket) == Ok(true);
+        if !listens {
+            return Err(BindError::NotListening);
+        }
+        let system = |source| BindError::System {
+            doing: "taking over",
+            path: "the socket that was handed over".into(),
+            source,
+        };
+        let address = Address::of_socket(&socket).map_err(|error| system(error.into()))?;
+        let flags = rustix::fs::fcntl_getfl(&socket).map_err(|error| system(error.into()))?;
+        rustix::fs::fcntl_setfl(&socket, flags | OFlags::NONBLOCK)
+            .and_then(|()| rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC))
+            .map_err(|error| system(error.into()))?;
+        // Whoever connected before brings none of the first with what was sent by then.
+        let _ = os::set_pass_pidfd(socket.as_fd(), true).map_err(system)?;
+        let _ = os::set_pass_rights(socket.as_fd(), self.fds).map_err(system)?;
+        Ok(Bound {
+            files: None,
+            socket,
+            address,
+            generation: generation(),
+            fds: self.fds,
+            handed_over: true,
             failures: AtomicU32::new(0),
         })
     }
@@ -356,8 +405,11 @@ impl Bound {
     }
 
     /// Stops listening, for every holder of the socket: whoever polls it is woken, clients are
-    /// refused. The files stay until this is dropped.
+    /// refused. The files stay until this is dropped. One that was handed over is not ours to stop.
     pub fn shutdown(&self) {
+        if self.handed_over {
+            return;
+        }
         rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both).ok();
     }
 }

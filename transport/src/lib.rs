@@ -19,6 +19,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("memring runs on Linux only: it is built on sealed memfds, futexes and pidfds.");
 
+pub mod activation;
 pub mod address;
 pub mod attachments;
 mod bind;

@@ -25,6 +25,7 @@ use memring_ring::step::{self, Step};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use crate::activation;
 use crate::address::Address;
 use crate::bind::{Accepted, BindError, BindOptions, Bound};
 use crate::connection::Connection;
@@ -156,10 +157,28 @@ impl ListenOptions {
     ///
     /// [`BindError`], which says what stands in the way.
     pub fn listen(self, address: &Address) -> Result<Listener, ListenError> {
+        let bind = self.bind.clone();
+        self.listen_by(|| bind.bind(address))
+    }
+
+    /// Listens on the socket of this name that a service manager handed over; without a name, on the only one.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]. A socket that was taken and could not be used is closed.
+    pub fn listen_activated(self, name: Option<&str>) -> Result<Listener, ListenError> {
+        let bind = self.bind.clone();
+        self.listen_by(|| bind.take_over(activation::take(name)?))
+    }
+
+    fn listen_by(
+        self,
+        bind: impl FnOnce() -> Result<Bound, BindError>,
+    ) -> Result<Listener, ListenError> {
         ServerHandshake::new(self.settings.local(), self.settings.capacity_limits)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| ListenError::System(error.into()))?;
-        let bound = self.bind.bind(address)?;
+        let bound = bind()?;
         Ok(Listener {
             bound,
             shared: Arc::new(Shared {
