@@ -68,6 +68,8 @@ pub struct Session {
     owes_doorbell: AtomicBool,
     /// The notifiers will be told, for they may miss a doorbell.
     nudged: AtomicBool,
+    /// An event loop has left, and the watcher is to look for everything again.
+    loop_left: AtomicBool,
     /// Which rule of the control protocol the peer broke.
     control_fault: OnceLock<Reason>,
     counted: AtomicBool,
@@ -96,6 +98,17 @@ struct Reader {
     awaits_room: bool,
     /// The watcher leaves what comes to an event loop.
     hang_ups_only: bool,
+}
+
+/// What the watcher looks for on the control socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Whatever comes: nobody else reads.
+    ForEverything,
+    /// Its end: an event loop hears of the rest.
+    ForHangUps,
+    /// What it looked for before; it may have found it.
+    AsBefore,
 }
 
 /// Where reading the control socket came to.
@@ -151,6 +164,7 @@ impl Session {
             notifiers: notifier::Notifiers::default(),
             owes_doorbell: AtomicBool::new(false),
             nudged: AtomicBool::new(false),
+            loop_left: AtomicBool::new(false),
             control_fault: OnceLock::new(),
             counted: AtomicBool::new(false),
             charges,
@@ -253,22 +267,27 @@ impl Session {
         done
     }
 
-    /// Reads the control socket until it is empty, or for long enough, and files what came.
+    /// Reads the control socket until it is empty, or for long enough, and files what came. The watcher looks for what
+    /// comes next.
     ///
     /// Whoever drains may have a deadline, and a peer may send for ever: what is left is readable still, so
     /// arming the watch again brings somebody back for it.
     pub(crate) fn drain(&self) {
+        self.drain_and(Look::ForEverything);
+    }
+
+    fn drain_and(&self, look: Look) {
         self.as_reader(None, |reader| {
             // Whoever tripped us before this point is answered by what follows.
             self.life.take_attention();
             if !matches!(self.read(reader), Drained::Ended | Drained::Failed) {
-                self.settle(reader, true);
+                self.settle(reader, look);
             }
         });
     }
 
-    /// After reading: says what is owed, and has the watcher look for what comes next, or for hang-ups only.
-    fn settle(&self, reader: &mut Reader, everything: bool) {
+    /// After reading: says what is owed, and has the watcher look for what comes next.
+    fn settle(&self, reader: &mut Reader, look: Look) {
         self.tell_departures(&mut reader.owed);
         if self.owes_doorbell.swap(false, Ordering::AcqRel) {
             owe(&mut reader.owed, Notice::Doorbell);
@@ -280,12 +299,18 @@ impl Session {
         }
         let Some(watch) = self.watch.get() else { return };
         let owed = !reader.owed.is_empty() || reader.awaits_room;
-        if everything || owed {
+        let was = reader.hang_ups_only;
+        reader.hang_ups_only = !owed
+            && match look {
+                Look::ForEverything => false,
+                Look::AsBefore => was,
+                Look::ForHangUps => true,
+            };
+        if !reader.hang_ups_only {
             watch.rearm(self.socket.as_fd(), owed);
-        } else if !reader.hang_ups_only {
+        } else if look == Look::AsBefore || !was {
             watch.rearm_for_hang_ups(self.socket.as_fd());
         }
-        reader.hang_ups_only = !everything && !owed;
     }
 
     /// Reads some packets.

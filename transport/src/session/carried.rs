@@ -8,11 +8,12 @@
 
 use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use memring_ring::{End, Fault};
 
-use super::{Drained, Reader, Session};
+use super::{Drained, Look, Reader, Session};
 use crate::attachments::{Fetched, Named, NotTaken, Numbered, Parcel, Room, Shelf};
 use crate::blob::{Departure, SealedMemory};
 use crate::control::{Attached, Attachments, Control, Forget};
@@ -157,7 +158,8 @@ impl Session {
     /// As [`drain`](Self::drain), by the drainer, which may be asked again from here on.
     pub(crate) fn drain_as_asked(&self) {
         self.departures().submitted = false;
-        self.drain();
+        let left = self.loop_left.swap(false, Ordering::AcqRel);
+        self.drain_and(if left { Look::ForEverything } else { Look::AsBefore });
     }
 
     /// What came with the message that was received last, if anything did and nobody took it yet.

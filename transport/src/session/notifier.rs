@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use memring_ring::Host;
 
-use super::{Drained, Session};
+use super::{Drained, Look, Session};
 use crate::drainer;
 
 /// One event loop, or one task, that waits for things of one session.
@@ -180,6 +180,7 @@ impl Session {
     pub fn leave_loop(self: &Arc<Self>) {
         // Whoever is last takes the session with it.
         if self.generation.is_current() && Arc::strong_count(self) > 1 {
+            self.loop_left.store(true, Ordering::Release);
             drainer::submit(Arc::clone(self));
         }
     }
@@ -208,7 +209,7 @@ impl Session {
             if drained == Drained::Empty {
                 // Tasks, and threads that wait in futexes, need the watcher. A thread that comes later looks for itself.
                 let others = self.notifiers.has_tasks() || self.life.leave_attention();
-                self.settle(reader, others);
+                self.settle(reader, if others { Look::ForEverything } else { Look::ForHangUps });
             }
             drained
         });
@@ -227,7 +228,7 @@ impl Session {
         if self.generation.is_current() {
             self.as_reader(None, |reader| {
                 reader.awaits_room = true;
-                self.settle(reader, true);
+                self.settle(reader, Look::AsBefore);
             });
         }
     }
