@@ -115,7 +115,7 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
     ///
     /// # Errors
     ///
-    /// What the kernel says of two more descriptors.
+    /// What the kernel says of two more descriptors; what was to be awaited is dropped then.
     ///
     /// # Panics
     ///

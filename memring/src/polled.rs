@@ -199,6 +199,11 @@ pub enum Wants {
 }
 
 impl Wants {
+    /// This and that.
+    pub(crate) fn with(self, other: Self) -> Self {
+        if self == other { self } else { Self::Both }
+    }
+
     pub(crate) fn messages(self) -> bool {
         self != Self::Room
     }

@@ -475,7 +475,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// What the kernel says of two more descriptors.
+    /// What the kernel says of two more descriptors; what was to be awaited is dropped then.
     ///
     /// # Panics
     ///

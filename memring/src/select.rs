@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use memring_codec::Message;
@@ -13,7 +13,6 @@ use memring_ring::waitv_works;
 use memring_transport::{Notifier, Session, wait_readable};
 
 use crate::channel::Channel;
-use crate::polled::InLoop;
 use crate::receiver::Receiver;
 
 /// A thread's wait for whichever of several receivers has something first, of any types and sessions.
@@ -50,7 +49,15 @@ pub struct Select {
 struct Watched {
     epoll: OwnedFd,
     notifier: Arc<Notifier>,
-    in_loop: InLoop,
+    session: Weak<Session>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.upgrade() {
+            session.leave_loop();
+        }
+    }
 }
 
 impl Select {
@@ -63,11 +70,12 @@ impl Select {
     /// Waits until a `try_recv` of one of these would find something: a message, or an end; its place among them. `None` once
     /// the deadline has passed, if there is one.
     ///
-    /// A message in parts may turn out not to be there in full: `try_recv` says `Empty` then, and the wait goes on with the next call.
+    /// A message in parts may turn out not to be there in full, or given up: `try_recv` says `Empty` then, and the wait goes on
+    /// with the next call. What belongs to another process, after a fork, always has an end to tell.
     ///
     /// # Errors
     ///
-    /// Where it takes descriptors: what the kernel says of two more each, or in a forked child.
+    /// Where it takes descriptors: what the kernel says of two more each.
     ///
     /// # Panics
     ///
@@ -79,6 +87,7 @@ impl Select {
     ) -> io::Result<Option<usize>> {
         assert!(!receivers.is_empty(), "a wait for nothing would never end");
         let found = if receivers.len() <= MOST && waitv_works() {
+            self.watched.clear();
             let mut consumers: Vec<_> = receivers.iter_mut().map(|one| one.consumer()).collect();
             select(&mut consumers, self.last, deadline)
         } else {
@@ -126,11 +135,12 @@ impl Select {
         self.watched.truncate(receivers.len());
         for (place, one) in receivers.iter().enumerate() {
             let session = one.session();
-            if self.watched.get(place).is_some_and(|it| Arc::ptr_eq(&it.in_loop.0, session)) {
+            if self.watched.get(place).is_some_and(|it| it.session.as_ptr() == Arc::as_ptr(session))
+            {
                 continue;
             }
             let (epoll, notifier) = session.notifier()?;
-            let watched = Watched { epoll, notifier, in_loop: InLoop(Arc::clone(session)) };
+            let watched = Watched { epoll, notifier, session: Arc::downgrade(session) };
             match self.watched.get_mut(place) {
                 Some(other) => *other = watched,
                 None => self.watched.push(watched),

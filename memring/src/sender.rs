@@ -112,7 +112,10 @@ impl<T: Message + ?Sized> Sender<T> {
         let way = &mut self.producer;
         let sent = carry(way, message, &mut self.hint, &mut self.scratch)
             .map_err(TrySendError::of_encoding)?;
-        sent.map_err(|error| try_send_error(error, self.session.peer()))
+        sent.map_err(|error| {
+            self.socket_full = false; // now it is the lane
+            try_send_error(error, self.session.peer())
+        })
     }
 
     /// Sends a message and drops it: file descriptors in it are closed here once they are on their way.
@@ -149,7 +152,7 @@ impl<T: Message + ?Sized> Sender<T> {
     ///
     /// # Errors
     ///
-    /// What the kernel says of two more descriptors.
+    /// What the kernel says of two more descriptors; what was to be awaited is dropped then.
     ///
     /// # Panics
     ///
@@ -216,6 +219,7 @@ impl<T: Message + ?Sized> Sender<T> {
 
     /// The way out of messages that carry something, and where they are encoded.
     fn post(&mut self) -> (Post<'_>, &mut Scratch) {
+        self.socket_full = false;
         let Self { producer, session, under_way, socket_full, scratch, .. } = self;
         (Post { producer, session, under_way, socket_full }, scratch)
     }

@@ -37,6 +37,9 @@ pub use streams::{Messages, Outbox};
 /// Turns that a task takes in one go though there is nothing to take: only a peer that says things without end makes it more.
 const TURNS: u32 = 16;
 
+/// Messages that a task takes or sends before others have their turn.
+const STREAK: u32 = 128;
+
 /// How a task spins at most before it waits, unless said otherwise: not at all, for other tasks may have something to do.
 const SPIN: Duration = Duration::ZERO;
 
@@ -47,7 +50,7 @@ mod sealed {
     use super::{Arc, Context, Notifier, Poll, Session, io};
 
     pub trait Sealed: Sized {
-        fn of(session: &Session) -> io::Result<Self>;
+        fn of(session: &Arc<Session>) -> io::Result<Self>;
 
         fn notifier(&self) -> &Arc<Notifier>;
 
@@ -63,7 +66,7 @@ pub struct Watched(Arc<Notifier>);
 impl Driver for Watched {}
 
 impl sealed::Sealed for Watched {
-    fn of(session: &Session) -> io::Result<Self> {
+    fn of(session: &Arc<Session>) -> io::Result<Self> {
         Ok(Self(session.task_notifier()?))
     }
 
@@ -105,6 +108,8 @@ struct Waiting<D> {
     armed: Option<Wants>,
     /// Other tasks had their turn since this one was woken.
     yielded: bool,
+    /// Messages in a row without a wait.
+    streak: u32,
     spin: Duration,
 }
 
@@ -115,7 +120,7 @@ impl<H: Half, D: Driver> Async<H, D> {
         Ok(Self {
             half,
             _in_loop,
-            waiting: Waiting { driver, armed: None, yielded: false, spin: SPIN },
+            waiting: Waiting { driver, armed: None, yielded: false, streak: 0, spin: SPIN },
         })
     }
 
@@ -156,28 +161,45 @@ impl<D: Driver> Waiting<D> {
         turns: &mut u32,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        if self.armed != Some(wants) {
+        // A task may wait for both ways at once, and each has asked in turn.
+        let all = self.armed.map_or(wants, |armed| armed.with(wants));
+        if self.armed != Some(all) {
             *turns += 1;
             // To arm takes some system calls. First those have their turn that what came was for: what they do may bring the
             // next message before that.
             if !std::mem::replace(&mut self.yielded, true) || *turns > TURNS {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
+                return self.yield_now(context);
             }
             if half.spin(wants, self.spin) {
                 return Poll::Ready(());
             }
-            self.armed = None;
-            if arm_these(half, self.driver.notifier(), wants) == Arm::Ready {
+            let other = self.armed.take().is_some();
+            if arm_these(half, self.driver.notifier(), all) == Arm::Ready {
+                if other {
+                    context.waker().wake_by_ref(); // it may be for the way that has asked before
+                }
                 return Poll::Ready(());
             }
-            self.armed = Some(wants);
+            self.armed = Some(all);
         }
+        self.streak = 0;
         ready!(self.driver.poll(context));
         self.armed = None;
         self.yielded = false;
-        half.take_back(wants);
+        half.take_back(all);
         Poll::Ready(())
+    }
+
+    /// Before something is taken or sent: not ready now and then, for there may be something to do without end.
+    fn poll_budget(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.streak += 1;
+        if self.streak > STREAK { self.yield_now(context) } else { Poll::Ready(()) }
+    }
+
+    fn yield_now(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.streak = 0;
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -219,6 +241,7 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Sends<S> for Channel<S, R> {
 macro_rules! poll_item {
     ($this:ident, $context:ident) => {{
         let mut turns = 0;
+        ready!($this.waiting.poll_budget($context));
         loop {
             match $this.half.receiver().try_item() {
                 Ok(item) => break Ok(item),
@@ -327,6 +350,7 @@ macro_rules! sending {
                 message: &$message,
             ) -> Poll<Result<(), SendError>> {
                 let mut turns = 0;
+                ready!(self.waiting.poll_budget(context));
                 loop {
                     match self.half.sender().try_send(message) {
                         Err(TrySendError::Full) => {}
@@ -396,7 +420,7 @@ impl<S: Message + ?Sized, R: Message + ?Sized, D: Driver> Async<Channel<S, R>, D
     ///
     /// # Errors
     ///
-    /// What the kernel says, if the driver needs descriptors.
+    /// What the kernel says, if the driver needs descriptors; the halves are dropped then.
     #[expect(clippy::type_complexity, reason = "two halves with their types")]
     pub fn split(self) -> io::Result<(Async<Sender<S>, D>, Async<Receiver<R>, D>)> {
         let spin = self.waiting.spin;

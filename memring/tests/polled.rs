@@ -390,6 +390,66 @@ fn who_leaves_a_loop_is_served_by_the_watcher_again() {
 }
 
 #[test]
+fn an_arming_that_reads_only_part_leaves_the_rest_to_the_watcher() {
+    let connector = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Normal);
+    let (mut server, client) = connector.blobs(1024, 1 << 30).pair::<Pages>().expect("a pair");
+    let (tx, mut rx) = client.split();
+    let mut tx = tx.polled().expect("descriptors");
+    let session = tx.session().clone();
+    settle(&session, || tx.arm_for_room());
+    while tx.try_send(&[7; 1000]).is_ok() {}
+    assert_eq!(tx.arm_for_room(), Arm::Armed);
+    while server.try_recv().is_ok() {}
+    // More than are read in one go. This half has what it wanted, and arms no more.
+    let mut kept: Vec<_> = (0..100).map(|_| page()).collect();
+    kept.iter().for_each(|page| server.try_send(page).expect("room"));
+    assert_eq!(tx.arm_for_room(), Arm::Ready);
+    let receiving = thread::spawn(move || (0..601).all(|_| rx.recv_deadline(soon()).is_ok()));
+    for _ in 0..500 {
+        kept.push(page());
+        server.send_deadline(&kept[kept.len() - 1], soon()).expect("room");
+    }
+    eventually("all but one were received", || server.halves().0.stats().messages == 600);
+    drop(kept);
+    thread::sleep(Duration::from_millis(100)); // while another thread says so
+    server.send_deadline(&page(), soon()).expect("the client's socket is read");
+    assert!(receiving.join().expect("no panic"));
+    drop(tx);
+}
+
+#[test]
+fn room_in_the_lane_is_not_hidden_by_a_socket_that_was_full_before() {
+    let connector = Connector::new().lanes(Lanes::Normal, Lanes::Bytes(4096));
+    let (server, client) = connector.blobs(1024, 1 << 30).pair::<Pages>().expect("a pair");
+    let mut server = server.polled().expect("descriptors");
+    let mut client = client.polled().expect("descriptors");
+    let session = client.session().clone();
+    settle(&session, || client.arm());
+    assert_eq!(client.arm(), Arm::Armed); // from here on only messages with something new have its socket read
+    let known = page();
+    let mut gone = vec![];
+    for number in 0..600 {
+        gone.push(page());
+        let page = if number == 0 { &known } else { &gone[number] };
+        server.send_deadline(page, soon()).expect("room");
+        client.try_recv().expect("a page");
+    }
+    // Word of those fills the socket, so that a new page does not go.
+    drop(gone);
+    let new = page();
+    eventually("the socket is full", || {
+        let full = server.try_send(&new).is_err();
+        while !full && client.try_recv().is_ok() {}
+        full
+    });
+    // Known ones go until the lane is full, and as soon as it is not.
+    while server.try_send(&known).is_ok() {}
+    while client.try_recv().is_ok() {}
+    assert_eq!(server.arm_for_room(), Arm::Ready);
+    server.try_send(&known).expect("room");
+}
+
+#[test]
 #[should_panic(expected = "another half")]
 fn another_half_is_not_put_in_the_place_of_one_that_is_polled() {
     let (_one, client) = memring::pair::<Bytes>().expect("a pair");

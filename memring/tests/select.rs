@@ -1,14 +1,16 @@
 //! Waiting for one of many: in threads that sleep on all of them, or on their descriptors.
 
+#![allow(unsafe_code)] // to trust a peer
+
 mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use memring::select::Selectable;
-use memring::{Bytes, End, Select, ServerEnd, TryRecvError};
+use memring::{Bytes, End, Select, ServerEnd, TryRecvError, Wait};
 
-use support::{alone, forbid, soon};
+use support::{Forked, alone, eventually, forbid, soon};
 
 const SYS_FUTEX_WAITV: libc::c_long = 449;
 
@@ -98,4 +100,55 @@ fn a_deadline_ends_it_and_nobody_is_passed_over() {
         receiver.try_recv().expect("it is there");
     }
     assert!(turns.windows(2).all(|two| two[0] != two[1]), "{turns:?}");
+}
+
+#[test]
+fn a_forked_child_is_told_that_it_is_one() {
+    if !alone("a_forked_child_is_told_that_it_is_one") {
+        return;
+    }
+    let (_server, mut client) = memring::pair::<Bytes>().expect("a pair");
+    client.halves().1.set_wait_strategy(Wait::Park);
+    let child = Forked::start(|| {
+        let found = Select::new().wait(&mut [&mut client], Some(soon())).expect("waits");
+        assert_eq!(found, Some(0));
+        assert!(matches!(client.try_recv(), Err(TryRecvError::Ended(End::Forked))));
+    });
+    assert!(child.wait());
+}
+
+#[test]
+fn sessions_that_were_waited_for_are_not_kept() {
+    if !alone("sessions_that_were_waited_for_are_not_kept") {
+        return;
+    }
+    let open = || std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count();
+    let (_one, mut other) = memring::pair::<Bytes>().expect("a pair");
+    let mut select = Select::new();
+    let moment = || Instant::now() + Duration::from_millis(5);
+    assert!(select.wait(&mut [&mut other], Some(moment())).expect("waits").is_none());
+    let before = open();
+    let mut many: Vec<_> = (0..70).map(|_| memring::pair::<Bytes>().expect("a pair")).collect();
+    let mut all: Vec<&mut dyn Selectable> =
+        many.iter_mut().map(|(server, _)| server as &mut dyn Selectable).collect();
+    assert!(select.wait(&mut all, Some(moment())).expect("waits").is_none());
+    drop(many);
+    // Its own descriptors go with the next wait.
+    assert!(select.wait(&mut [&mut other], Some(moment())).expect("waits").is_none());
+    eventually("all are closed", || open() == before);
+}
+
+#[test]
+fn what_is_lent_was_received_already() {
+    if !alone("what_is_lent_was_received_already") {
+        return;
+    }
+    forbid(SYS_FUTEX_WAITV, libc::ENOSYS);
+    let (mut server, client) = memring::pair::<Bytes>().expect("a pair");
+    // SAFETY: the peer is this test.
+    let mut rx = unsafe { client.split().1.trust_peer() };
+    server.send(b"news").expect("room");
+    assert_eq!(&*rx.try_recv().expect("news"), b"news");
+    let until = Instant::now() + Duration::from_millis(5);
+    assert!(Select::new().wait(&mut [&mut rx], Some(until)).expect("waits").is_none());
 }

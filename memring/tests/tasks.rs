@@ -5,16 +5,18 @@ mod support;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use memring::blob::{Blob, BlobBuilder};
 use memring::task::Driver;
 use memring::{
     Async, Bytes, Channel, Connector, End, Fd, Lanes, Listener, Protocol, RecvError, SendError,
-    Sender, TryRecvError,
+    Sender, Session, TryRecvError,
 };
 
 use support::{Helper, PATIENCE, Scratch, Stage, play, soon};
@@ -343,6 +345,142 @@ fn a_control_socket_that_is_full_is_waited_for() {
             on_any(async move { send_pages(tx.into_async().expect("a task"), peer).await });
         }
     }
+}
+
+/// Waits for room and for a message in turn, in one task; the peer makes room.
+async fn wait_for_both<D: Driver>(mut channel: Ends<D>) {
+    while channel.try_send(&[7; 900]).is_ok() {}
+    let sent = poll_fn(|context| {
+        let sent = channel.poll_send(context, &[8; 900]);
+        assert!(channel.poll_recv(context).is_pending());
+        sent
+    });
+    sent.await.expect("sent");
+}
+
+#[test]
+fn one_task_waits_for_both_ways_of_a_channel() {
+    for tokio in [false, true] {
+        let (mut server, client) = pair();
+        let reading = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50)); // so that the task waits
+            while server.try_recv().is_ok() {}
+            server
+        });
+        if tokio {
+            on_tokio(async { wait_for_both(client.into_tokio().expect("descriptors")).await });
+        } else {
+            on_any(wait_for_both(client.into_async().expect("a task")));
+        }
+        drop(reading.join().expect("no panic"));
+    }
+    // A message that comes after it was asked for, and before room is.
+    on_tokio(async {
+        let (mut server, client) = pair();
+        let mut channel = client.into_tokio().expect("descriptors");
+        while channel.try_send(&[7; 900]).is_ok() {}
+        let mut sent = false;
+        let news = poll_fn(|context| {
+            if let Poll::Ready(message) = channel.poll_recv(context) {
+                return Poll::Ready(message.expect("news").to_vec());
+            }
+            if !std::mem::replace(&mut sent, true) {
+                context.waker().wake_by_ref();
+            } else {
+                server.send(b"news").expect("room");
+            }
+            assert!(channel.poll_send(context, &[8; 900]).is_pending());
+            Poll::Pending
+        });
+        assert_eq!(news.await, b"news");
+    });
+}
+
+#[test]
+fn a_lane_that_is_never_empty_leaves_others_their_turn() {
+    let (server, client) = memring::pair::<Bytes>().expect("a pair");
+    let (mut tx, _rx) = server.split();
+    let (_tx, rx) = client.split();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                if tx.send_deadline(&[1; 8], soon()).is_err() {
+                    return; // the receiver has gone already
+                }
+            }
+        });
+        on_tokio(async {
+            let mut rx = rx.into_tokio().expect("descriptors");
+            let mut received = 0;
+            let receiving = async {
+                while received < 10_000_000 {
+                    rx.recv().await.expect("a message");
+                    received += 1;
+                    let until = Instant::now() + Duration::from_micros(20); // of work
+                    while Instant::now() < until {}
+                }
+            };
+            let timed = tokio::time::timeout(Duration::from_millis(100), receiving).await;
+            assert!(timed.is_err(), "the timeout had no turn");
+        });
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A waker that closes the session when it goes.
+struct Closes(Arc<Session>);
+
+impl std::task::Wake for Closes {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+#[test]
+fn a_waker_may_do_anything_when_it_goes() {
+    let (_server, client) = pair();
+    let (done, outcome) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let mut channel = client.into_async().expect("a task");
+        let closes = Waker::from(Arc::new(Closes(channel.session().clone())));
+        for _ in 0..3 {
+            assert!(channel.poll_ready(&mut Context::from_waker(&closes)).is_pending());
+        }
+        drop(closes);
+        while channel.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending() {}
+        done.send(()).expect("heard");
+    });
+    outcome.recv_timeout(PATIENCE).expect("not for ever: it waits for itself");
+}
+
+#[test]
+fn a_task_outlives_its_runtime() {
+    let (mut server, client) = pair();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let mut channel = {
+        let _within = runtime.enter();
+        client.into_tokio().expect("descriptors")
+    };
+    drop(runtime);
+    let sending = thread::spawn(move || {
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(20)); // so that the task waits
+            server.send(b"news").expect("room");
+        }
+        server
+    });
+    on_any(async move {
+        for _ in 0..3 {
+            assert_eq!(&*channel.recv().await.expect("news"), b"news");
+        }
+    });
+    drop(sending.join().expect("no panic"));
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl Cursor {
         self.data.frame(self.head)
     }
 
+    /// The frame that begins so many bytes behind the position.
+    pub(crate) fn frame_behind(&self, bytes: u64) -> Frame<'_> {
+        self.data.frame(self.head.wrapping_add(bytes))
+    }
+
     /// Loads its header: C1.
     #[inline(always)]
     pub(crate) fn header(frame: Frame<'_>) -> u64 {

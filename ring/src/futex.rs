@@ -58,25 +58,37 @@ pub(crate) fn sleep(
         let until = how.until.map_or(slice, |until| until.min(slice));
         return wait_one(shared, seen, 0, Some(until));
     }
-    wait_many(&[on_shared(shared, seen), on_private(private, private_seen)], how.until)
+    let waiters = [on_shared(shared, seen), on_private(private, private_seen)];
+    wait_many(&waiters, how.until) >= 0 || !undisturbed()
 }
 
-/// Where one of several sleeps: its shared word, and its private one.
+/// Where one of several sleeps: its shared word, unless it leaves that out, and its private one.
 pub(crate) struct Bed<'a> {
     pub region: &'a Region,
     pub offset: usize,
     pub seen: u32,
+    pub shared: bool,
     pub private: &'a AtomicU32,
     pub private_seen: u32,
 }
 
-/// As [`sleep`], on the words of several, at most 64. For where [`waitv_works`]; elsewhere it returns at once.
-pub(crate) fn sleep_any(beds: &[Bed<'_>], how: Sleep) -> bool {
-    let shared = |bed: &Bed<'_>| on_shared(bed.region.futex_word(bed.offset), bed.seen);
-    let private = |bed: &Bed<'_>| on_private(bed.private, bed.private_seen);
-    let beds_shared = if how.shared { beds } else { &[] };
-    let waiters: Vec<_> = beds_shared.iter().map(shared).chain(beds.iter().map(private)).collect();
-    wait_many(&waiters, how.until)
+/// As [`sleep`], on the words of several, at most 64; which one's shared word ended it, if one did. For where [`waitv_works`];
+/// elsewhere it returns at once.
+pub(crate) fn sleep_any(beds: &[Bed<'_>], until: Option<Instant>) -> Option<usize> {
+    let shared = beds.iter().enumerate().filter(|(_, bed)| bed.shared);
+    let places: Vec<usize> = shared.clone().map(|(place, _)| place).collect();
+    let on_shared = shared.map(|(_, bed)| on_shared(bed.region.futex_word(bed.offset), bed.seen));
+    let on_private = beds.iter().map(|bed| on_private(bed.private, bed.private_seen));
+    let waiters: Vec<_> = on_shared.chain(on_private).collect();
+    match usize::try_from(wait_many(&waiters, until)) {
+        Ok(woken) => places.get(woken).copied(),
+        // Nobody slept, if a word had changed already.
+        Err(_) if undisturbed() => None,
+        Err(_) => places.into_iter().find(|place| {
+            let bed = &beds[*place];
+            bed.region.load32(bed.offset, Ordering::Relaxed) != bed.seen
+        }),
+    }
 }
 
 fn on_shared(word: *const u32, seen: u32) -> Waiter {
@@ -88,12 +100,13 @@ fn on_private(word: &AtomicU32, seen: u32) -> Waiter {
     Waiter { value: seen.into(), address: word.as_ptr() as u64, flags, reserved: 0 }
 }
 
-fn wait_many(waiters: &[Waiter], until: Option<Instant>) -> bool {
+/// The place of the word that was woken, or negative.
+fn wait_many(waiters: &[Waiter], until: Option<Instant>) -> libc::c_long {
     let until = until.map(timespec);
     // SAFETY: the kernel reads `waiters` and `until` during the call only. It reads the words at
     // their addresses: those who made the waiters keep mappings and references alive. Anything it finds
     // amiss it reports, and a sleep that did not happen is a spurious wake.
-    let answer = unsafe {
+    unsafe {
         libc::syscall(
             SYS_FUTEX_WAITV,
             waiters.as_ptr(),
@@ -102,8 +115,7 @@ fn wait_many(waiters: &[Waiter], until: Option<Instant>) -> bool {
             until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
             libc::CLOCK_MONOTONIC,
         )
-    };
-    answer >= 0 || !undisturbed()
+    }
 }
 
 fn undisturbed() -> bool {

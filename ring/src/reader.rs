@@ -429,7 +429,9 @@ impl Reader {
     /// Whether a look would find something: a frame, part of a pack, an end.
     pub(crate) fn has_something(&self) -> bool {
         let kept = self.seen != 0 || self.pack.is_open() || self.end.is_some();
-        kept || !self.is_open() || Cursor::header(self.cursor.frame()) as u32 != 0
+        // What is lent in place was received, and is only not released yet.
+        let next = self.cursor.frame_behind(self.lent);
+        kept || !self.is_open() || Cursor::header(next) as u32 != 0
     }
 
     /// Says again whether anything is special. Whoever changes what it asks about calls it.

@@ -8,7 +8,7 @@
 use crate::consumer::Consumer;
 use crate::fence::Heavy;
 use crate::step::{self, Step};
-use crate::sync::{self, Bed, Instant, Ordering, Sleep, mutant};
+use crate::sync::{self, Bed, Instant, Ordering, mutant};
 use crate::wait::{BACK_OFF, FIRST, SPURIOUS, Wait};
 
 /// How many consumers one wait takes: each has two words, and the kernel takes 128.
@@ -33,6 +33,10 @@ pub fn select(
     for consumer in consumers.iter_mut().filter(|consumer| !consumer.reader.life().is_forked()) {
         consumer.reader.release_lent();
     }
+    // Those of another process, after a fork, have an end to tell; nothing of theirs is touched.
+    if let Some(found) = first(consumers) {
+        return Some(found);
+    }
     let spins = consumers.iter().all(|consumer| consumer.wait_strategy() != Wait::Park);
     for _ in 0..if spins { FIRST } else { 0 } {
         if let Some(found) = first(consumers) {
@@ -46,7 +50,7 @@ pub fn select(
     consumers[0].heads.publish_all();
     let lives: Vec<_> = consumers.iter().map(|one| sync::Arc::clone(&one.post.life)).collect();
     let waiting: Vec<_> = lives.iter().map(|life| life.enter()).collect();
-    let mut spurious = 0;
+    let mut spurious = vec![0; count];
     loop {
         step::at(Step::W1);
         // ORDERING: Acquire; pairs with the Release of L2 in `life`, as in `wait`.
@@ -81,31 +85,28 @@ pub fn select(
         step::at(Step::W5);
         let found = first(consumers); // W5
         if found.is_none() {
-            let shared = spurious < SPURIOUS;
-            let back_off = (!shared).then(|| Instant::now() + BACK_OFF);
+            // As in `wait`, but for each by itself: who wakes us for nothing loses its own wakes, for a while.
+            let resting = spurious.iter().any(|wakes| *wakes >= SPURIOUS);
+            let back_off = resting.then(|| Instant::now() + BACK_OFF);
             let until = [deadline, slice, back_off].into_iter().flatten().min();
-            let beds: Vec<_> = consumers
-                .iter()
-                .zip(&lives)
-                .zip(&private)
-                .map(|((consumer, life), private_seen)| Bed {
+            let mut beds = Vec::with_capacity(count);
+            for (at, consumer) in consumers.iter().enumerate() {
+                beds.push(Bed {
                     region: &consumer.post.shared,
                     offset: consumer.reader.cursor.offset(),
                     seen: 0,
-                    private: life.word(),
-                    private_seen: *private_seen,
-                })
-                .collect();
+                    shared: spurious[at] < SPURIOUS,
+                    private: lives[at].word(),
+                    private_seen: private[at],
+                });
+            }
             let beds = if mutant("select-sleeps-on-one") { &beds[..1] } else { &beds[..] };
             step::at(Step::W6);
-            let woken = sync::sleep_any(beds, Sleep { shared, until }); // W6
-            let news = |(life, seen): (&sync::Arc<crate::Life>, &u32)| {
-                life.word().load(Ordering::Relaxed) != *seen
-            };
-            if !shared {
-                spurious = SPURIOUS - 1; // as in `wait`
-            } else if woken && first(consumers).is_none() && !lives.iter().zip(&private).any(news) {
-                spurious += 1;
+            let woken_by = sync::sleep_any(beds, until); // W6
+            spurious.iter_mut().for_each(|wakes| *wakes = (*wakes).min(SPURIOUS - 1));
+            if let Some(at) = woken_by {
+                let for_nothing = !consumers[at].has_something();
+                spurious[at] = if for_nothing { spurious[at] + 1 } else { 0 };
             }
         }
         step::at(Step::W7);

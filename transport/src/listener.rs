@@ -424,6 +424,9 @@ impl Shared {
             let waiting = finished.pop_front();
             if finished.is_empty() && !self.is_stopped() {
                 let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+                if self.is_stopped() {
+                    self.ring(); // that was for all
+                }
             }
             drop(finished);
             match waiting? {

@@ -478,12 +478,11 @@ impl Host for Session {
         if !self.generation.is_current() {
             return true;
         }
+        // This one says what one that is owed would.
+        self.owes_doorbell.swap(false, Ordering::AcqRel);
         match self.socket.send(&Notice::Doorbell.encode(), &[]) {
-            // Full of packets that were not read: whoever reads one looks. Either says what one that is owed would.
-            Ok(()) | Err(SendProblem::WouldBlock) => {
-                self.owes_doorbell.store(false, Ordering::Relaxed);
-                true
-            }
+            // Full of packets that were not read: whoever reads one looks.
+            Ok(()) | Err(SendProblem::WouldBlock) => true,
             // In another thread, for here may be any lock.
             Err(SendProblem::NoMemory) => {
                 if self.owes_doorbell.swap(true, Ordering::AcqRel) {

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use memring_transport::AcceptError;
+
 use super::{Async, Tokio};
 use crate::address::ToAddress;
 use crate::channel::ClientEnd;
@@ -82,8 +84,7 @@ impl TokioListener {
             }
             match ready!(self.polled.poll_read_ready_mut(context)) {
                 Ok(mut guard) => guard.clear_ready(),
-                // The runtime is shutting down, and drops its tasks.
-                Err(_) => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(AcceptError::System(error).into())),
             }
         }
     }

@@ -36,6 +36,7 @@ use super::{Driver, sealed};
 /// ```
 #[derive(Debug)]
 pub struct Tokio {
+    session: Arc<Session>,
     notifier: Arc<Notifier>,
     epoll: AsyncFd<OwnedFd>,
 }
@@ -43,11 +44,11 @@ pub struct Tokio {
 impl Driver for Tokio {}
 
 impl sealed::Sealed for Tokio {
-    fn of(session: &Session) -> io::Result<Self> {
+    fn of(session: &Arc<Session>) -> io::Result<Self> {
         let (epoll, notifier) = session.notifier()?;
         #[allow(deprecated, reason = "its successor is unsafe, which an OwnedFd has no need of")]
         let epoll = AsyncFd::with_interest(epoll, Interest::READABLE)?;
-        Ok(Self { notifier, epoll })
+        Ok(Self { session: Arc::clone(session), notifier, epoll })
     }
 
     fn notifier(&self) -> &Arc<Notifier> {
@@ -56,10 +57,15 @@ impl sealed::Sealed for Tokio {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match ready!(self.epoll.poll_read_ready(context)) {
-            Ok(mut guard) => guard.clear_ready(),
-            // The runtime is shutting down, and drops its tasks.
-            Err(_) => return Poll::Pending,
+            Ok(mut guard) => {
+                guard.clear_ready();
+                Poll::Ready(())
+            }
+            // The runtime has gone, and another executor is here: our own threads wake it, as without a runtime.
+            Err(_) => {
+                self.session.leave_loop();
+                self.notifier.poll(context)
+            }
         }
-        Poll::Ready(())
     }
 }

@@ -72,7 +72,7 @@ enum Outgoing<S> {
 }
 
 impl<S: Message, D: Driver> Async<Sender<S>, D> {
-    /// It as a sink, which keeps one message while there is no room for it.
+    /// It as a sink, which keeps one message while there is no room for it. The direction ends when the sink is dropped.
     #[must_use]
     pub fn into_sink(self) -> Outbox<S, D> {
         Outbox { sender: self, waiting: None }

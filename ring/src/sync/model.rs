@@ -263,9 +263,10 @@ pub(crate) fn sleep(
     seen: u32,
     private: &AtomicU32,
     private_seen: u32,
-    how: Sleep,
+    _how: Sleep,
 ) -> bool {
-    sleep_any(&[Bed { region, offset, seen, private, private_seen }], how)
+    sleep_any(&[Bed { region, offset, seen, shared: true, private, private_seen }], None);
+    true
 }
 
 /// Where one of several sleeps.
@@ -273,11 +274,13 @@ pub(crate) struct Bed<'a> {
     pub region: &'a Region,
     pub offset: usize,
     pub seen: u32,
+    #[expect(dead_code, reason = "no model has spurious wakes")]
+    pub shared: bool,
     pub private: &'a AtomicU32,
     pub private_seen: u32,
 }
 
-pub(crate) fn sleep_any(beds: &[Bed<'_>], _how: Sleep) -> bool {
+pub(crate) fn sleep_any(beds: &[Bed<'_>], _until: Option<Instant>) -> Option<usize> {
     let futexes = &*FUTEXES;
     let mut sleepers = lock(&futexes.sleepers);
     // ORDERING: Relaxed under the lock that a waker takes after its store: it comes before us and we see
@@ -287,7 +290,7 @@ pub(crate) fn sleep_any(beds: &[Bed<'_>], _how: Sleep) -> bool {
             || bed.private.load(Ordering::Relaxed) != bed.private_seen
     };
     if beds.iter().any(changed) {
-        return true;
+        return None;
     }
     sleepers.number += 1;
     let number = sleepers.number;
@@ -307,9 +310,9 @@ pub(crate) fn sleep_any(beds: &[Bed<'_>], _how: Sleep) -> bool {
             }
             Some(at) => {
                 sleepers.list.swap_remove(at);
-                return true;
+                return None;
             }
-            None => return true,
+            None => return None,
         }
     }
 }

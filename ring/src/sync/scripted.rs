@@ -157,16 +157,17 @@ pub(crate) struct Bed<'a> {
     pub region: &'a Region,
     pub offset: usize,
     pub seen: u32,
+    pub shared: bool,
     pub private: &'a AtomicU32,
     pub private_seen: u32,
 }
 
-pub(crate) fn sleep_any(beds: &[Bed<'_>], how: Sleep) -> bool {
+pub(crate) fn sleep_any(beds: &[Bed<'_>], until: Option<Instant>) -> Option<usize> {
     fn real<'a>(bed: &Bed<'a>) -> native::RealBed<'a> {
-        let &Bed { region, offset, seen, private, private_seen } = bed;
-        native::RealBed { region: &region.real, offset, seen, private, private_seen }
+        let &Bed { region, offset, seen, shared, private, private_seen } = bed;
+        native::RealBed { region: &region.real, offset, seen, shared, private, private_seen }
     }
-    native::sleep_any_really(&beds.iter().map(real).collect::<Vec<_>>(), how)
+    native::sleep_any_really(&beds.iter().map(real).collect::<Vec<_>>(), until)
 }
 
 pub(crate) fn wake(region: &Region, offset: usize) -> bool {

@@ -10,7 +10,7 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -29,6 +29,16 @@ pub struct Notifier {
     /// In a loop's epoll; a task has none.
     event: Option<OwnedFd>,
     told: Mutex<Told>,
+    /// Of the session: how many tasks there are. This is one if it has no eventfd.
+    tasks: Arc<AtomicUsize>,
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        if self.event.is_none() {
+            self.tasks.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +50,10 @@ struct Told {
 
 /// Everybody who is to be told.
 #[derive(Debug, Default)]
-pub(super) struct Notifiers(Mutex<Vec<Weak<Notifier>>>);
+pub(super) struct Notifiers {
+    list: Mutex<Vec<Weak<Notifier>>>,
+    tasks: Arc<AtomicUsize>,
+}
 
 /// What becomes readable when one has to look: the eventfd and the control socket. The peer's pidfd is the watcher's: it says
 /// that the peer has died before it tells, while here it would wake a loop that finds nothing yet.
@@ -77,15 +90,23 @@ pub fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::R
 impl Notifier {
     /// Whether it was told to look since it last was about to; if not, this task is woken then.
     pub fn poll(&self, context: &Context<'_>) -> Poll<()> {
-        let mut told = self.lock();
+        let known =
+            |told: &Told| told.waker.as_ref().is_some_and(|it| it.will_wake(context.waker()));
+        let told = self.lock();
         if told.rung {
             return Poll::Ready(());
         }
-        match &mut told.waker {
-            Some(known) => known.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
+        if known(&told) {
+            return Poll::Pending;
         }
-        Poll::Pending
+        drop(told); // to copy a waker, and to drop one, may do anything
+        let waker = context.waker().clone();
+        let mut told = self.lock();
+        let other = told.waker.replace(waker);
+        let rung = told.rung;
+        drop(told);
+        drop(other);
+        if rung { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn lock(&self) -> MutexGuard<'_, Told> {
@@ -119,7 +140,7 @@ impl Notifier {
 
 impl Notifiers {
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Notifier>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, notifier: &Arc<Notifier>) {
@@ -129,8 +150,8 @@ impl Notifiers {
     }
 
     fn has_tasks(&self) -> bool {
-        let is_task = |notifier: Arc<Notifier>| notifier.event.is_none();
-        self.lock().iter().filter_map(Weak::upgrade).any(is_task)
+        // ORDERING: Relaxed; one that comes now arms before it waits, and has the watcher look for everything.
+        self.tasks.load(Ordering::Relaxed) != 0
     }
 
     /// Tells all but one, who knows.
@@ -186,7 +207,9 @@ impl Session {
     }
 
     fn add_notifier(&self, event: Option<OwnedFd>) -> Arc<Notifier> {
-        let notifier = Arc::new(Notifier { event, told: Mutex::default() });
+        let tasks = Arc::clone(&self.notifiers.tasks);
+        tasks.fetch_add(usize::from(event.is_none()), Ordering::Relaxed);
+        let notifier = Arc::new(Notifier { event, told: Mutex::default(), tasks });
         self.notifiers.add(&notifier);
         // A loop sleeps often, and each call of membarrier interrupts every process that runs and has registered.
         if self.life.fences().prefer_full() {
@@ -206,9 +229,12 @@ impl Session {
         let drained = self.as_reader(Some(notifier), |reader| {
             self.life.take_attention();
             let drained = self.read(reader);
-            if drained == Drained::Empty {
-                // Tasks, and threads that wait in futexes, need the watcher. A thread that comes later looks for itself.
-                let others = self.notifiers.has_tasks() || self.life.leave_attention();
+            let go_on = !matches!(drained, Drained::Ended | Drained::Failed);
+            if go_on {
+                // Who finds more than it reads at once does not wait, and perhaps never again. Tasks, and threads that wait in futexes, need the watcher. A thread that comes later looks for itself.
+                let others = drained == Drained::Partly
+                    || self.notifiers.has_tasks()
+                    || self.life.leave_attention();
                 self.settle(reader, if others { Look::ForEverything } else { Look::ForHangUps });
             }
             drained
