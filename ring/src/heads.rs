@@ -124,14 +124,17 @@ impl Head {
 
     #[cold]
     fn wake(&self, publisher: &mut Publisher, asleep: Asleep) {
-        step::at(Step::H4Wake);
         let settled = match asleep.how() {
             Some(How::Futex) => {
+                step::at(Step::H4Wake);
                 let somebody = sync::wake(&self.mine, HEAD);
                 (somebody || mutant("head-epoch-settled-by-any-wake"))
                     && !mutant("head-epoch-never-settled")
             }
-            Some(How::Doorbell) => self.life.ring_doorbell() && !mutant("doorbell-each-time"),
+            Some(How::Doorbell) => {
+                step::at(Step::H4Bell);
+                self.life.ring_doorbell() && !mutant("doorbell-each-time")
+            }
             // A producer that has gone waits for nothing.
             Some(How::Gone) | None => return,
         };

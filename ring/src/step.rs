@@ -59,6 +59,8 @@ steps! {
     P5 = "p5",
     /// Producer: wakes the consumer.
     P5Wake = "p5-wake",
+    /// Producer: rings the consumer's doorbell: E5.
+    P5Bell = "p5-bell",
     /// Consumer: loads a header.
     C1 = "c1",
     /// Consumer: decodes it.
@@ -79,6 +81,8 @@ steps! {
     H4 = "h4",
     /// Head: wakes the producer.
     H4Wake = "h4-wake",
+    /// Head: rings the producer's doorbell: E5.
+    H4Bell = "h4-bell",
     /// Producer: loads the head.
     H5 = "h5",
     /// Wait: loads the private word.

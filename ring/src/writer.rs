@@ -378,7 +378,7 @@ impl Writer {
         match asleep.how() {
             Some(How::Futex) => {}
             Some(How::Doorbell) => {
-                step::at(Step::P5Wake);
+                step::at(Step::P5Bell);
                 if self.life.ring_doorbell() && !mutant("doorbell-each-time") {
                     self.woken = asleep.0;
                 }

@@ -8,8 +8,9 @@ use std::io::IoSlice;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use memring::{End, Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
+use memring::{End, Polled, RecvError, SendError, Sender, Slot, TrySendError};
 
+use super::half::{Half, Rx, Tx, send_in_loop};
 use super::ledger::Ledger;
 use super::random::mix;
 use super::support::soon;
@@ -67,7 +68,7 @@ impl Load {
     /// first; nothing if all went, or if no more credit comes.
     pub fn pour(
         &self,
-        tx: &mut Sender<[u8]>,
+        tx: &mut Tx,
         credits: mpsc::Receiver<()>,
         ledger: &Ledger,
     ) -> Result<Option<End>, Wrong> {
@@ -85,10 +86,14 @@ impl Load {
                 after += 1;
             }
             ledger.set_begun(after);
-            match self.send(tx, way, next, after) {
+            let sent = match tx {
+                Half::InCalls(tx) => self.send(tx, way, next, after),
+                Half::InLoop(tx) => self.send_in_loop(tx, way, next, after),
+            };
+            match sent {
                 Ok(()) => {}
                 Err(SendError::Ended(end)) => return Ok(Some(end)),
-                Err(other) => return Err(Wrong::failed(format!("sending {next}: {other}"))),
+                Err(other) => return Err(tx.wrong(format!("sending {next}: {other}"))),
             }
             next = after;
             ledger.set_sent(next);
@@ -96,6 +101,7 @@ impl Load {
         Ok(None)
     }
 
+    /// Sends messages, which are one but in a batch, and waits in calls.
     fn send(
         &self,
         tx: &mut Sender<[u8]>,
@@ -115,29 +121,60 @@ impl Load {
                 let (a, b) = message.split_at(message.len() / 3);
                 tx.send_vectored_deadline(&[IoSlice::new(a), IoSlice::new(b)], soon())
             }
-            Way::Claim => match tx.claim_deadline(message.len(), soon()) {
-                Ok(mut slot) => {
-                    let (a, b) = message.split_at(message.len() / 2);
-                    let written = slot.write(a).and_then(|()| slot.write(b));
-                    written.expect("what was claimed is there");
-                    slot.commit();
-                    Ok(())
+            Way::Claim => {
+                let claimed = tx.claim_deadline(message.len(), soon());
+                match claimed.map(|slot| fill(slot, message)) {
+                    Err(SendError::TooLarge { .. }) => tx.send_deadline(message, soon()),
+                    sent => sent,
                 }
-                Err(SendError::TooLarge { .. }) => tx.send_deadline(message, soon()),
-                Err(other) => Err(other),
-            },
+            }
             Way::Batch => {
                 let mut batch = tx.batch();
                 (number..after)
                     .try_for_each(|number| batch.push_deadline(self.message(number), soon()))
             }
-            Way::GiveUp => {
-                // No time for more than has room now: the rest of a large message is given up.
-                match tx.send_deadline(message, Instant::now() + Duration::from_micros(20)) {
-                    Err(SendError::TimedOut) => tx.send_deadline(message, soon()),
-                    sent => sent,
-                }
+            Way::GiveUp => match give_up(tx, message) {
+                Err(SendError::TimedOut) => tx.send_deadline(message, soon()),
+                sent => sent,
+            },
+        }
+    }
+
+    /// As [`send`](Self::send), waiting in a loop. What the lane does not hold at once goes in calls here too.
+    fn send_in_loop(
+        &self,
+        tx: &mut Polled<Sender<[u8]>>,
+        way: Way,
+        number: u64,
+        after: u64,
+    ) -> Result<(), SendError> {
+        let mut next = number;
+        if way == Way::GiveUp {
+            match give_up(tx, self.message(next)) {
+                Err(SendError::TimedOut) => {}
+                sent => return sent,
             }
+        }
+        let sent = send_in_loop(tx, |tx| match way {
+            Way::Claim => {
+                let message = self.message(next);
+                tx.try_claim(message.len()).map(|slot| fill(slot, message))
+            }
+            Way::Batch => {
+                let mut batch = tx.batch();
+                while next < after {
+                    batch.try_push(self.message(next))?;
+                    next += 1;
+                }
+                Ok(())
+            }
+            _ => tx.try_send(self.message(next)),
+        });
+        match sent {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Ended(end)) => Err(end.into()),
+            Err(TrySendError::TooLarge { .. }) => self.send(tx, way, next, after),
+            Err(_) => Err(SendError::TimedOut),
         }
     }
 
@@ -145,29 +182,17 @@ impl Load {
     /// for each.
     pub fn drink(
         &self,
-        rx: &mut Receiver<[u8]>,
+        rx: &mut Rx,
         until: Option<u64>,
         credits: mpsc::Sender<()>,
         ledger: &Ledger,
     ) -> Result<Option<End>, Wrong> {
         let mut next = 0;
         while until.is_none_or(|until| next < until) {
-            let found = match rx.try_recv() {
-                Err(TryRecvError::Empty) => None,
-                Ok(bytes) => Some(Ok(self.check(next, &bytes)?)),
-                Err(TryRecvError::Ended(end)) => Some(Err(end)),
-                Err(other) => return Err(Wrong::failed(format!("receiving {next}: {other}"))),
-            };
-            let found = match found {
-                Some(found) => found,
-                None => match rx.recv_deadline(soon()) {
-                    Ok(bytes) => Ok(self.check(next, &bytes)?),
-                    Err(RecvError::Ended(end)) => Err(end),
-                    Err(other) => return Err(Wrong::failed(format!("receiving {next}: {other}"))),
-                },
-            };
-            if let Err(end) = found {
-                return Ok(Some(end));
+            match rx.recv(|bytes| self.check(next, bytes)) {
+                Ok(checked) => checked?,
+                Err(RecvError::Ended(end)) => return Ok(Some(end)),
+                Err(other) => return Err(rx.wrong(format!("receiving {next}: {other}"))),
             }
             next += 1;
             ledger.set_received(next);
@@ -176,6 +201,19 @@ impl Load {
         }
         Ok(None)
     }
+}
+
+/// Writes a message into a slot, and sends it.
+fn fill(mut slot: Slot<'_>, message: &[u8]) {
+    let (a, b) = message.split_at(message.len() / 2);
+    let written = slot.write(a).and_then(|()| slot.write(b));
+    written.expect("what was claimed is there");
+    slot.commit();
+}
+
+/// Sends a message, with no time for more than has room now: the rest of a large one is given up.
+fn give_up(tx: &mut Sender<[u8]>, message: &[u8]) -> Result<(), SendError> {
+    tx.send_deadline(message, Instant::now() + Duration::from_micros(20))
 }
 
 /// How a message is sent.

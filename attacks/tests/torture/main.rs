@@ -7,6 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `plan.rs` | what befalls whom, and where |
+//! | `half.rs` | how they wait, in calls or in event loops |
 //! | `load.rs`, `ledger.rs` | what both sides send and check, and what they note of it |
 //! | `victim.rs`, `survivor.rs` | the two processes |
 //! | `verdict.rs`, `wrong.rs`, `tally.rs` | what is right, what is wrong, and how much there was of each |
@@ -15,6 +16,7 @@
 
 #![allow(unsafe_code)] // kill(2) in `survivor.rs`
 
+mod half;
 mod ledger;
 mod load;
 mod plan;
@@ -40,11 +42,11 @@ use verdict::Outcome;
 /// Whether steps are named, counted and obeyed in this build.
 const STEPS: bool = cfg!(memring_steps);
 /// Rounds of a plain `cargo test`.
-const ROUNDS: u64 = 40;
+const ROUNDS: u64 = 64;
 /// Of so many rounds, one is at any moment and the others at steps.
 const SHARE: u64 = 4;
-/// How often a step that was not come by in time is tried again.
-const TRIES: usize = 5;
+/// How often a step that was not come by in time is tried again with each kind of victim.
+const TRIES: usize = 2;
 /// Rounds from one word of progress to the next.
 const PROGRESS: u64 = 500;
 /// Wrongs after which there is no more to learn.

@@ -18,27 +18,34 @@ const MOMENTS: Duration = Duration::from_millis(30);
 /// Steps that a victim comes by no more often than this are tried each time it does: packets, for one.
 const FEW: u64 = 4;
 
-/// What the victim is.
+/// What the victim is, and how both sides wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scenario {
     pub server: bool,
     pub park: bool,
     /// The victim is the one that closes, when it has sent and received everything; else the survivor is.
     pub closes: bool,
+    /// Its halves wait in event loops rather than in calls.
+    pub loops: bool,
+    /// Those of the survivor do.
+    pub survivor_loops: bool,
 }
 
 impl Scenario {
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 32;
 
     pub fn of(number: usize) -> Self {
-        Self { server: number & 1 != 0, park: number & 2 != 0, closes: number & 4 != 0 }
+        let is = |bit: usize| number >> bit & 1 != 0;
+        Self { server: is(0), park: is(1), closes: is(2), loops: is(3), survivor_loops: is(4) }
     }
 
     pub fn number(self) -> usize {
-        usize::from(self.server) | usize::from(self.park) << 1 | usize::from(self.closes) << 2
+        let Self { server, park, closes, loops, survivor_loops } = self;
+        let bits = [server, park, closes, loops, survivor_loops];
+        bits.iter().rev().fold(0, |number, bit| number << 1 | usize::from(*bit))
     }
 
-    /// How both sides wait.
+    /// How calls of both sides wait.
     pub fn wait(self) -> Wait {
         if self.park { Wait::Park } else { Wait::Adaptive }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use memring::{Bytes, Channel, End, Listener, Receiver, Sender, TryRecvError, TrySendError};
 
+use super::half::split;
 use super::ledger::Ledger;
 use super::load::Load;
 use super::plan::{Fate, Moment, Round};
@@ -135,7 +136,7 @@ impl Survivor {
         };
         let ours = Load::new(round.seed, round.scenario.server, round.messages());
         let theirs = Load::new(round.seed, !round.scenario.server, round.messages());
-        let (mut tx, mut rx) = channel.split();
+        let (mut tx, mut rx) = split(channel, round.scenario.survivor_loops, round.seed);
         tx.set_wait_strategy(round.scenario.wait());
         rx.set_wait_strategy(round.scenario.wait());
         let until = (!round.scenario.closes).then(|| round.messages());
@@ -143,7 +144,11 @@ impl Survivor {
         let ends = thread::scope(|scope| {
             let (tx, ours) = (&mut tx, &ours);
             let pouring = scope.spawn(move || -> Result<_, Wrong> {
-                let end = ours.pour(tx, credits, &self.ours)?;
+                let poured = ours.pour(tx, credits, &self.ours);
+                if poured.is_err() {
+                    target.signal(libc::SIGKILL); // the receiver need not go on
+                }
+                let end = poured?;
                 let all = self.ours.sent() == round.messages();
                 match end {
                     Some(end) => Ok(Some((end, now()))),

@@ -3,8 +3,9 @@
 use std::sync::mpsc;
 use std::thread;
 
-use memring::{Bytes, Channel, Connector, End, Lanes, Listener, Receiver, Sender};
+use memring::{Bytes, Channel, Connector, End, Lanes, Listener};
 
+use super::half::{Rx, Tx, split};
 use super::ledger::{Ledger, Phase};
 use super::load::Load;
 use super::plan::Scenario;
@@ -42,7 +43,7 @@ pub fn victim(stage: &Stage) {
     if scenario.sandboxed() {
         channel.session().before_sandbox();
     }
-    let (tx, rx) = channel.split();
+    let (tx, rx) = split(channel, scenario.loops, !seed);
     if let Err(wrong) = talk(scenario, &ours, &theirs, &ledger, tx, rx) {
         stage.say(format!("wrong {wrong}"));
         std::process::exit(1);
@@ -56,13 +57,19 @@ fn talk(
     ours: &Load,
     theirs: &Load,
     ledger: &Ledger,
-    mut tx: Sender<[u8]>,
-    mut rx: Receiver<[u8]>,
+    mut tx: Tx,
+    mut rx: Rx,
 ) -> Result<(), Wrong> {
     let (earn, credits) = mpsc::channel();
     let (poured, drunk) = thread::scope(|scope| {
         let tx = &mut tx;
-        let pouring = scope.spawn(move || ours.pour(tx, credits, ledger));
+        let pouring = scope.spawn(move || {
+            let poured = ours.pour(tx, credits, ledger);
+            if poured.is_err() {
+                tx.session().close(); // the receiver need not go on
+            }
+            poured
+        });
         let until = scenario.closes.then_some(theirs.messages);
         let drunk = theirs.drink(&mut rx, until, earn, ledger);
         if drunk.is_err() {
