@@ -21,7 +21,7 @@ fn attack_19_what_is_not_the_protocol_is_a_fault_at_either_side() {
             ("hello", "open magic=00000000", PacketMagic),
             ("granted", "sealed magic=6d726e67", PacketMagic),
             ("connect", "hello kind=0", PacketKind),
-            ("connect", "hello kind=11", PacketKind),
+            ("connect", "hello kind=13", PacketKind),
             ("connect", "hello kind=15", PacketKind),
             ("hello", "open kind=13", PacketKind),
             ("granted", "sealed kind=65535", PacketKind),
@@ -62,7 +62,7 @@ fn attack_19_what_is_not_the_protocol_is_a_fault_at_either_side() {
         &mut scene,
         &[
             ("hello", "welcome magic=00000000", PacketMagic),
-            ("hello", "welcome kind=11", PacketKind),
+            ("hello", "welcome kind=13", PacketKind),
             ("hello", "hello", Order),
             ("welcome", "open", Order),
             ("granted", "sealed", Order),
