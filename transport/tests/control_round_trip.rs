@@ -183,6 +183,7 @@ fn any_message() -> impl Strategy<Value = Control<'static>> {
         any::<u32>().prop_map(|channel| Control::Ready { channel }),
         Just(Control::Fence),
         Just(Control::FenceAck),
+        Just(Control::Doorbell),
         any_attachments(),
         any_forget(),
     ]

@@ -177,7 +177,7 @@ fn attack_31_fds_where_none_are_due_end_it() {
             );
         }
     }
-    for notice in [Notice::Fence, Notice::FenceAck] {
+    for notice in [Notice::Fence, Notice::FenceAck, Notice::Doorbell] {
         for takes in [Takes::NOTHING, ALL] {
             let packet = notice.encode();
             let heard = after_ready(&packet, Came::All(0), takes);
@@ -237,7 +237,7 @@ fn attack_23_nothing_of_the_handshake_comes_again_after_ready() {
             let packet = message.encode();
             let heard = after_ready(&packet, Came::All(fds), takes);
             match message.kind() {
-                Kind::Fence | Kind::FenceAck => assert!(heard.is_ok()),
+                Kind::Fence | Kind::FenceAck | Kind::Doorbell => assert!(heard.is_ok()),
                 Kind::Attachments | Kind::Forget if takes.any() => assert!(heard.is_ok()),
                 kind => assert!(
                     matches!(heard, Err(HandshakeFault::OutOfOrder { got, .. }) if got == kind)

@@ -191,7 +191,7 @@ fn session(page: &mut Page) {
     page.text("**Ready**, once the application has taken the channel.");
     page.packet(&server.accept(), &[(4, "channel"), (4, "reserved")]);
 
-    page.text("**Fence**, at any time later; **FenceAck** differs from it in the kind, 10.");
+    page.text("**Fence**, at any time later; **FenceAck** differs from it in the kind, 10, and **Doorbell** too, 11.");
     page.packet(&Notice::Fence.encode(), &[]);
 
     page.text(

@@ -43,7 +43,7 @@ impl fmt::Display for Versions {
 
 /// A set of optional parts of the protocol, one bit each.
 ///
-/// The registry: bits 0, 2 and 3 are reserved under the names below and not offered by this version;
+/// The registry: bits 2 and 3 are reserved under the names below and not offered by this version;
 /// all others are free. A bit is offered by who can do it, chosen by the accepting side if both
 /// can, and required by who cannot do without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -52,8 +52,6 @@ pub struct Features(pub u64);
 impl Features {
     /// No feature.
     pub const NONE: Self = Self(0);
-    /// Reserved: wake-ups as control messages, for event loops (kind 11).
-    pub const DOORBELL: Self = Self(1 << 0);
     /// Reserved: more than one channel a session.
     pub const CHANNELS: Self = Self(1 << 2);
     /// Reserved: a counter by which the peer is seen to be alive.

@@ -135,7 +135,7 @@ pub fn attachments() -> Attachments<'static> {
     Attachments { channel: 0, position: 16, list: list.into() }
 }
 
-pub fn every_message() -> [Control<'static>; 12] {
+pub fn every_message() -> [Control<'static>; 13] {
     [
         Control::Hello(hello()),
         Control::Welcome(welcome()),
@@ -147,6 +147,7 @@ pub fn every_message() -> [Control<'static>; 12] {
         Control::Refused(refused()),
         Control::Fence,
         Control::FenceAck,
+        Control::Doorbell,
         Control::Attachments(attachments()),
         Control::Forget(Forget { channel: 0, blob: 1, mentions: 1 }),
     ]
