@@ -60,7 +60,7 @@ const ALL: Takes = Takes { fds: MAX_FDS, blobs: MAX_BLOBS, blob_bytes: u64::MAX 
 /// Whether a side that takes these may hear it after Ready.
 fn is_due(message: &Control<'_>, takes: Takes) -> bool {
     match message {
-        Control::Fence | Control::FenceAck => true,
+        Control::Fence | Control::FenceAck | Control::Doorbell => true,
         Control::Attachments(attachments) => takes.any() && attachments.channel == 0,
         Control::Forget(forget) => takes.blobs != 0 && forget.channel == 0,
         _ => false,
@@ -154,6 +154,7 @@ fn make_packets() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("fence", Control::Fence),
         ("fence-ack", Control::FenceAck),
+        ("doorbell", Control::Doorbell),
         (
             "attachments",
             Control::Attachments(Attachments {
