@@ -58,7 +58,7 @@ fn attack_59_a_sleep_word_that_is_stuck_or_toggles_costs_one_wake_a_publish() {
         ("stuck on", |_| 1 << 2 | 1, SENDS.into()),
         ("stuck at the last epoch", |_| u32::MAX << 2 | 1, SENDS.into()),
         ("a new epoch each time", |n| n << 2 | 1, SENDS.into()),
-        ("a doorbell nobody agreed on", |n| n << 2 | 2, 0),
+        ("a doorbell, wanted anew each time", |n| n << 2 | 2, SENDS.into()),
         ("a reserved way", |n| n << 2 | 3, 0),
         ("an epoch and no way", |n| (n + 1) << 2, 0),
     ];
