@@ -11,6 +11,7 @@ use memring_transport::{Connection, Peer, Session};
 
 use crate::batch::Batch;
 use crate::error::{RecvError, SendError, TryRecvError, TrySendError};
+use crate::polled::waits_elsewhere;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::view::View;
@@ -93,37 +94,7 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
         (&mut self.sender, &mut self.receiver)
     }
 
-    /// Puts it into an event loop of yours: see [`Polled`](crate::polled::Polled).
-    ///
-    /// # Errors
-    ///
-    /// [`NotPolled`](crate::polled::NotPolled), with the channel and what the kernel says of two more descriptors.
-    pub fn polled(self) -> Result<crate::polled::Polled<Self>, crate::polled::NotPolled<Self>> {
-        crate::polled::Polled::new(self)
-    }
-
-    /// Puts it into a task: see [`Async`](crate::task::Async).
-    ///
-    /// # Errors
-    ///
-    /// None now; as with [`polled`](Self::polled) where a runtime needs descriptors.
-    pub fn into_async(self) -> std::io::Result<crate::task::Async<Self>> {
-        crate::task::Async::new(self)
-    }
-
-    /// Puts it into a task of tokio's: see [`Async`](crate::task::Async).
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says of two more descriptors; what was to be awaited is dropped then.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a runtime of tokio's, or in one without its I/O.
-    #[cfg(feature = "tokio")]
-    pub fn into_tokio(self) -> std::io::Result<crate::task::Async<Self, crate::task::Tokio>> {
-        crate::task::Async::new(self)
-    }
+    waits_elsewhere!();
 
     /// See [`Sender::send`].
     ///

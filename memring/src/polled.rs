@@ -17,6 +17,45 @@ use crate::channel::Channel;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 
+/// What a channel and its halves have in common: waiting elsewhere than in a blocking call.
+macro_rules! waits_elsewhere {
+    () => {
+        /// Puts it into an event loop of yours: see [`Polled`](crate::polled::Polled).
+        ///
+        /// # Errors
+        ///
+        /// [`NotPolled`](crate::polled::NotPolled), with what was to be polled, and what the kernel says of two more
+        /// descriptors.
+        pub fn polled(self) -> Result<crate::polled::Polled<Self>, crate::polled::NotPolled<Self>> {
+            crate::polled::Polled::new(self)
+        }
+
+        /// Puts it into a task: see [`Async`](crate::task::Async).
+        ///
+        /// # Errors
+        ///
+        /// In a forked child, whose parent has the session.
+        pub fn into_async(self) -> std::io::Result<crate::task::Async<Self>> {
+            crate::task::Async::new(self)
+        }
+
+        /// Puts it into a task of tokio's: see [`Async`](crate::task::Async).
+        ///
+        /// # Errors
+        ///
+        /// What the kernel says of two more descriptors; what was to be awaited is dropped then.
+        ///
+        /// # Panics
+        ///
+        /// Outside of a runtime of tokio's, or in one without its I/O.
+        #[cfg(feature = "tokio")]
+        pub fn into_tokio(self) -> std::io::Result<crate::task::Async<Self, crate::task::Tokio>> {
+            crate::task::Async::new(self)
+        }
+    };
+}
+pub(crate) use waits_elsewhere;
+
 /// Whether a wait for the descriptor may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a wait for the descriptor needs a fresh `Armed`"]

@@ -19,6 +19,7 @@ use memring_transport::{Peer, Session};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, NotLent, RecvError, TryRecvError, end_of};
 use crate::iter::Iter;
+use crate::polled::waits_elsewhere;
 use crate::pool::Pool;
 use crate::view::{Received, Undecodable, View};
 
@@ -453,37 +454,7 @@ impl<T: Message + ?Sized> Receiver<T> {
         Received::of(buffer, &self.pool).map_err(|why| NotLent::Ended(self.undecodable(why)))
     }
 
-    /// Puts it into an event loop of yours: see [`Polled`](crate::polled::Polled).
-    ///
-    /// # Errors
-    ///
-    /// [`NotPolled`](crate::polled::NotPolled), with this half and what the kernel says of two more descriptors.
-    pub fn polled(self) -> Result<crate::polled::Polled<Self>, crate::polled::NotPolled<Self>> {
-        crate::polled::Polled::new(self)
-    }
-
-    /// Puts it into a task: see [`Async`](crate::task::Async).
-    ///
-    /// # Errors
-    ///
-    /// None now; as with [`polled`](Self::polled) where a runtime needs descriptors.
-    pub fn into_async(self) -> std::io::Result<crate::task::Async<Self>> {
-        crate::task::Async::new(self)
-    }
-
-    /// Puts it into a task of tokio's: see [`Async`](crate::task::Async).
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says of two more descriptors; what was to be awaited is dropped then.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a runtime of tokio's, or in one without its I/O.
-    #[cfg(feature = "tokio")]
-    pub fn into_tokio(self) -> std::io::Result<crate::task::Async<Self, crate::task::Tokio>> {
-        crate::task::Async::new(self)
-    }
+    waits_elsewhere!();
 
     /// The next message, not looked into yet, if there is one now.
     pub(crate) fn try_item(&mut self) -> Result<Item, TryRecvError> {

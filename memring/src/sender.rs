@@ -17,6 +17,7 @@ use crate::attached::Post;
 use crate::batch::Batch;
 use crate::carry::{Waiting, carry};
 use crate::error::{End, SendError, TrySendError, end_of, send_error, try_send_error};
+use crate::polled::waits_elsewhere;
 use crate::slot::Slot;
 
 /// Sends messages of one type. One owner: `Send`, not `Clone`.
@@ -130,37 +131,7 @@ impl<T: Message + ?Sized> Sender<T> {
         self.send(&message).map_err(|error| (error, message))
     }
 
-    /// Puts it into an event loop of yours: see [`Polled`](crate::polled::Polled).
-    ///
-    /// # Errors
-    ///
-    /// [`NotPolled`](crate::polled::NotPolled), with this half and what the kernel says of two more descriptors.
-    pub fn polled(self) -> Result<crate::polled::Polled<Self>, crate::polled::NotPolled<Self>> {
-        crate::polled::Polled::new(self)
-    }
-
-    /// Puts it into a task: see [`Async`](crate::task::Async).
-    ///
-    /// # Errors
-    ///
-    /// None now; as with [`polled`](Self::polled) where a runtime needs descriptors.
-    pub fn into_async(self) -> std::io::Result<crate::task::Async<Self>> {
-        crate::task::Async::new(self)
-    }
-
-    /// Puts it into a task of tokio's: see [`Async`](crate::task::Async).
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says of two more descriptors; what was to be awaited is dropped then.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a runtime of tokio's, or in one without its I/O.
-    #[cfg(feature = "tokio")]
-    pub fn into_tokio(self) -> std::io::Result<crate::task::Async<Self, crate::task::Tokio>> {
-        crate::task::Async::new(self)
-    }
+    waits_elsewhere!();
 
     pub(crate) fn producer_mut(&mut self) -> &mut Producer {
         &mut self.producer

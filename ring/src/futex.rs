@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::memory::Region;
+use crate::sync::Bed;
 
 const FUTEX_WAKE: libc::c_int = 1;
 const FUTEX_WAIT_BITSET: libc::c_int = 9;
@@ -62,19 +63,9 @@ pub(crate) fn sleep(
     wait_many(&waiters, how.until) >= 0 || !undisturbed()
 }
 
-/// Where one of several sleeps: its shared word, unless it leaves that out, and its private one.
-pub(crate) struct Bed<'a> {
-    pub region: &'a Region,
-    pub offset: usize,
-    pub seen: u32,
-    pub shared: bool,
-    pub private: &'a AtomicU32,
-    pub private_seen: u32,
-}
-
 /// As [`sleep`], on the words of several, at most 64; which one's shared word ended it, if one did. For where [`waitv_works`];
 /// elsewhere it returns at once.
-pub(crate) fn sleep_any(beds: &[Bed<'_>], until: Option<Instant>) -> Option<usize> {
+pub(crate) fn sleep_any(beds: &[Bed<'_, Region>], until: Option<Instant>) -> Option<usize> {
     let shared = beds.iter().enumerate().filter(|(_, bed)| bed.shared);
     let places: Vec<usize> = shared.clone().map(|(place, _)| place).collect();
     let on_shared = shared.map(|(_, bed)| on_shared(bed.region.futex_word(bed.offset), bed.seen));

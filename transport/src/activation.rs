@@ -132,10 +132,9 @@ pub fn take(name: Option<&str>) -> Result<OwnedFd, NotActivated> {
         None => return Err(NotActivated::Several { left: names(left) }),
     };
     let (_, number) = left.remove(place);
-    let not_open = |_| NotActivated::NotOpen { fd: number };
-    let fd = os::take_inherited(number).map_err(not_open)?;
-    rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)
-        .map_err(|_| not_open(std::io::Error::other("")))?;
+    let not_open = NotActivated::NotOpen { fd: number };
+    let fd = os::take_inherited(number).map_err(|_| not_open.clone())?;
+    rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|_| not_open)?;
     Ok(fd)
 }
 

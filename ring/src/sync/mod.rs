@@ -5,6 +5,18 @@
 //! for `cfg(memring_loom)` except to leave out what only a real machine has (segments, fork, the
 //! process-wide fence), nor for `cfg(memring_scripted)` except to let the fuzzer in.
 
+/// Where one of several sleeps: its shared word, unless it leaves that out, and its private one.
+pub(crate) struct Bed<'a, R> {
+    pub region: &'a R,
+    pub offset: usize,
+    pub seen: u32,
+    /// Not in a model, where nobody is woken for nothing.
+    #[cfg_attr(memring_loom, expect(dead_code))]
+    pub shared: bool,
+    pub private: &'a AtomicU32,
+    pub private_seen: u32,
+}
+
 #[cfg(not(memring_loom))]
 mod native;
 #[cfg(not(any(memring_loom, memring_scripted)))]

@@ -13,6 +13,8 @@ pub(crate) use std::time::Instant;
 
 use loom::sync::Condvar;
 
+use super::Bed;
+
 use crate::consumer::Consumer;
 use crate::fence::{FenceBits, Fences, Heavy};
 use crate::heads::Heads;
@@ -269,23 +271,12 @@ pub(crate) fn sleep(
     true
 }
 
-/// Where one of several sleeps.
-pub(crate) struct Bed<'a> {
-    pub region: &'a Region,
-    pub offset: usize,
-    pub seen: u32,
-    #[expect(dead_code, reason = "no model has spurious wakes")]
-    pub shared: bool,
-    pub private: &'a AtomicU32,
-    pub private_seen: u32,
-}
-
-pub(crate) fn sleep_any(beds: &[Bed<'_>], _until: Option<Instant>) -> Option<usize> {
+pub(crate) fn sleep_any(beds: &[Bed<'_, Region>], _until: Option<Instant>) -> Option<usize> {
     let futexes = &*FUTEXES;
     let mut sleepers = lock(&futexes.sleepers);
     // ORDERING: Relaxed under the lock that a waker takes after its store: it comes before us and we see
     // the store, or after us and finds us.
-    let changed = |bed: &Bed<'_>| {
+    let changed = |bed: &Bed<'_, Region>| {
         bed.region.load64(bed.offset, Ordering::Relaxed) as u32 != bed.seen
             || bed.private.load(Ordering::Relaxed) != bed.private_seen
     };
@@ -294,8 +285,9 @@ pub(crate) fn sleep_any(beds: &[Bed<'_>], _until: Option<Instant>) -> Option<usi
     }
     sleepers.number += 1;
     let number = sleepers.number;
-    let keys =
-        |bed: &Bed<'_>| [bed.region.key(bed.offset), std::ptr::from_ref(bed.private) as usize];
+    let keys = |bed: &Bed<'_, Region>| {
+        [bed.region.key(bed.offset), std::ptr::from_ref(bed.private) as usize]
+    };
     let keys = beds.iter().flat_map(keys).collect();
     let regions = beds.iter().map(|bed| bed.region.identity()).collect();
     sleepers.list.push(Sleeping { keys, regions, woken: false, number });

@@ -7,11 +7,7 @@ pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 pub(crate) use std::time::Instant;
 
 pub(crate) use crate::fork::{Generation, Word};
-#[cfg(not(memring_scripted))]
-pub(crate) use crate::futex::{Bed, sleep_any};
-#[cfg(memring_scripted)]
-pub(crate) use crate::futex::{Bed as RealBed, sleep_any as sleep_any_really};
-pub(crate) use crate::futex::{Sleep, sleep, wake, wake_private};
+pub(crate) use crate::futex::{Sleep, sleep, sleep_any, wake, wake_private};
 #[cfg(not(memring_scripted))]
 pub(crate) use crate::memory::{Frame, FrameMut, WritableRegion};
 pub(crate) use crate::memory::{Region, copy_fresh};

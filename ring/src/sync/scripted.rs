@@ -11,6 +11,7 @@ pub(crate) use super::native::*;
 
 use std::cell::RefCell;
 
+use super::Bed;
 use super::native::{self, Region as Real};
 
 /// Plays the peer of everything that this thread maps read-only.
@@ -152,22 +153,12 @@ pub(crate) fn sleep(
     native::sleep(&region.real, offset, seen, private, private_seen, how)
 }
 
-/// See `futex`.
-pub(crate) struct Bed<'a> {
-    pub region: &'a Region,
-    pub offset: usize,
-    pub seen: u32,
-    pub shared: bool,
-    pub private: &'a AtomicU32,
-    pub private_seen: u32,
-}
-
-pub(crate) fn sleep_any(beds: &[Bed<'_>], until: Option<Instant>) -> Option<usize> {
-    fn real<'a>(bed: &Bed<'a>) -> native::RealBed<'a> {
+pub(crate) fn sleep_any(beds: &[Bed<'_, Region>], until: Option<Instant>) -> Option<usize> {
+    fn real<'a>(bed: &Bed<'a, Region>) -> Bed<'a, Real> {
         let &Bed { region, offset, seen, shared, private, private_seen } = bed;
-        native::RealBed { region: &region.real, offset, seen, shared, private, private_seen }
+        Bed { region: &region.real, offset, seen, shared, private, private_seen }
     }
-    native::sleep_any_really(&beds.iter().map(real).collect::<Vec<_>>(), until)
+    native::sleep_any(&beds.iter().map(real).collect::<Vec<_>>(), until)
 }
 
 pub(crate) fn wake(region: &Region, offset: usize) -> bool {
