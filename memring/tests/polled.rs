@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
-use memring::blob::{Blob, BlobBuilder};
 use memring::{
-    Arm, Bytes, Channel, ClientEnd, Connector, End, Lanes, Listener, Polled, Protocol, Receiver,
-    RecvError, ServerEnd, Session, TryRecvError, TrySendError,
+    Arm, Bytes, Channel, ClientEnd, Connector, End, Lanes, Listener, Polled, Receiver, RecvError,
+    ServerEnd, Session, TryRecvError, TrySendError,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
+use support::pages::{Pages, page};
 use support::{Forked, Helper, PATIENCE, Scratch, Stage, eventually, play, soon};
 
 /// What waits for a descriptor.
@@ -279,6 +279,14 @@ fn recv(rx: &mut Polled<Receiver<[u8]>>, wait: &mut Loop) -> u64 {
     }
 }
 
+/// Receives 20,000 numbers in a loop, while another thread sends them.
+fn receive_all<T>(rx: Receiver<[u8]>, sending: thread::JoinHandle<T>) {
+    let mut rx = rx.polled().expect("descriptors");
+    let mut wait = Loop::of(Kind::Edge, &rx);
+    (0..20_000).for_each(|turn| assert_eq!(recv(&mut rx, &mut wait), turn));
+    drop((sending.join().expect("the sender"), rx));
+}
+
 #[test]
 fn each_half_has_a_loop_of_its_own_and_takes_no_wake_from_the_other() {
     let lanes = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Bytes(4096));
@@ -298,10 +306,7 @@ fn each_half_has_a_loop_of_its_own_and_takes_no_wake_from_the_other() {
         }
         tx
     });
-    let mut rx = rx.polled().expect("descriptors");
-    let mut wait = Loop::of(Kind::Edge, &rx);
-    (0..20_000).for_each(|turn| assert_eq!(recv(&mut rx, &mut wait), turn));
-    drop((sending.join().expect("the sender"), rx));
+    receive_all(rx, sending);
     echoing.join().expect("the echo");
 }
 
@@ -322,34 +327,15 @@ fn a_doorbell_that_another_loop_reads_is_passed_on_once() {
     assert!(!is_readable(&rx));
 }
 
-/// Blobs one way, bytes the other.
-struct Pages;
-
-#[memring::message(attachments)]
-struct Page {
-    page: Blob<[u8]>,
-}
-
-impl Protocol for Pages {
-    const NAME: &'static str = "pages";
-    type ToClient = Page;
-    type ToServer = [u8];
-}
-
-/// A page that nobody has seen.
-fn page() -> Page {
-    Page { page: BlobBuilder::new().with_size(1).expect("memory").seal().expect("sealed") }
-}
-
 /// A server that sends pages, and a client.
-fn pages() -> (ServerEnd<Pages>, ClientEnd<Pages>) {
+fn page_pair() -> (ServerEnd<Pages>, ClientEnd<Pages>) {
     let connector = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Normal);
     connector.blobs(1024, 1 << 30).pair::<Pages>().expect("a pair")
 }
 
 #[test]
 fn a_doorbell_that_found_the_socket_full_is_heard_by_whoever_waits_for_it() {
-    let (mut server, client) = pages();
+    let (mut server, client) = page_pair();
     let (tx, mut rx) = client.split();
     let mut tx = tx.polled().expect("descriptors");
     let session = tx.session().clone();
@@ -373,7 +359,7 @@ fn a_doorbell_that_found_the_socket_full_is_heard_by_whoever_waits_for_it() {
 
 #[test]
 fn who_leaves_a_loop_is_served_by_the_watcher_again() {
-    let (mut server, client) = pages();
+    let (mut server, client) = page_pair();
     let mut client = client.polled().expect("descriptors");
     assert_eq!(client.arm(), Arm::Armed);
     let mut client = client.into_inner();
@@ -469,10 +455,7 @@ fn a_thread_that_waits_in_a_call_and_a_loop_share_a_session() {
         (0..20_000_u64).for_each(|turn| tx.send(&turn.to_le_bytes()).expect("sent"));
         tx
     });
-    let mut rx = rx.polled().expect("descriptors");
-    let mut wait = Loop::of(Kind::Edge, &rx);
-    (0..20_000).for_each(|turn| assert_eq!(recv(&mut rx, &mut wait), turn));
-    drop((sending.join().expect("the sender"), rx));
+    receive_all(rx, sending);
     echoing.join().expect("the echo");
 }
 
@@ -591,6 +574,29 @@ fn a_listener_in_any_loop_hands_out_everybody_and_ends() {
         assert!(wait.wait(&waiting), "{kind:?}: the end");
         assert!(waiting.try_accept().is_err());
     }
+}
+
+#[test]
+fn a_listener_goes_on_behind_a_burst_of_those_who_say_nothing() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let patience = 2 * PATIENCE; // none of them is let go before
+    let listener = Listener::builder().handshake_timeout(patience).bind(&path).expect("binds");
+    // All of them are there before the loop looks for the first time, and nothing else comes to wake it.
+    let silent: Vec<OwnedFd> = (0..40).map(|_| connection(&path)).collect();
+    let client = thread::spawn(move || hello(&path));
+    thread::sleep(Duration::from_millis(100)); // so that it is there too
+    assert_eq!(accept(Kind::Edge, &listener, 1).len(), 1);
+    client.join().expect("greeted");
+    drop(silent);
+}
+
+/// A connection that says nothing.
+fn connection(path: &std::path::Path) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let socket = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+    connect(&socket, &SocketAddrUnix::new(path).expect("a path")).expect("connects");
+    socket
 }
 
 #[test]

@@ -12,13 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use memring::blob::{Blob, BlobBuilder};
 use memring::task::Driver;
 use memring::{
     Async, Bytes, Channel, Connector, End, Fd, Lanes, Listener, Protocol, RecvError, SendError,
     Sender, Session, TryRecvError,
 };
 
+use support::pages::{Page, Pages, page};
 use support::{Helper, PATIENCE, Scratch, Stage, play, soon};
 
 type Ends<D> = Async<Plain, D>;
@@ -270,20 +270,6 @@ fn descriptors_are_waited_for_and_none_is_lost() {
     });
 }
 
-/// Blobs, each new.
-struct Pages;
-
-#[memring::message(attachments)]
-struct Page {
-    page: Blob<[u8]>,
-}
-
-impl Protocol for Pages {
-    const NAME: &'static str = "pages";
-    type ToClient = Page;
-    type ToServer = [u8];
-}
-
 #[test]
 fn role() {
     play(&[("reader", reader)]);
@@ -308,8 +294,7 @@ async fn send_pages<D: Driver>(mut tx: Async<Sender<Page>, D>, peer: Helper) {
     let mut went = 0;
     let mut stopped = true;
     while went < PAGES {
-        let page = BlobBuilder::new().with_size(1).expect("memory").seal().expect("sealed");
-        let message = Page { page };
+        let message = page();
         let mut sending = pin!(tx.send(&message));
         let now = poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await;
         match now {

@@ -9,6 +9,7 @@
 pub mod children;
 pub mod container;
 pub mod liar;
+pub mod pages;
 pub mod strangers;
 
 use std::collections::HashMap;
