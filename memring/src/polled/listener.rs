@@ -24,7 +24,10 @@ use crate::server::Incoming;
 /// # let path = directory.join("sock");
 /// let listener = Listener::bind(&path)?;
 /// let mut waiting = listener.polled()?;
-/// # let client = std::thread::spawn(move || memring::connect::<Bytes>(&path).map(drop));
+/// # let client = std::thread::spawn(move || {
+/// #     let mut client = memring::connect::<Bytes>(&path).expect("the listener is there");
+/// #     client.recv().map(|welcome| welcome.to_vec())
+/// # });
 /// let mut channel = loop {
 ///     if let Some(incoming) = waiting.try_accept()? {
 ///         break incoming.open::<Bytes>()?;
@@ -33,7 +36,7 @@ use crate::server::Incoming;
 ///     poll(&mut [PollFd::new(&waiting, PollFlags::IN)], None)?;
 /// };
 /// channel.send(b"welcome")?;
-/// # client.join().unwrap()?;
+/// # assert_eq!(client.join().unwrap()?, b"welcome");
 /// # drop((listener, waiting));
 /// # std::fs::remove_dir(&directory)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
