@@ -33,7 +33,7 @@ impl Consumer {
         self.reader.release_lent();
         self.reader.cursor.publish();
         self.heads.publish_all();
-        self.sleeper.ask_doorbell(&self.post.place(&self.heads));
+        self.post.place(&self.heads).ask_doorbell(self.reader.cursor.shared().next_bell());
     }
 
     /// Whether a receive would find something, a message, part of one or an end: E3.
@@ -52,7 +52,7 @@ impl Consumer {
     /// Wants no doorbell any more.
     pub fn take_back_doorbell(&self) {
         if !self.reader.life().is_forked() {
-            self.sleeper.take_back(&self.post.place(&self.heads));
+            self.post.place(&self.heads).take_back();
         }
     }
 }
@@ -65,7 +65,7 @@ impl Producer {
         }
         self.writer.close_pack();
         self.heads.publish_all();
-        self.sleeper.ask_doorbell(&self.post.place(&self.heads));
+        self.post.place(&self.heads).ask_doorbell(self.sleeper.next_epoch());
     }
 
     /// Whether what had no room last would have it now, or there is an end: E3. True if nothing was refused yet.
@@ -84,7 +84,7 @@ impl Producer {
     /// Wants no doorbell any more.
     pub fn take_back_doorbell(&self) {
         if !self.writer.is_forked() {
-            self.sleeper.take_back(&self.post.place(&self.heads));
+            self.post.place(&self.heads).take_back();
         }
     }
 }

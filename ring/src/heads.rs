@@ -20,7 +20,9 @@ use crate::counters;
 use crate::life::Life;
 use crate::position::GONE;
 use crate::step::{self, Step};
-use crate::sync::{self, Arc, AtomicU64, Mutex, Ordering, Region, mutant};
+use crate::sync::{
+    self, Arc, AtomicU32, AtomicU64, Mutex, Ordering, Region, mutant,
+};
 
 /// Offset of the published release position in a control area.
 pub(crate) const HEAD: usize = 0;
@@ -29,11 +31,26 @@ pub(crate) const RX_ASLEEP: usize = 128;
 /// Offset of the word that says whether the producer sleeps.
 pub(crate) const TX_ASLEEP: usize = 256;
 
+/// What of released frames was not received yet, for whoever looks at the lane and not at the consumer.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Left {
+    Nothing,
+    /// Messages that came in one frame with others.
+    Messages,
+    /// Nothing ever: the producer's end mark was read.
+    End,
+}
+
 /// One consumer's release position.
 pub(crate) struct Head {
     /// How far the consumer has read: owned by the consumer, read by whoever publishes.
     /// On a line of its own: stored at every receive.
     released: CachePadded<AtomicU64>,
+    /// A [`Left`].
+    left: AtomicU32,
+    /// The epoch of the last doorbell that was asked for.
+    bells: AtomicU32,
     /// What `head` was last stored as: written under `publisher`.
     published: AtomicU64,
     publisher: Mutex<Publisher>,
@@ -55,6 +72,8 @@ impl Head {
         mine.store64(HEAD, start, Ordering::Relaxed);
         Arc::new(Self {
             released: CachePadded::new(AtomicU64::new(start)),
+            left: AtomicU32::new(Left::Nothing as u32),
+            bells: AtomicU32::new(0),
             published: AtomicU64::new(start),
             publisher: Mutex::new(Publisher { woken: 0, wakes: 0, gone: false }),
             mine,
@@ -143,6 +162,28 @@ impl Head {
         }
         publisher.wakes += 1;
         counters::put_wakes(&self.mine, counters::RX, publisher.wakes);
+    }
+
+    /// Says what is left. Only for the thread that receives, as the next three are.
+    pub(crate) fn leaves(&self, left: Left) {
+        self.left.store(left as u32, Ordering::Relaxed);
+    }
+
+    /// Whether that is left.
+    pub(crate) fn has_left(&self, left: Left) -> bool {
+        self.left.load(Ordering::Relaxed) == left as u32
+    }
+
+    /// Where the consumer is.
+    pub(crate) fn position(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
+    }
+
+    /// The epoch of a doorbell that is about to be asked for.
+    pub(crate) fn next_bell(&self) -> u32 {
+        let epoch = self.bells.load(Ordering::Relaxed).wrapping_add(1);
+        self.bells.store(epoch, Ordering::Relaxed);
+        epoch
     }
 
     /// How often a sleeping producer was woken.

@@ -46,6 +46,7 @@ pub mod heads;
 mod item;
 pub mod lane;
 pub mod life;
+pub mod lookout;
 mod pack;
 mod parts;
 pub mod position;
@@ -83,4 +84,4 @@ pub use lane::Terms;
 #[cfg(not(memring_loom))]
 pub use lane::channel;
 pub use life::{End, Host, Life};
-pub use wait::Wait;
+pub use wait::{Patience, Wait};

@@ -262,8 +262,14 @@ impl Life {
     /// The heavy fence of an arming: see [`crate::arm`], E2. False if the peer may publish unseen all the same, because
     /// the kernel refused: then a wait for its doorbell must not be a long one.
     pub fn fence(&self) -> bool {
+        self.fence_once(&mut false)
+    }
+
+    /// As [`fence`](Self::fence), for one of several armings: a call of the kernel's is made once for all, `called` says
+    /// whether it was.
+    pub fn fence_once(&self, called: &mut bool) -> bool {
         step::at(Step::E2);
-        match self.fences.heavy() {
+        match self.fences.heavy_once(called) {
             Heavy::Assured => true,
             Heavy::Sliced { first, .. } => {
                 if first {

@@ -19,7 +19,7 @@ use crate::counters::Stats;
 use crate::cursor::Cursor;
 use crate::fault::Fault;
 use crate::frame::{Entry, Header, Kind};
-use crate::heads::Head;
+use crate::heads::{Head, Left};
 use crate::item::{ALONE, IN_PACK, IN_PLACE, Item, WITH_FDS};
 use crate::lane::{Side, Terms};
 use crate::life::{End, Life, OPEN};
@@ -458,6 +458,7 @@ impl Reader {
             (Kind::End, _) => {
                 self.parts = None; // an unfinished message is discarded
                 self.end = Some(End::Closed);
+                self.cursor.shared().leaves(Left::End);
                 self.cursor.release(frame);
                 self.cursor.publish();
                 return Err(End::Closed);
@@ -527,6 +528,7 @@ impl Reader {
         // Messages that are alike are counted at once, and not one by one as they are taken: see `stats`.
         let (messages, bytes) = pack.alike_left();
         self.cursor.traffic.count_many(messages, bytes);
+        self.cursor.shared().leaves(Left::Messages);
     }
 
     /// The next message of the open pack; `None` if none is open.
@@ -546,6 +548,7 @@ impl Reader {
     #[inline(never)]
     fn close_pack(&mut self) {
         self.pack = Pack::default();
+        self.cursor.shared().leaves(Left::Nothing);
         self.run_began = self.cursor.traffic.messages();
         self.settle();
     }

@@ -111,8 +111,7 @@ pub fn select(
         }
         step::at(Step::W7);
         for consumer in consumers.iter_mut() {
-            let Consumer { sleeper, post, heads, .. } = &mut **consumer;
-            sleeper.take_back(&post.place(heads)); // W7
+            consumer.post.place(&consumer.heads).take_back(); // W7
         }
         if found.is_some() {
             return found;

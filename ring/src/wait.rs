@@ -87,6 +87,22 @@ impl Post {
     }
 }
 
+impl Place<'_> {
+    /// Says that the half's owner waits for a doorbell: a new epoch. See [`crate::arm`], E1.
+    pub(crate) fn ask_doorbell(&self, epoch: u32) {
+        let epoch = if mutant("one-epoch") { 1 } else { epoch };
+        self.life.expect_doorbell();
+        step::at(Step::E1);
+        // ORDERING: Release; whoever is rung at finds that it was expected. E2 orders it before E3.
+        self.mine.store32(self.asleep, Asleep::doorbell(epoch), Ordering::Release); // E1
+    }
+
+    /// Says that nobody waits, after all.
+    pub(crate) fn take_back(&self) {
+        self.mine.store32(self.asleep, Asleep::AWAKE, Ordering::Relaxed);
+    }
+}
+
 /// Parts that are taken, when there is no time left, for the sake of the message they belong to. One that
 /// lies in the lane whole, behind one that was given up, has fewer.
 pub(crate) const PARTS: u32 = 8;
@@ -98,6 +114,76 @@ const STRIDE: u32 = 64;
 pub(crate) const SPURIOUS: u32 = 8;
 /// How long such a sleep lasts at most.
 pub(crate) const BACK_OFF: Duration = Duration::from_millis(10);
+
+/// Spins until `look` finds something, but not longer than this. Whether it has.
+fn spin(until: Option<Instant>, look: &mut impl FnMut() -> bool) -> bool {
+    loop {
+        for _ in 0..STRIDE {
+            if look() {
+                return true;
+            }
+            sync::pause();
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return false;
+        }
+    }
+}
+
+/// How an event loop waits for things that come soon: as the blocking calls do, but that it sleeps by itself.
+pub struct Patience {
+    strategy: Wait,
+    learnt: Learnt,
+    began: Option<Instant>,
+}
+
+impl Patience {
+    /// Waits this way, having learnt nothing yet.
+    #[must_use]
+    pub fn new(strategy: Wait) -> Self {
+        Self { strategy, learnt: Learnt::new(), began: None }
+    }
+
+    /// Waits this way from now on.
+    pub fn set_strategy(&mut self, strategy: Wait) {
+        self.strategy = strategy;
+    }
+
+    /// Spins until `look` finds something, for as long as recent waits make likely. Whether it has; if not, whoever waits
+    /// sleeps now, and says [`slept`](Self::slept).
+    pub fn spin(&mut self, mut look: impl FnMut() -> bool) -> bool {
+        let budget = match self.strategy {
+            Wait::Spin => None,
+            Wait::Adaptive => Some(self.learnt.budget()),
+            Wait::Park => Some(Duration::ZERO),
+        };
+        self.began = None;
+        if budget == Some(Duration::ZERO) {
+            return false;
+        }
+        let began = Instant::now();
+        let found = spin(budget.map(|budget| began + budget), &mut look);
+        if found {
+            self.learnt.waited(began.elapsed(), false);
+        } else {
+            self.began = Some(began);
+        }
+        found
+    }
+
+    /// The sleep is over that [`spin`](Self::spin) did not save.
+    pub fn slept(&mut self) {
+        if let Some(began) = self.began.take() {
+            self.learnt.waited(began.elapsed(), true);
+        }
+    }
+}
+
+impl std::fmt::Debug for Patience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patience").field("strategy", &self.strategy).finish_non_exhaustive()
+    }
+}
 
 /// One half's way of waiting: its strategy, its epochs and what it has learnt.
 pub(crate) struct Sleeper<const HALF: usize> {
@@ -121,24 +207,16 @@ impl<const HALF: usize> Sleeper<HALF> {
         self.strategy = strategy;
     }
 
-    /// Says that this half's owner waits for a doorbell: a new epoch. See [`crate::arm`], E1.
-    pub(crate) fn ask_doorbell(&mut self, place: &Place<'_>) {
-        self.epoch = if mutant("one-epoch") { 1 } else { self.epoch.wrapping_add(1) };
-        place.life.expect_doorbell();
-        step::at(Step::E1);
-        // ORDERING: Release; whoever is rung at finds that it was expected. E2 orders it before E3.
-        place.mine.store32(place.asleep, Asleep::doorbell(self.epoch), Ordering::Release); // E1
+    /// Numbers a sleep.
+    pub(crate) fn next_epoch(&mut self) -> u32 {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch
     }
 
     /// Says that this half sleeps in a futex call, with others: a new epoch. See [`crate::select`], W3.
     pub(crate) fn say_asleep(&mut self, place: &Place<'_>) {
         self.epoch = if mutant("one-epoch") { 1 } else { self.epoch.wrapping_add(1) };
         place.mine.store32(place.asleep, Asleep::futex(self.epoch), Ordering::Relaxed);
-    }
-
-    /// Says that it does not, after all.
-    pub(crate) fn take_back(&self, place: &Place<'_>) {
-        place.mine.store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed);
     }
 
     /// Spins for as long as a wait would, but not longer than `most`; whether `look` found something by then.
@@ -148,19 +226,9 @@ impl<const HALF: usize> Sleeper<HALF> {
             return false;
         }
         let began = Instant::now();
-        loop {
-            for _ in 0..STRIDE {
-                if look() {
-                    self.learnt.waited(began.elapsed(), false);
-                    return true;
-                }
-                sync::pause();
-            }
-            if began.elapsed() >= budget {
-                self.learnt.waited(began.elapsed(), true);
-                return false;
-            }
-        }
+        let found = spin(Some(began + budget), &mut look);
+        self.learnt.waited(began.elapsed(), !found);
+        found
     }
 
     /// How long the next wait spins before it sleeps; `None` is for ever. Asked once a wait.

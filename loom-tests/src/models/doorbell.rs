@@ -2,6 +2,7 @@
 
 use loom::sync::{Condvar, Mutex};
 use memring_ring::consumer::{Consumer, TryRecvError};
+use memring_ring::lookout::{Lookout, Sight};
 use memring_ring::producer::{Producer, TrySendError};
 use memring_ring::{Host, Life};
 use std::sync::{Arc, PoisonError};
@@ -34,6 +35,17 @@ pub const MODELS: &[Model] = &[
             mutant("no-heavy-fence", LOST_WAKE),
         ],
     },
+    Model {
+        name: "lookout",
+        property: "A loop that looks at several from outside, and arms them with one fence, hears of every message.",
+        body: from_outside,
+        mutants: &[
+            mutant("lookout-without-look", LOST_WAKE),
+            mutant("no-heavy-fence", LOST_WAKE),
+            mutant("no-light-fence", LOST_WAKE),
+            mutant("doorbell-unrung", LOST_WAKE),
+        ],
+    },
 ];
 
 /// The control socket of one direction, and the event loop at its end.
@@ -51,9 +63,13 @@ impl Socket {
     /// Doorbells for the owner of the other half come here.
     fn of(life: &Life) -> Arc<Self> {
         let socket = Self::new();
-        let host: Arc<dyn Host> = socket.clone();
-        life.set_host(Arc::downgrade(&host));
+        socket.hears(life);
         socket
+    }
+
+    fn hears(self: &Arc<Self>, life: &Life) {
+        let host: Arc<dyn Host> = self.clone();
+        life.set_host(Arc::downgrade(&host));
     }
 
     fn lock(&self) -> loom::sync::MutexGuard<'_, u32> {
@@ -166,4 +182,47 @@ fn room() {
         },
     );
     drop(ends);
+}
+
+fn from_outside() {
+    let [mut near, mut far] = channel(SMALLEST);
+    let [mut also_near, mut also_far] = channel(SMALLEST);
+    let socket = Socket::of(&near.life);
+    socket.hears(&also_near.life);
+    let kept = socket.clone();
+    both(
+        move || {
+            near.producer.try_send(&[], 1).expect("room");
+            also_near.producer.try_send(&[], 1).expect("room");
+            (near, also_near)
+        },
+        move || {
+            let lookouts = [far.consumer.lookout(), also_far.consumer.lookout()];
+            let mut left = 2;
+            while left > 0 {
+                for (lookout, end) in lookouts.iter().zip([&mut far, &mut also_far]) {
+                    if lookout.sight() == Sight::Something {
+                        lookout.take_back_doorbell();
+                        let item = end.consumer.try_recv().expect("what was seen");
+                        assert!(item.tag == 1, "{NOT_SENT}: {}", item.tag);
+                        left -= 1;
+                    }
+                }
+                if left == 0 {
+                    break;
+                }
+                socket.drain();
+                lookouts.iter().for_each(Lookout::ask_doorbell);
+                let mut called = false;
+                lookouts.iter().for_each(|one| {
+                    one.life().fence_once(&mut called);
+                });
+                if lookouts.iter().all(|one| one.sight() == Sight::Nothing) {
+                    socket.wait();
+                }
+            }
+            (far, also_far)
+        },
+    );
+    drop(kept);
 }

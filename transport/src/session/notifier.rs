@@ -26,17 +26,25 @@ use crate::drainer;
 /// One event loop, or one task, that waits for things of one session.
 #[derive(Debug)]
 pub struct Notifier {
-    /// In a loop's epoll; a task has none.
-    event: Option<OwnedFd>,
+    who: Who,
     told: Mutex<Told>,
-    /// Of the session: how many tasks there are. This is one if it has no eventfd.
-    tasks: Arc<AtomicUsize>,
+}
+
+/// Who waits, and how he is told.
+#[derive(Debug)]
+enum Who {
+    /// A loop of one session, by this, which is in its epoll.
+    Loop(OwnedFd),
+    /// A loop of many, which has a list of those to look at.
+    Hub(Waker),
+    /// A task, by its waker; and how many of the session there are.
+    Task(Arc<AtomicUsize>),
 }
 
 impl Drop for Notifier {
     fn drop(&mut self) {
-        if self.event.is_none() {
-            self.tasks.fetch_sub(1, Ordering::Relaxed);
+        if let Who::Task(tasks) = &self.who {
+            tasks.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -61,10 +69,11 @@ fn epoll_of(event: &OwnedFd, session: &Session) -> io::Result<OwnedFd> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let data = epoll::EventData::new_u64(0); // nobody asks which it was
     epoll::add(&epoll, event, data, epoll::EventFlags::IN)?;
-    let ends_too = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-    epoll::add(&epoll, session.fd(), data, ends_too)?;
+    epoll::add(&epoll, session.fd(), data, ENDS_TOO)?;
     Ok(epoll)
 }
+
+const ENDS_TOO: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP);
 
 /// Waits until one of these is readable, or the deadline has passed.
 ///
@@ -116,15 +125,19 @@ impl Notifier {
     /// The loop has to look.
     fn tell(&self) {
         let mut told = self.lock();
-        if !told.rung {
+        let knew = std::mem::replace(&mut told.rung, true);
+        if let Who::Loop(event) = &self.who
+            && !knew
+        {
             // It holds one number, far from its largest, so it takes another.
-            let write = |event| rustix::io::write(event, &1_u64.to_ne_bytes()).is_ok();
-            told.rung = self.event.as_ref().is_none_or(write);
+            told.rung = rustix::io::write(event, &1_u64.to_ne_bytes()).is_ok();
         }
         let waker = told.waker.take();
         drop(told); // a waker may do anything
-        if let Some(waker) = waker {
-            waker.wake();
+        match (&self.who, waker) {
+            (Who::Hub(hub), _) if !knew => hub.wake_by_ref(),
+            (_, Some(waker)) => waker.wake(),
+            _ => {}
         }
     }
 
@@ -132,8 +145,10 @@ impl Notifier {
     fn hush(&self) {
         let mut told = self.lock();
         if told.rung {
-            let read = |event| rustix::io::read(event, &mut [0; 8]).is_ok();
-            told.rung = !self.event.as_ref().is_none_or(read);
+            told.rung = match &self.who {
+                Who::Loop(event) => rustix::io::read(event, &mut [0; 8]).is_err(),
+                Who::Hub(_) | Who::Task(_) => false,
+            };
         }
     }
 }
@@ -177,7 +192,32 @@ impl Session {
         self.check_process()?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let epoll = epoll_of(&event, self)?;
-        Ok((epoll, self.add_notifier(Some(event))))
+        Ok((epoll, self.add_notifier(Who::Loop(event))))
+    }
+
+    /// For a loop of many sessions: its epoll reports this one's control socket under `data`, by levels, until
+    /// [`leave_hub`](Self::leave_hub); `told` is woken when it has to look without that.
+    ///
+    /// # Errors
+    ///
+    /// In a forked child; what the kernel says of one more in that epoll.
+    pub fn join_hub(
+        &self,
+        epoll: BorrowedFd<'_>,
+        data: u64,
+        told: Waker,
+    ) -> io::Result<Arc<Notifier>> {
+        self.check_process()?;
+        let notifier = self.add_notifier(Who::Hub(told));
+        epoll::add(epoll, self.fd(), epoll::EventData::new_u64(data), ENDS_TOO)?;
+        Ok(notifier)
+    }
+
+    /// The epoll reports it no more. Whatever else waits for it is woken as before, see [`leave_loop`](Self::leave_loop).
+    pub fn leave_hub(&self, epoll: BorrowedFd<'_>) {
+        if self.generation.is_current() {
+            let _it_may_have_left_before = epoll::delete(epoll, self.fd());
+        }
     }
 
     /// For a task: it has a waker. The watcher and the drainer see to the control socket.
@@ -187,7 +227,9 @@ impl Session {
     /// In a forked child.
     pub fn task_notifier(&self) -> io::Result<Arc<Notifier>> {
         self.check_process()?;
-        Ok(self.add_notifier(None))
+        let tasks = Arc::clone(&self.notifiers.tasks);
+        tasks.fetch_add(1, Ordering::Relaxed);
+        Ok(self.add_notifier(Who::Task(tasks)))
     }
 
     fn check_process(&self) -> io::Result<()> {
@@ -206,10 +248,8 @@ impl Session {
         }
     }
 
-    fn add_notifier(&self, event: Option<OwnedFd>) -> Arc<Notifier> {
-        let tasks = Arc::clone(&self.notifiers.tasks);
-        tasks.fetch_add(usize::from(event.is_none()), Ordering::Relaxed);
-        let notifier = Arc::new(Notifier { event, told: Mutex::default(), tasks });
+    fn add_notifier(&self, who: Who) -> Arc<Notifier> {
+        let notifier = Arc::new(Notifier { who, told: Mutex::default() });
         self.notifiers.add(&notifier);
         // A loop sleeps often, and each call of membarrier interrupts every process that runs and has registered.
         if self.life.fences().prefer_full() {
@@ -244,7 +284,13 @@ impl Session {
 
     /// The heavy fence between asking for doorbells and looking. Where it fails, the notifier is told every now and then.
     pub fn fence(self: &Arc<Self>) {
-        if !self.life.fence() && !self.nudged.swap(true, Ordering::AcqRel) {
+        self.fence_once(&mut false);
+    }
+
+    /// As [`fence`](Self::fence), for one of several armings: a call of the kernel's is made once for all, `called` says
+    /// whether it was.
+    pub fn fence_once(self: &Arc<Self>, called: &mut bool) {
+        if !self.life.fence_once(called) && !self.nudged.swap(true, Ordering::AcqRel) {
             drainer::nudge(self);
         }
     }
