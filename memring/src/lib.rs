@@ -58,6 +58,7 @@ mod client;
 mod error;
 pub mod fanout;
 pub mod guide;
+pub mod hub;
 mod iter;
 mod metadata;
 mod options;
@@ -83,6 +84,7 @@ pub use error::{
     TrySendError,
 };
 pub use fanout::Fanout;
+pub use hub::Hub;
 pub use iter::{IntoIter, Iter};
 pub use metadata::MetadataValue;
 pub use options::Lanes;

@@ -13,6 +13,7 @@ use memring_ring::waitv_works;
 use memring_transport::{Notifier, Session, wait_readable};
 
 use crate::channel::Channel;
+use crate::polled::Half;
 use crate::receiver::Receiver;
 
 /// A thread's wait for whichever of several receivers has something first, of any types and sessions.
@@ -157,36 +158,27 @@ impl fmt::Debug for Select {
 }
 
 /// What can be waited for with others: a [`Receiver`], or a [`Channel`]'s.
-pub trait Selectable: sealed::Sealed {}
+pub trait Selectable: Half + sealed::Sealed {}
 
 impl<R: Message + ?Sized> Selectable for Receiver<R> {}
 impl<S: Message + ?Sized, R: Message + ?Sized> Selectable for Channel<S, R> {}
 
 mod sealed {
-    use super::{Arc, Channel, Consumer, Message, Receiver, Session};
+    use super::{Channel, Consumer, Message, Receiver};
 
     pub trait Sealed {
         fn consumer(&mut self) -> &mut Consumer;
-        fn session(&self) -> &Arc<Session>;
     }
 
     impl<R: Message + ?Sized> Sealed for Receiver<R> {
         fn consumer(&mut self) -> &mut Consumer {
             self.consumer_mut()
         }
-
-        fn session(&self) -> &Arc<Session> {
-            self.session()
-        }
     }
 
     impl<S: Message + ?Sized, R: Message + ?Sized> Sealed for Channel<S, R> {
         fn consumer(&mut self) -> &mut Consumer {
             self.halves().1.consumer_mut()
-        }
-
-        fn session(&self) -> &Arc<Session> {
-            self.session()
         }
     }
 }

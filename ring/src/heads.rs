@@ -49,6 +49,8 @@ pub(crate) struct Head {
     released: CachePadded<AtomicU64>,
     /// A [`Left`].
     left: AtomicU32,
+    /// Bytes of the frame that is lent in place: received, and not released.
+    lent: AtomicU64,
     /// The epoch of the last doorbell that was asked for.
     bells: AtomicU32,
     /// What `head` was last stored as: written under `publisher`.
@@ -73,6 +75,7 @@ impl Head {
         Arc::new(Self {
             released: CachePadded::new(AtomicU64::new(start)),
             left: AtomicU32::new(Left::Nothing as u32),
+            lent: AtomicU64::new(0),
             bells: AtomicU32::new(0),
             published: AtomicU64::new(start),
             publisher: Mutex::new(Publisher { woken: 0, wakes: 0, gone: false }),
@@ -164,7 +167,12 @@ impl Head {
         counters::put_wakes(&self.mine, counters::RX, publisher.wakes);
     }
 
-    /// Says what is left. Only for the thread that receives, as the next three are.
+    /// So many bytes are lent in place. Only for the thread that receives, as the next four are.
+    pub(crate) fn lends(&self, frame: u64) {
+        self.lent.store(frame, Ordering::Relaxed);
+    }
+
+    /// Says what is left.
     pub(crate) fn leaves(&self, left: Left) {
         self.left.store(left as u32, Ordering::Relaxed);
     }
@@ -174,9 +182,9 @@ impl Head {
         self.left.load(Ordering::Relaxed) == left as u32
     }
 
-    /// Where the consumer is.
-    pub(crate) fn position(&self) -> u64 {
-        self.released.load(Ordering::Relaxed)
+    /// Where the next frame is that was not received.
+    pub(crate) fn next(&self) -> u64 {
+        self.released.load(Ordering::Relaxed).wrapping_add(self.lent.load(Ordering::Relaxed))
     }
 
     /// The epoch of a doorbell that is about to be asked for.

@@ -48,8 +48,8 @@ impl Consumer {
 }
 
 impl Lookout {
-    /// Looks: E3, between asking for a doorbell and waiting. Of a consumer that reads in place, the frame that it lends is
-    /// something still.
+    /// Looks: E3, between asking for a doorbell and waiting. What is lent in place was received
+    /// already.
     #[inline]
     #[must_use]
     pub fn sight(&self) -> Sight {
@@ -66,7 +66,7 @@ impl Lookout {
             return Sight::Something;
         }
         // ORDERING: Relaxed; the consumer loads it again, to read what lies behind it.
-        let word = self.data.frame(self.head.position()).load_header(Ordering::Relaxed);
+        let word = self.data.frame(self.head.next()).load_header(Ordering::Relaxed);
         if word as u32 != 0 {
             let end = word == Header::new(Kind::End, 0).word();
             return if end { Sight::Ended(End::Closed) } else { Sight::Something };
@@ -114,13 +114,6 @@ impl Lookout {
     pub fn resume(&self) {
         if !self.life.is_forked() {
             self.heads.add(&self.head);
-        }
-    }
-
-    /// Publishes every head of the process that may be behind: before a wait.
-    pub fn publish_heads(&self) {
-        if !self.life.is_forked() {
-            self.heads.publish_all();
         }
     }
 

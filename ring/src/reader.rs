@@ -398,6 +398,7 @@ impl Reader {
     fn lend(&mut self, len: usize) -> Item {
         let tag = self.cursor.tag();
         self.lent = frame_size(len as u64);
+        self.cursor.shared().lends(self.lent);
         self.cursor.traffic.count(len as u64);
         Item { start: self.cursor.payload(), len, tag, place: IN_PLACE }
     }
@@ -565,6 +566,7 @@ impl Reader {
     pub(crate) fn release_lent(&mut self) {
         if self.lent != 0 {
             let frame = std::mem::take(&mut self.lent);
+            self.cursor.shared().lends(0);
             self.cursor.release(frame);
         }
     }

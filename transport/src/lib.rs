@@ -40,6 +40,7 @@ pub mod policy;
 pub mod quota;
 mod session;
 mod settings;
+pub mod signals;
 pub mod socket;
 mod spawn;
 mod tally;
@@ -55,7 +56,7 @@ pub use connect::{ConnectError, Role, connect, from_fd, pair};
 pub use connection::Connection;
 pub use establish::HandshakeError;
 pub use listener::{
-    AcceptError, DEFAULT_DECISION, Doorway, Incoming, ListenError, ListenOptions, Listener, Turned,
+    AcceptError, DEFAULT_DECISION, Doorway, Incoming, ListenError, ListenOptions, Listener, Paused, Turned,
 };
 pub use peer::{DeathDetection, Origin, Peer};
 pub use policy::{Denied, Policy};

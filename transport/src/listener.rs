@@ -10,7 +10,7 @@
 
 mod doorway;
 
-pub use doorway::Doorway;
+pub use doorway::{Doorway, Paused};
 
 use std::collections::VecDeque;
 use std::fmt;

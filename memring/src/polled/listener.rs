@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
-use memring_transport::Doorway;
+use memring_transport::{Doorway, Paused};
 
 use crate::error::AcceptFailed;
 use crate::server::Incoming;
@@ -58,6 +58,11 @@ impl PolledListener {
     /// [`AcceptFailed`] after [`shut_down`](crate::Listener::shut_down), after a fork, or if the kernel refuses.
     pub fn try_accept(&mut self) -> Result<Option<Incoming>, AcceptFailed> {
         Ok(self.inner.try_accept()?.map(Incoming::of))
+    }
+
+    /// Why no connections are taken for a while, said once: until one is again.
+    pub fn take_paused(&mut self) -> Option<Paused> {
+        self.inner.take_paused()
     }
 }
 

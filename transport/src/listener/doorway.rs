@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
+use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -23,6 +24,28 @@ pub struct Doorway {
     /// Rings when the pause is over.
     timer: OwnedFd,
     paused: Option<Instant>,
+    /// Why, and whether that was said.
+    why: Option<(Paused, bool)>,
+}
+
+/// A listener takes no connections for a while: the process or the system lacks what they take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{}", self.sentence())]
+pub struct Paused {
+    /// What the kernel said.
+    pub errno: i32,
+}
+
+impl Paused {
+    fn sentence(self) -> String {
+        let what = match Errno::from_raw_os_error(self.errno) {
+            Errno::MFILE => "this process has as many descriptors as it may: raise its limit (ulimit -n)",
+            Errno::NFILE => "the system has as many open files as it may: raise fs.file-max",
+            _ => "the system has no memory for them",
+        };
+        format!("no connections are taken until some have ended: {what}")
+    }
 }
 
 impl Doorway {
@@ -35,7 +58,7 @@ impl Doorway {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let doorway = Self { listener, epoll, timer, paused: None };
+        let doorway = Self { listener, epoll, timer, paused: None, why: None };
         doorway.add(&doorway.listener.shared.bell)?;
         doorway.add(&doorway.timer)?;
         doorway.add(&doorway.listener.bound.as_fd())?;
@@ -75,10 +98,15 @@ impl Doorway {
         }
         for _ in 0..BURST {
             match self.listener.bound.accept() {
-                Ok(Accepted::Connection(socket)) => self.listener.shared.receive(socket),
+                Ok(Accepted::Connection(socket)) => {
+                    self.why = None;
+                    self.listener.shared.receive(socket);
+                }
                 Ok(Accepted::WouldBlock) => return Ok(None),
                 Ok(Accepted::Forked) => return Err(AcceptError::Forked),
-                Ok(Accepted::Pause { pause, .. }) => {
+                Ok(Accepted::Pause { pause, why }) => {
+                    let errno = why.raw_os_error().unwrap_or_default();
+                    self.why.get_or_insert((Paused { errno }, false));
                     self.listener.shared.failed();
                     self.pause(pause).map_err(AcceptError::System)?;
                     return Ok(None);
@@ -90,6 +118,12 @@ impl Doorway {
         // There are more, and a loop that goes by edges hears of none of them again.
         self.listener.shared.ring();
         Ok(None)
+    }
+
+    /// Why no connections are taken for a while, said once: until one is again.
+    pub fn take_paused(&mut self) -> Option<Paused> {
+        let (why, said) = self.why.as_mut()?;
+        (!std::mem::replace(said, true)).then_some(*why)
     }
 
     /// Leaves the socket alone for so long: the process lacks descriptors or memory.
