@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use memring::hub::{Event, Hub, Interest, Key, Member, Signal};
 use memring::{
-    Arm, Bytes, Channel, ClientEnd, Connector, End, Lanes, Listener, Protocol, RecvError, ServerEnd,
-    TryRecvError, TrySendError, Wait,
+    Arm, Bytes, Channel, ClientEnd, Connector, End, Lanes, Listener, Protocol, RecvError,
+    ServerEnd, TryRecvError, TrySendError, Wait,
 };
 
 use rustix::process::{Pid, getpid, kill_process};
@@ -280,9 +280,9 @@ fn the_busy_take_turns() {
         let (member, count) = members.get_mut(&readable(&mut hub)).expect("a member");
         member.try_recv().expect("it was said");
         *count += 1;
-        let (most, least) = members.values().fold((0, EACH), |(most, least), (_, count)| {
-            (most.max(*count), least.min(*count))
-        });
+        let (most, least) = members
+            .values()
+            .fold((0, EACH), |(most, least), (_, count)| (most.max(*count), least.min(*count)));
         assert!(most - least <= 1, "after {event} events one has had {most} and one {least}");
     }
     nothing(&mut hub);
@@ -791,6 +791,38 @@ fn without_descriptors_a_listener_pauses_and_says_so_once() {
 }
 
 #[test]
+fn handshakes_that_lack_descriptors_pause_their_listener_too() {
+    if !alone("handshakes_that_lack_descriptors_pause_their_listener_too") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let mut hub = Hub::new().expect("a hub");
+    let key = hub.listen(&listener).expect("joins");
+    let helper = Helper::start("connects", &[("path", &scratch.socket().display())]);
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    taken.truncate(taken.len() - 3); // for the connection, and not for shared memory
+    match next(&mut hub) {
+        Event::Paused(at, why) => assert!(at == key && why.to_string().contains("ulimit -n")),
+        other => panic!("{other:?}"),
+    }
+    helper.expect("failed");
+    let moment = Instant::now() + Duration::from_millis(300);
+    let event = hub.wait(Some(moment)).expect("waits");
+    assert!(event.is_none(), "it is said once, and yet: {event:?}");
+    drop(taken);
+    let helper = Helper::start("connects", &[("path", &scratch.socket().display())]);
+    let _client = match next(&mut hub) {
+        Event::Connected(_, incoming) => incoming.open::<Bytes>().expect("opens"),
+        other => panic!("{other:?}"),
+    };
+    helper.expect("connected");
+}
+
+#[test]
 fn a_member_costs_two_descriptors_and_none_is_left() {
     if !alone("a_member_costs_two_descriptors_and_none_is_left") {
         return;
@@ -827,7 +859,8 @@ fn a_member_costs_two_descriptors_and_none_is_left() {
 
 fn has_handshakes() -> bool {
     let tasks = std::fs::read_dir("/proc/self/task").expect("/proc/self/task");
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.into_iter().any(|name| name.starts_with("memring-hello"))
 }
 

@@ -20,9 +20,7 @@ use crate::counters;
 use crate::life::Life;
 use crate::position::GONE;
 use crate::step::{self, Step};
-use crate::sync::{
-    self, Arc, AtomicU32, AtomicU64, Mutex, Ordering, Region, mutant,
-};
+use crate::sync::{self, Arc, AtomicU32, AtomicU64, Mutex, Ordering, Region, mutant};
 
 /// Offset of the published release position in a control area.
 pub(crate) const HEAD: usize = 0;

@@ -359,6 +359,19 @@ fn bind_socket(socket: &OwnedFd, address: &Address) -> Result<(), BindError> {
     })
 }
 
+/// Whether it says that the process or the system lacks descriptors or memory.
+pub(crate) fn is_shortage(errno: i32) -> bool {
+    matches!(
+        Errno::from_raw_os_error(errno),
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS
+    )
+}
+
+/// How long to leave connections alone after so many failures in a row before this one.
+pub(crate) fn pause_after(failures: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE)
+}
+
 impl Bound {
     /// The address that was bound.
     pub fn address(&self) -> &Address {
@@ -394,11 +407,10 @@ impl Bound {
         };
         match error {
             Errno::AGAIN => Ok(Accepted::WouldBlock),
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => {
+            error if is_shortage(error.raw_os_error()) => {
                 // ORDERING: Relaxed; a count that only this backoff looks at.
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed);
-                let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
-                Ok(Accepted::Pause { why: error.into(), pause })
+                Ok(Accepted::Pause { why: error.into(), pause: pause_after(failures) })
             }
             error => Err(error.into()),
         }

@@ -56,7 +56,8 @@ pub use connect::{ConnectError, Role, connect, from_fd, pair};
 pub use connection::Connection;
 pub use establish::HandshakeError;
 pub use listener::{
-    AcceptError, DEFAULT_DECISION, Doorway, Incoming, ListenError, ListenOptions, Listener, Paused, Turned,
+    AcceptError, DEFAULT_DECISION, Doorway, Incoming, ListenError, ListenOptions, Listener, Paused,
+    Turned,
 };
 pub use peer::{DeathDetection, Origin, Peer};
 pub use policy::{Denied, Policy};

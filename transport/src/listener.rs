@@ -27,7 +27,7 @@ use rustix::io::Errno;
 
 use crate::activation;
 use crate::address::Address;
-use crate::bind::{Accepted, BindError, BindOptions, Bound};
+use crate::bind::{self, Accepted, BindError, BindOptions, Bound};
 use crate::connection::Connection;
 use crate::control::{Metadata, RefuseCode, RejectCode, Signature, Takes};
 use crate::crew::Crew;
@@ -132,6 +132,15 @@ struct Shared {
     turned: [AtomicU64; 5],
     stopped: std::sync::atomic::AtomicBool,
     crew: Crew,
+    shortage: Mutex<Option<Shortage>>,
+}
+
+/// Handshakes have failed for want of descriptors or memory: it does not help to begin more of them.
+#[derive(Clone, Copy)]
+struct Shortage {
+    errno: i32,
+    failures: u32,
+    until: Instant,
 }
 
 /// A peer that waits for the application.
@@ -191,6 +200,7 @@ impl ListenOptions {
                 turned: Default::default(),
                 stopped: false.into(),
                 crew: Crew::new(c"memring-hello"),
+                shortage: Mutex::default(),
             }),
             generation: generation(),
         })
@@ -243,6 +253,7 @@ impl Listener {
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Err(AcceptError::TimedOut);
             }
+            paused = paused.or_else(|| self.shared.shortage().map(|shortage| shortage.until));
             paused = paused.filter(|until| now < *until);
             self.wait(paused.is_none(), [deadline, paused].into_iter().flatten().min())?;
             if paused.is_some() {
@@ -361,16 +372,43 @@ impl Shared {
 
     fn greet(&self, greeting: Greeting, charges: Charges) {
         match accepting::greet(greeting, &self.settings, Some((&self.quotas, charges))) {
-            Ok(offer) => self.queue(offer),
-            Err(error) => self.count(match error {
-                HandshakeError::TimedOut
-                | HandshakeError::PeerGone
-                | HandshakeError::Rejected(_) => Turn::Unfinished,
-                HandshakeError::OverQuota(_) => Turn::OverQuota,
-                HandshakeError::Fault(_) | HandshakeError::Segment(_) => Turn::Fault,
-                _ => Turn::Failed,
-            }),
+            Ok(offer) => {
+                self.has_enough();
+                self.queue(offer);
+            }
+            Err(error) => {
+                if let Some(errno) = lacks(&error) {
+                    self.lacks(errno);
+                }
+                self.count(match error {
+                    HandshakeError::TimedOut
+                    | HandshakeError::PeerGone
+                    | HandshakeError::Rejected(_) => Turn::Unfinished,
+                    HandshakeError::OverQuota(_) => Turn::OverQuota,
+                    HandshakeError::Fault(_) | HandshakeError::Segment(_) => Turn::Fault,
+                    _ => Turn::Failed,
+                });
+            }
         }
+    }
+
+    /// A handshake has failed for want of this: begins no others for a while, longer each time.
+    fn lacks(&self, errno: i32) {
+        let mut shortage = self.shortage.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = shortage.map_or(0, |before| before.failures.saturating_add(1));
+        let until = Instant::now() + bind::pause_after(failures);
+        *shortage = Some(Shortage { errno, failures, until });
+        drop(shortage);
+        self.ring(); // who accepts is to know
+    }
+
+    fn shortage(&self) -> Option<Shortage> {
+        *self.shortage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One has succeeded.
+    fn has_enough(&self) {
+        *self.shortage.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Has the peer wait for the application, if it may.
@@ -468,6 +506,23 @@ impl Undecided {
     fn is_over(&self) -> bool {
         Instant::now() >= self.until || self.offer.has_gone()
     }
+}
+
+/// What the process or the system lacks, if that is why.
+fn lacks(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut source = Some(error);
+    while let Some(error) = source {
+        let errno = match (error.downcast_ref::<io::Error>(), error.downcast_ref::<Errno>()) {
+            (Some(error), _) => error.raw_os_error(),
+            (None, Some(errno)) => Some(errno.raw_os_error()),
+            (None, None) => None,
+        };
+        if let Some(errno) = errno.filter(|errno| bind::is_shortage(*errno)) {
+            return Some(errno);
+        }
+        source = error.source();
+    }
+    None
 }
 
 /// Says why, without waiting to be heard, and closes.

@@ -29,9 +29,8 @@ impl Signals {
     pub fn new(signals: &[i32]) -> io::Result<Self> {
         let set = set_of(signals)?;
         // SAFETY: a set that is alive, and -1 for a new descriptor.
-        let made = unsafe {
-            libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-        };
+        let made =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if made < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -41,7 +40,8 @@ impl Signals {
         let mut before: libc::sigset_t = unsafe { mem::zeroed() };
         change_mask(libc::SIG_BLOCK, &set, Some(&mut before))?;
         // SAFETY: a set that is alive, and numbers that `set_of` found to be signals'.
-        let was_blocked = |signal: i32| unsafe { libc::sigismember(&raw const before, signal) == 1 };
+        let was_blocked =
+            |signal: i32| unsafe { libc::sigismember(&raw const before, signal) == 1 };
         let newly = signals.iter().copied().filter(|signal| !was_blocked(*signal)).collect();
         Ok(Self { descriptor, newly, _here: PhantomData })
     }

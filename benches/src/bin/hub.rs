@@ -303,7 +303,8 @@ fn measure(sessions: usize, busy: usize) -> Outcome<()> {
     let began = Instant::now();
     let count = |of: usize| (0..PROCESSES).map(move |at| (of + at) / PROCESSES);
     let start = |role: &str, count: usize| Helper::start(role, &[count.to_string()], &crowded_at);
-    let idle: Vec<_> = count(sessions).map(|count| start("idle", count)).collect::<Result<_, _>>()?;
+    let idle: Vec<_> =
+        count(sessions).map(|count| start("idle", count)).collect::<Result<_, _>>()?;
     for helper in &idle {
         helper.hear()?;
     }
@@ -338,13 +339,20 @@ fn measure(sessions: usize, busy: usize) -> Outcome<()> {
     let (mut one, mut other) = (connect(&alone_at)?, connect(&crowded_at)?);
     turn(&mut one)?;
     turn(&mut other)?;
-    println!("{:<12}{:>12}{:>12}{:>14}{:>14}", "round trip", "alone p50", "p99", "crowded p50", "p99");
+    println!(
+        "{:<12}{:>12}{:>12}{:>14}{:>14}",
+        "round trip", "alone p50", "p99", "crowded p50", "p99"
+    );
     let mut all = vec![Vec::new(); 4];
     for at in 1..=TURNS {
         let [alone, crowded] = [turn(&mut one)?, turn(&mut other)?];
         println!(
             "{:<12}{:>9.2} us{:>9.2} us{:>11.2} us{:>11.2} us",
-            format!("run {at}"), alone[0], alone[1], crowded[0], crowded[1]
+            format!("run {at}"),
+            alone[0],
+            alone[1],
+            crowded[0],
+            crowded[1]
         );
         for (list, value) in all.iter_mut().zip(alone.into_iter().chain(crowded)) {
             list.push(value);
@@ -361,7 +369,8 @@ fn measure(sessions: usize, busy: usize) -> Outcome<()> {
     );
     drop((one, other));
 
-    let mut busy: Vec<_> = count(busy).map(|count| start("busy", count)).collect::<Result<_, _>>()?;
+    let mut busy: Vec<_> =
+        count(busy).map(|count| start("busy", count)).collect::<Result<_, _>>()?;
     let mut connected = 0;
     for helper in &busy {
         connected += helper.hear()?.parse::<u64>()?;
@@ -384,12 +393,14 @@ fn measure(sessions: usize, busy: usize) -> Outcome<()> {
 
     println!("as many again as the descriptors allow:");
     let free = getrlimit(Resource::Nofile).current.unwrap_or(20_000) / 2;
-    let more = start("idle", (free as usize).saturating_sub(sessions) + 100)?;
+    let more = start("idle", (free as usize).saturating_sub(sessions) + 3)?;
     let connected: u64 = more.hear()?.parse()?;
     let state = state_of(&mut crowded)?;
     println!(
         "{connected} more connected, then no more: {}; the server holds {} descriptors",
-        more.says.recv_timeout(Duration::from_millis(100)).unwrap_or_else(|_| "and yet all did".into()),
+        more.says
+            .recv_timeout(Duration::from_millis(100))
+            .unwrap_or_else(|_| "and yet all did".into()),
         state.descriptors,
     );
     let (mut last, more) = (connect(&alone_at)?, drop(more));

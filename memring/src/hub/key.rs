@@ -55,7 +55,10 @@ impl<T> Places<T> {
     }
 
     /// A key for what `make` makes, given it.
-    pub(super) fn try_insert<E>(&mut self, make: impl FnOnce(Key) -> Result<T, E>) -> Result<Key, E> {
+    pub(super) fn try_insert<E>(
+        &mut self,
+        make: impl FnOnce(Key) -> Result<T, E>,
+    ) -> Result<Key, E> {
         let index = match self.free.last() {
             Some(index) => *index,
             None => self.list.len() as u32,
@@ -84,7 +87,9 @@ impl<T> Places<T> {
     /// All that are in use.
     pub(super) fn keys(&self) -> Vec<Key> {
         let places = self.list.iter().enumerate().filter(|(_, (_, value))| value.is_some());
-        places.map(|(at, (generation, _))| Key { index: at as u32, generation: *generation }).collect()
+        places
+            .map(|(at, (generation, _))| Key { index: at as u32, generation: *generation })
+            .collect()
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {

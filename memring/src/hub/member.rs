@@ -32,9 +32,7 @@ impl<H: Joins> Member<H> {
         let lookout = half.consumer().lookout();
         let added = core.borrow_mut().add_session(half.session(), lookout);
         match added {
-            Ok((key, state)) => {
-                Ok(Self { half: Some(half), key, state, core: Rc::clone(core) })
-            }
+            Ok((key, state)) => Ok(Self { half: Some(half), key, state, core: Rc::clone(core) }),
             Err(error) => Err(NotPolled { half: Box::new(half), error }),
         }
     }

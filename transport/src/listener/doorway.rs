@@ -40,7 +40,9 @@ pub struct Paused {
 impl Paused {
     fn sentence(self) -> String {
         let what = match Errno::from_raw_os_error(self.errno) {
-            Errno::MFILE => "this process has as many descriptors as it may: raise its limit (ulimit -n)",
+            Errno::MFILE => {
+                "this process has as many descriptors as it may: raise its limit (ulimit -n)"
+            }
             Errno::NFILE => "the system has as many open files as it may: raise fs.file-max",
             _ => "the system has no memory for them",
         };
@@ -82,6 +84,7 @@ impl Doorway {
             return Err(AcceptError::Forked);
         }
         if let Some(offer) = listener.shared.take() {
+            self.why = None;
             return Ok(Some(Incoming { offer }));
         }
         if listener.shared.is_stopped() {
@@ -96,12 +99,16 @@ impl Doorway {
             self.set_timer(Duration::ZERO).map_err(AcceptError::System)?;
             self.paused = None;
         }
+        if let Some(shortage) = self.listener.shared.shortage()
+            && let Some(pause) = shortage.until.checked_duration_since(Instant::now())
+        {
+            self.why.get_or_insert((Paused { errno: shortage.errno }, false));
+            self.pause(pause).map_err(AcceptError::System)?;
+            return Ok(None);
+        }
         for _ in 0..BURST {
             match self.listener.bound.accept() {
-                Ok(Accepted::Connection(socket)) => {
-                    self.why = None;
-                    self.listener.shared.receive(socket);
-                }
+                Ok(Accepted::Connection(socket)) => self.listener.shared.receive(socket),
                 Ok(Accepted::WouldBlock) => return Ok(None),
                 Ok(Accepted::Forked) => return Err(AcceptError::Forked),
                 Ok(Accepted::Pause { pause, why }) => {
