@@ -10,6 +10,7 @@ use memring_codec::Message;
 use memring_transport::{Connection, Peer, Session};
 
 use crate::batch::Batch;
+use crate::channels::Channels;
 use crate::error::{RecvError, SendError, TryRecvError, TrySendError};
 use crate::polled::waits_elsewhere;
 use crate::receiver::Receiver;
@@ -92,6 +93,12 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
     /// ```
     pub fn halves(&mut self) -> (&mut Sender<S>, &mut Receiver<R>) {
         (&mut self.sender, &mut self.receiver)
+    }
+
+    /// The further channels of its session.
+    #[must_use]
+    pub fn channels(&self) -> Channels {
+        Channels::of(self.sender.session())
     }
 
     waits_elsewhere!();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use memring_codec::EncodeError;
 use memring_ring::producer;
 use memring_transport::control::TextError;
-use memring_transport::{AcceptError, AddressError, HandshakeError, ListenError, Peer};
+use memring_transport::{
+    AcceptError, AddressError, FurtherError, HandshakeError, ListenError, Peer,
+};
 
 /// How a direction of a channel ended. It stays so: every later call says the same.
 ///
@@ -443,6 +445,65 @@ impl From<ConnectError> for io::Error {
             _ => innermost_kind(&error),
         };
         Self::new(kind, error)
+    }
+}
+
+/// Why there is no further channel in a session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// One of the sides does not allow any.
+    #[error(
+        "this session has one channel: have both sides allow further ones (`channels`) before it begins"
+    )]
+    NotAllowed,
+    /// The other side does not want it, and may have said why.
+    #[error("the other side declined the channel{}", with_sentence(.0))]
+    Declined(String),
+    /// There are as many as the other side allows at a time.
+    #[error("the other side allows no more channels now{}", with_sentence(.0))]
+    TooMany(String),
+    /// The deadline passed.
+    #[error("no channel before the deadline")]
+    TimedOut,
+    /// The session has ended.
+    #[error("the session has ended: {0}")]
+    Ended(End),
+    /// A name or metadata breaks a limit.
+    #[error("{field} cannot be sent")]
+    Text {
+        /// Which.
+        field: &'static str,
+        /// Why.
+        source: TextError,
+    },
+    /// The channel's handshake failed, the messages that both sides mean differ, or what came is no socket of the session's.
+    #[error("setting up the channel")]
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn with_sentence(sentence: &str) -> String {
+    if sentence.is_empty() { String::new() } else { format!(": {sentence}") }
+}
+
+impl From<BadText> for ChannelError {
+    fn from((field, source): BadText) -> Self {
+        Self::Text { field, source }
+    }
+}
+
+impl ChannelError {
+    pub(crate) fn of(error: FurtherError, peer: &Peer) -> Self {
+        match error {
+            FurtherError::NotAllowed => Self::NotAllowed,
+            FurtherError::Declined(sentence) => Self::Declined(sentence.as_str().to_owned()),
+            FurtherError::TooMany(sentence) => Self::TooMany(sentence.as_str().to_owned()),
+            FurtherError::TimedOut | FurtherError::Handshake(HandshakeError::TimedOut) => {
+                Self::TimedOut
+            }
+            FurtherError::Ended(end) => Self::Ended(end_of(end, peer)),
+            other => Self::Setup(Box::new(other)),
+        }
     }
 }
 

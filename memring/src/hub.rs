@@ -115,6 +115,9 @@ pub enum Event {
     ///
     /// If it [closed](End::Closed) in order, it may read still; otherwise the session is over.
     Closed(Key, End),
+    /// The peer of this member asks for further channels: [`Channels::try_accept`](crate::Channels::try_accept) until that says
+    /// `None`.
+    Asked(Key),
     /// This timer's time has come. One that was for once has left.
     Timer(Key),
     /// This descriptor is ready. Until what it is ready for is done, it is again.

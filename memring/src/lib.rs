@@ -54,6 +54,7 @@ mod batch;
 pub mod blob;
 mod carry;
 mod channel;
+mod channels;
 mod client;
 mod error;
 pub mod fanout;
@@ -78,10 +79,11 @@ mod view;
 pub use address::ToAddress;
 pub use batch::Batch;
 pub use channel::{Channel, ClientEnd, ServerEnd};
+pub use channels::{Asked, Channels};
 pub use client::{Connector, connect, connect_timeout, inherited, pair, spawn};
 pub use error::{
-    AcceptFailed, BindError, ConnectError, End, Fault, RecvError, SendError, TryRecvError,
-    TrySendError,
+    AcceptFailed, BindError, ChannelError, ConnectError, End, Fault, RecvError, SendError,
+    TryRecvError, TrySendError,
 };
 pub use fanout::Fanout;
 pub use hub::Hub;

@@ -121,6 +121,10 @@ impl Options {
         self.said_blobs = true;
     }
 
+    pub(crate) fn channels(&mut self, most: u16) {
+        self.settings.channels = most;
+    }
+
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings
     }
@@ -213,6 +217,16 @@ macro_rules! common_options {
         /// [`Blob`](crate::blob::Blob): that keeps 64, of 16 GiB together.
         pub fn blobs(mut self, most: u16, bytes: u64) -> Self {
             self.options.blobs(most, bytes);
+            self
+        }
+
+        /// Lets sessions have further channels, if the other side does too: [`Channels`](crate::Channels). The peer may have `most`
+        /// at a time of those that it asks for; none unless said here.
+        ///
+        /// Where this side connects, each that comes to be brings a socket with it, and so the server may send this process
+        /// descriptors. One that is no such socket is not used.
+        pub fn channels(mut self, most: u16) -> Self {
+            self.options.channels(most);
             self
         }
 

@@ -454,6 +454,12 @@ impl<T: Message + ?Sized> Receiver<T> {
         Received::of(buffer, &self.pool).map_err(|why| NotLent::Ended(self.undecodable(why)))
     }
 
+    /// The further channels of its session.
+    #[must_use]
+    pub fn channels(&self) -> crate::Channels {
+        crate::Channels::of(&self.session)
+    }
+
     waits_elsewhere!();
 
     /// The next message, not looked into yet, if there is one now.

@@ -131,6 +131,12 @@ impl<T: Message + ?Sized> Sender<T> {
         self.send(&message).map_err(|error| (error, message))
     }
 
+    /// The further channels of its session.
+    #[must_use]
+    pub fn channels(&self) -> crate::Channels {
+        crate::Channels::of(&self.session)
+    }
+
     waits_elsewhere!();
 
     pub(crate) fn producer_mut(&mut self) -> &mut Producer {

@@ -9,6 +9,7 @@ use crate::address::{Address, AddressError};
 use crate::connection::Connection;
 use crate::control::Signature;
 use crate::establish::{Greeting, HandshakeError, accepting, after, connecting};
+use crate::handshake::Role;
 use crate::peer::{Origin, Peer};
 use crate::policy::Policy;
 use crate::settings::Settings;
@@ -32,15 +33,6 @@ pub enum ConnectError {
     /// No session came about with who is there.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-}
-
-/// Which side of a session a process is, where the socket does not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Makes the segments and answers: exactly one side does.
-    Accepting,
-    /// Speaks first.
-    Connecting,
 }
 
 /// Connects to a listener.

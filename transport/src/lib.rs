@@ -52,9 +52,10 @@ mod testing;
 
 pub use address::{Address, AddressError};
 pub use bind::{BindError, BindOptions, DirectoryRisk};
-pub use connect::{ConnectError, Role, connect, from_fd, pair};
+pub use connect::{ConnectError, connect, from_fd, pair};
 pub use connection::Connection;
 pub use establish::HandshakeError;
+pub use handshake::Role;
 pub use listener::{
     AcceptError, DEFAULT_DECISION, Doorway, Incoming, ListenError, ListenOptions, Listener, Paused,
     Turned,
@@ -62,7 +63,7 @@ pub use listener::{
 pub use peer::{DeathDetection, Origin, Peer};
 pub use policy::{Denied, Policy};
 pub use quota::{Limits, OverQuota, Quotas};
-pub use session::{Notifier, Session, wait_readable};
+pub use session::{Asked, FurtherError, Notifier, Session, wait_readable};
 pub use settings::{DEFAULT_CAPACITY, DEFAULT_HANDSHAKE, Settings};
 pub use socket::{ConnectProblem, NotUsable, WhenAbsent};
 pub use spawn::{VARIABLE, inherited, spawn};

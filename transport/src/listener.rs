@@ -29,7 +29,7 @@ use crate::activation;
 use crate::address::Address;
 use crate::bind::{self, Accepted, BindError, BindOptions, Bound};
 use crate::connection::Connection;
-use crate::control::{Metadata, RefuseCode, RejectCode, Signature, Takes};
+use crate::control::{Metadata, RefuseCode, RejectCode, Signature};
 use crate::crew::Crew;
 use crate::establish::accepting::{self, Offer};
 use crate::establish::{Greeting, HandshakeError, after};
@@ -37,9 +37,7 @@ use crate::handshake::{Carries, ServerHandshake, SettingsError};
 use crate::ledger;
 use crate::peer::{Origin, Peer};
 use crate::policy::Policy;
-use crate::quota::{
-    HANDSHAKE_DESCRIPTORS, Limits, OverQuota, Quotas, Resource, SESSION_DESCRIPTORS, Ticket,
-};
+use crate::quota::{Limits, OverQuota, Quotas, Resource, Ticket};
 use crate::session::Charges;
 use crate::settings::Settings;
 use crate::socket::ControlSocket;
@@ -334,7 +332,8 @@ impl Shared {
                 "this server does not admit your process: whoever runs it decides whom it does";
             return turn_away(&socket, RejectCode::Denied, why);
         }
-        let (handshake, charges) = match self.charge(peer.uid()) {
+        let charged = self.quotas.charge_session(peer.uid(), self.settings.takes);
+        let (handshake, charges) = match charged {
             Ok(tickets) => tickets,
             Err(over) => {
                 self.over_quota(&over);
@@ -350,24 +349,6 @@ impl Shared {
         if started.is_err() {
             self.failed(); // the connection went with the closure
         }
-    }
-
-    /// What a handshake takes, and what the session takes that comes of it.
-    fn charge(&self, uid: Option<u32>) -> Result<([Ticket; 2], Charges), OverQuota> {
-        let charge = |resource, amount| self.quotas.charge(resource, uid, amount);
-        let Takes { fds, blobs, blob_bytes } = self.settings.takes;
-        let coming = u64::from(fds) + u64::from(blobs);
-        let handshake = [
-            charge(Resource::Handshakes, 1)?,
-            charge(Resource::Descriptors, HANDSHAKE_DESCRIPTORS)?,
-        ];
-        let charges = Charges {
-            _session: charge(Resource::Sessions, 1)?,
-            descriptors: charge(Resource::Descriptors, SESSION_DESCRIPTORS + coming)?.into(),
-            _blobs: charge(Resource::BlobBytes, blob_bytes)?,
-            _segments: None,
-        };
-        Ok((handshake, charges))
     }
 
     fn greet(&self, greeting: Greeting, charges: Charges) {

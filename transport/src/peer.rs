@@ -133,6 +133,14 @@ impl Peer {
         Self { facts: Arc::new(facts) }
     }
 
+    /// The same peer at another socket, where its pidfd is not known yet.
+    pub(crate) fn without_pidfd(&self) -> Self {
+        let mut facts = Facts::clone(&self.facts);
+        facts.pidfd = None;
+        facts.detection = DeathDetection::HangUp;
+        Self { facts: Arc::new(facts) }
+    }
+
     /// The same peer, by the number of the child that we spawned. The socketpair names us, who made it.
     pub(crate) fn with_child(&self, pid: u32) -> Self {
         let mut facts = Facts::clone(&self.facts);

@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use memring_ring::fork::{Generation, generation};
 use rustix::process::getrlimit;
 
+use crate::control::Takes;
+use crate::session::Charges;
+
 /// The limits, each for one uid and for all together.
 ///
 /// Peers whose uid is unknown count as one uid.
@@ -174,6 +177,28 @@ pub struct Ticket {
 }
 
 impl Quotas {
+    /// What a handshake takes, and what the session takes that comes of it, if it takes this with messages.
+    pub(crate) fn charge_session(
+        &self,
+        uid: Option<u32>,
+        takes: Takes,
+    ) -> Result<([Ticket; 2], Charges), OverQuota> {
+        let charge = |resource, amount| self.charge(resource, uid, amount);
+        let Takes { fds, blobs, blob_bytes } = takes;
+        let coming = u64::from(fds) + u64::from(blobs);
+        let handshake = [
+            charge(Resource::Handshakes, 1)?,
+            charge(Resource::Descriptors, HANDSHAKE_DESCRIPTORS)?,
+        ];
+        let charges = Charges {
+            _session: charge(Resource::Sessions, 1)?,
+            descriptors: charge(Resource::Descriptors, SESSION_DESCRIPTORS + coming)?.into(),
+            _blobs: charge(Resource::BlobBytes, blob_bytes)?,
+            _segments: None,
+        };
+        Ok((handshake, charges))
+    }
+
     /// Empty accounts.
     #[must_use]
     pub fn new(limits: Limits) -> Self {

@@ -10,10 +10,14 @@
 //! Not here: messages, of which only what goes with them touches the control socket.
 
 mod carried;
+mod further;
 mod notifier;
 
+pub(crate) use further::Standing;
+pub use further::{Asked, FurtherError};
 pub use notifier::{Notifier, wait_readable};
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +31,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
 
 use crate::attachments::{Inbox, KnownBlob, Library, Parcel, Shelf};
-use crate::control::{Attachments, MAX_PACKET};
-use crate::handshake::{Came, Heard, Negotiated, Notice, after_ready};
+use crate::control::{Attachments, Features, MAX_PACKET};
+use crate::handshake::{Came, Heard, Hears, Negotiated, Notice, after_ready};
 use crate::ledger::Entry;
 use crate::peer::Peer;
 use crate::quota::Ticket;
@@ -51,6 +55,7 @@ pub(crate) struct Charges {
 
 /// One session with one peer.
 pub struct Session {
+    me: Weak<Self>,
     socket: ControlSocket,
     peer: Peer,
     negotiated: Negotiated,
@@ -76,6 +81,8 @@ pub struct Session {
     charges: Option<Charges>,
     /// Descriptors of messages may be Unix sockets.
     unix_sockets: bool,
+    /// Where both sides allow them.
+    further: Option<further::Further>,
 }
 
 /// The control lock: whoever holds it is the one reader.
@@ -98,6 +105,9 @@ struct Reader {
     awaits_room: bool,
     /// The watcher leaves what comes to an event loop.
     hang_ups_only: bool,
+    /// What was said of further channels; and what is to be said to that, when the peer's socket takes it.
+    said: Vec<further::Said>,
+    answers: VecDeque<further::Owed>,
 }
 
 /// What the watcher looks for on the control socket.
@@ -133,14 +143,18 @@ impl Session {
         life: Arc<Life>,
         generation: Generation,
         charges: Option<Charges>,
-        unix_sockets: bool,
+        standing: Standing,
     ) -> std::io::Result<Arc<Self>> {
         // Who is there is known by now; each packet would bring a descriptor to close.
         let _it_may_go_on_doing_so = socket.pass_pidfd(false);
+        let unix_sockets = standing.settings.unix_sockets;
+        let further = !negotiated.features.and(Features::CHANNELS).is_empty();
+        let further = further.then(|| further::Further::new(standing));
         let inbox = Inbox::new(negotiated.takes);
         let library = Mutex::new(Library::new(negotiated.takes));
         let shelf = Mutex::new(Shelf::new(negotiated.peer_takes));
-        let session = Arc::new(Self {
+        let session = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             socket,
             peer,
             negotiated,
@@ -156,6 +170,8 @@ impl Session {
                 fault: None,
                 awaits_room: false,
                 hang_ups_only: false,
+                said: Vec::new(),
+                answers: VecDeque::new(),
             }),
             library,
             shelf,
@@ -169,6 +185,7 @@ impl Session {
             counted: AtomicBool::new(false),
             charges,
             unix_sockets,
+            further,
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
@@ -255,6 +272,7 @@ impl Session {
         let done = read(&mut reader);
         let gone = std::mem::take(&mut reader.gone);
         let tell = std::mem::take(&mut reader.tell);
+        let said = std::mem::take(&mut reader.said);
         let fault = reader.fault.filter(|_| self.control_fault.get().is_none());
         drop(reader);
         drop(gone);
@@ -264,6 +282,10 @@ impl Session {
         } else if tell {
             self.notifiers.tell(knows);
         }
+        if let Some(further) = self.further.as_ref().filter(|_| tell) {
+            further.wake();
+        }
+        said.into_iter().for_each(|said| self.on_said(said));
         done
     }
 
@@ -293,12 +315,13 @@ impl Session {
             owe(&mut reader.owed, Notice::Doorbell);
         }
         let _what_is_left_waits_for_room = self.pay(&mut reader.owed);
+        let answered = self.send_answers(&mut reader.answers);
         if reader.awaits_room && self.socket.has_room() {
             reader.awaits_room = false;
             reader.tell = true;
         }
         let Some(watch) = self.watch.get() else { return };
-        let owed = !reader.owed.is_empty() || reader.awaits_room;
+        let owed = !reader.owed.is_empty() || reader.awaits_room || !answered;
         let was = reader.hang_ups_only;
         reader.hang_ups_only = !owed
             && match look {
@@ -347,7 +370,8 @@ impl Session {
         let bytes = reader.buffer.get(..packet.len).unwrap_or(&[]);
         let got = packet.fds.len();
         let came = if packet.control_truncated { Came::Fewer(got) } else { Came::All(got) };
-        match after_ready(bytes, came, self.negotiated.takes) {
+        let hears = Hears { takes: self.negotiated.takes, further: self.further_role() };
+        match after_ready(bytes, came, hears) {
             Ok(Heard::Notice(Notice::Forget(forget))) => {
                 if !self.on_forget(forget, reader) {
                     return Err(Reason::BlobUnknown);
@@ -368,10 +392,29 @@ impl Session {
                     return Err(Reason::DescriptorsFlood);
                 }
             }
+            Ok(Heard::Ask(ask)) => {
+                let said = further::Said::Ask(ask.into_owned(), packet.fds.pop());
+                return self.hear(said, reader);
+            }
+            Ok(Heard::Answer(answer)) => {
+                let said = further::Said::Answer(answer.into_owned(), packet.fds.pop());
+                return self.hear(said, reader);
+            }
             Err(_) if packet.control_truncated => return Err(Reason::DescriptorsLost),
             Err(fault) => return Err(Reason::from(&fault)),
         }
         Ok(())
+    }
+
+    /// Something was said of further channels: keeps it for when the lock is let go of.
+    fn hear(&self, said: further::Said, reader: &mut Reader) -> Result<(), Reason> {
+        match &self.further {
+            Some(further) if further.is_due(&said) => {
+                reader.said.push(said);
+                Ok(())
+            }
+            _ => Err(Reason::ChannelUnasked),
+        }
     }
 
     /// Waits until the control socket takes packets, until the deadline at most; reads what comes meanwhile.

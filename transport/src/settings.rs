@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use memring_ring::{Wait, fence};
 
-use crate::control::{ArchiveFormat, FenceBits, Metadata, Name, Takes};
+use crate::control::{ArchiveFormat, Features, FenceBits, Metadata, Name, Takes};
 use crate::handshake::{CapacityLimits, Carries, DEFAULT_LARGEST_MESSAGE, Local};
 
 /// Bytes of a lane unless the application says otherwise.
@@ -37,6 +37,8 @@ pub struct Settings {
     pub takes: Takes,
     /// Whether descriptors that come with messages may be Unix sockets, in whose queues others may lie.
     pub unix_sockets: bool,
+    /// How many further channels the peer may have in the session, of those that it asks for. Zero: the session has one channel.
+    pub channels: u16,
     /// What messages carry, to the accepting side and to the connecting. What the other side does not take is seen before a
     /// channel opens.
     pub carries: [Carries; 2],
@@ -57,6 +59,7 @@ impl Settings {
             archive: ArchiveFormat::DEFAULT,
             takes: Takes::NOTHING,
             unix_sockets: false,
+            channels: 0,
             carries: [Carries::NOTHING; 2],
         }
     }
@@ -69,6 +72,7 @@ impl Settings {
         Local {
             largest_message: self.largest_message,
             takes: self.takes,
+            offered: if self.channels > 0 { Features::CHANNELS } else { Features::NONE },
             name: self.name.clone(),
             metadata: self.metadata.clone(),
             ..Local::new(page, bits, self.archive)

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::connect::{ConnectError, Role, over};
+use crate::connect::{ConnectError, over};
 use crate::connection::Connection;
 use crate::control::Signature;
 use crate::establish::HandshakeError;
+use crate::handshake::Role;
 use crate::os;
 use crate::peer::{Origin, Peer};
 use crate::settings::Settings;

@@ -143,6 +143,10 @@ reasons! {
     BlobUnknown = "blob.unknown",
     /// More doorbells than were asked for.
     DoorbellFlood = "doorbell.flood",
+    /// An ask for a further channel, or an answer to one, that is not due by its number.
+    ChannelUnasked = "channel.unasked",
+    /// More asks for further channels than their answers are read.
+    ChannelFlood = "channel.flood",
     /// A release position outside what was sent.
     LaneHead = "lane.head",
     /// A frame of unknown kind.

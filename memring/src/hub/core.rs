@@ -111,6 +111,8 @@ pub(super) struct Seen {
     armed: bool,
     /// Room may have come free.
     has_room: bool,
+    /// Its peer asks for channels.
+    asked: bool,
     /// Its end was said.
     closed: bool,
     /// Sleeps since it last had something; and when that was.
@@ -120,7 +122,7 @@ pub(super) struct Seen {
 
 impl Seen {
     fn is_quiet(&self) -> bool {
-        !self.has_room && (self.closed || self.lookout.sight() == Sight::Nothing)
+        !self.has_room && !self.asked && (self.closed || self.lookout.sight() == Sight::Nothing)
     }
 
     fn arm(&mut self) {
@@ -217,6 +219,7 @@ impl Core {
                 state: Rc::clone(&state),
                 armed: false,
                 has_room: false,
+                asked: false,
                 closed: false,
                 idle: 0,
                 turn: 0,
@@ -334,6 +337,7 @@ impl Core {
             seen.session.leave_hub(self.epoll.as_fd());
         }
         seen.has_room |= seen.state.room.take();
+        seen.asked |= seen.session.take_news_of_channels();
         self.touch(key);
     }
 
@@ -382,6 +386,9 @@ impl Core {
             Place::Session(seen) => {
                 if std::mem::take(&mut seen.has_room) {
                     return Ok(Visit::Has(Event::Room(key)));
+                }
+                if std::mem::take(&mut seen.asked) {
+                    return Ok(Visit::Has(Event::Asked(key)));
                 }
                 if seen.closed {
                     return Ok(Visit::Leaves);

@@ -140,6 +140,22 @@ pub(super) struct Forget {
     pub mentions: U64,
 }
 
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct Ask {
+    pub number: U32,
+    pub name_len: U16,
+    pub metadata_len: U16,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct Answer {
+    pub number: U32,
+    pub code: U16,
+    pub sentence_len: U16,
+}
+
 // The sizes PROTOCOL.md states.
 const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Hello>() == 56);
@@ -152,3 +168,5 @@ const _: () = assert!(size_of::<Refused>() == 48);
 const _: () = assert!(size_of::<Attachments>() == 16);
 const _: () = assert!(size_of::<super::Attached>() == 16);
 const _: () = assert!(size_of::<Forget>() == 24);
+const _: () = assert!(size_of::<Ask>() == 8);
+const _: () = assert!(size_of::<Answer>() == 8);

@@ -12,6 +12,7 @@
 mod attached;
 mod channel;
 mod field;
+mod further;
 mod layout;
 mod malformed;
 mod session;
@@ -24,6 +25,7 @@ pub use attached::{Attached, Attachments, Forget, MAX_BLOBS, MAX_FDS, Takes};
 pub use channel::{
     Granted, MAX_CAPACITY, MAX_CONTROL_BYTES, MIN_CAPACITY, MIN_CONTROL_BYTES, Open, Refused,
 };
+pub use further::{Answer, Ask, DeclineCode};
 pub use malformed::Malformed;
 pub use session::{Hello, MAX_PAGE, MIN_PAGE, Reject, Welcome};
 pub use text::{
@@ -74,6 +76,10 @@ pub enum Kind {
     Attachments = 12,
     /// A blob will not be named again.
     Forget = 14,
+    /// Asks for a further channel.
+    Ask = 15,
+    /// What becomes of an Ask.
+    Answer = 16,
 }
 
 impl Kind {
@@ -92,6 +98,8 @@ impl Kind {
             11 => Self::Doorbell,
             12 => Self::Attachments,
             14 => Self::Forget,
+            15 => Self::Ask,
+            16 => Self::Answer,
             // 13 Close: reserved, and a fault until a feature bit admits it.
             _ => return None,
         })
@@ -140,6 +148,10 @@ pub enum Control<'a> {
     Attachments(Attachments<'a>),
     /// See [`Kind::Forget`].
     Forget(Forget),
+    /// See [`Kind::Ask`].
+    Ask(Ask<'a>),
+    /// See [`Kind::Answer`].
+    Answer(Answer<'a>),
 }
 
 impl Control<'_> {
@@ -160,6 +172,8 @@ impl Control<'_> {
             Self::Doorbell => Kind::Doorbell,
             Self::Attachments(_) => Kind::Attachments,
             Self::Forget(_) => Kind::Forget,
+            Self::Ask(_) => Kind::Ask,
+            Self::Answer(_) => Kind::Answer,
         }
     }
 
@@ -183,6 +197,8 @@ impl Control<'_> {
             Self::Fence | Self::FenceAck | Self::Doorbell => {}
             Self::Attachments(attachments) => attachments.write(&mut packet),
             Self::Forget(forget) => forget.write(&mut packet),
+            Self::Ask(ask) => ask.write(&mut packet),
+            Self::Answer(answer) => answer.write(&mut packet),
         }
         let header = Header {
             magic: MAGIC,
@@ -240,5 +256,7 @@ pub fn decode(packet: &[u8]) -> Result<Control<'_>, Malformed> {
         Kind::Doorbell => channel::read_nothing(rest).map(|()| Control::Doorbell)?,
         Kind::Attachments => Control::Attachments(Attachments::read(rest)?),
         Kind::Forget => Control::Forget(Forget::read(rest)?),
+        Kind::Ask => Control::Ask(Ask::read(rest)?),
+        Kind::Answer => Control::Answer(Answer::read(rest)?),
     })
 }

@@ -52,7 +52,7 @@ pub struct Features(pub u64);
 impl Features {
     /// No feature.
     pub const NONE: Self = Self(0);
-    /// Reserved: more than one channel a session.
+    /// Further channels, at either side's asking.
     pub const CHANNELS: Self = Self(1 << 2);
     /// Reserved: a counter by which the peer is seen to be alive.
     pub const HEARTBEAT: Self = Self(1 << 3);

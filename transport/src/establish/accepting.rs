@@ -13,10 +13,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{Greeting, HandshakeError, fences};
 use crate::connection::Connection;
 use crate::control::{RefuseCode, SealBits, Signature};
-use crate::handshake::{Carries, ChannelGeometry, Mismatch, Opened, ServerHandshake, ServerStep};
+use crate::handshake::{
+    Carries, ChannelGeometry, Mismatch, Opened, Role, ServerHandshake, ServerStep,
+};
 use crate::peer::Peer;
 use crate::quota::{OverQuota, Quotas, Resource, Ticket};
-use crate::session::{Charges, Session};
+use crate::session::{Charges, Session, Standing};
 use crate::settings::Settings;
 use crate::tally::Reason;
 use crate::{ledger, tally};
@@ -31,6 +33,7 @@ pub(crate) struct Offer {
     /// C, which the peer writes.
     theirs: Arc<Mapping>,
     charges: Option<Charges>,
+    quotas: Option<Quotas>,
     generation: Generation,
     settings: Settings,
 }
@@ -124,13 +127,18 @@ fn shake(
                     }
                 };
                 let opened = handshake.sealed_ok();
+                let (quotas, charges) = match quotas {
+                    Some((quotas, charges)) => (Some(quotas.clone()), Some(charges)),
+                    None => (None, None),
+                };
                 return Ok(Offer {
                     greeting,
                     handshake,
                     opened,
                     mine,
                     theirs,
-                    charges: quotas.map(|(_, charges)| charges),
+                    charges,
+                    quotas,
                     generation: generation(),
                     settings: settings.clone(),
                 });
@@ -241,7 +249,7 @@ impl Offer {
             life,
             self.generation,
             self.charges,
-            self.settings.unix_sockets,
+            Standing { role: Role::Accepting, settings: self.settings, quotas: self.quotas },
         )
         .map_err(HandshakeError::system("watching the session"))?;
         Ok(Connection { producer, consumer, session })

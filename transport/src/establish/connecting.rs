@@ -11,9 +11,9 @@ use crate::closer::{self, ForeignFd};
 use crate::connection::Connection;
 use crate::control::{Metadata, Signature};
 use crate::handshake::{
-    ChannelWish, ClientHandshake, ClientStep, GRANTED_FDS, HandshakeFault, MapSegments,
+    ChannelWish, ClientHandshake, ClientStep, GRANTED_FDS, HandshakeFault, MapSegments, Role,
 };
-use crate::session::Session;
+use crate::session::{Session, Standing};
 use crate::settings::Settings;
 use crate::tally;
 
@@ -57,9 +57,9 @@ fn shake(
             ClientStep::Refused(refusal) => return Err(HandshakeError::Refused(refusal)),
             ClientStep::MapSegments(segments) => {
                 mapped = Some(map(&segments, fds)?);
-                // Unless messages may, no packet brings descriptors from here on. Where the kernel cannot refuse them
+                // Unless messages may, or further channels, no packet brings descriptors from here on. Where the kernel cannot refuse them
                 // for us, the session's reader does.
-                if !settings.takes.any() {
+                if !settings.takes.any() && settings.channels == 0 {
                     let _ = greeting
                         .socket
                         .pass_rights(false)
@@ -75,9 +75,10 @@ fn shake(
                 let terms = Terms::new(negotiated.largest_message).wait(settings.wait);
                 let (producer, consumer) = channel(&mine, &theirs, &life, &terms);
                 let Greeting { socket, peer, .. } = greeting;
-                let sockets = settings.unix_sockets;
+                let settings = settings.clone();
+                let standing = Standing { role: Role::Connecting, settings, quotas: None };
                 let session =
-                    Session::start(socket, peer, negotiated, life, generation, None, sockets)
+                    Session::start(socket, peer, negotiated, life, generation, None, standing)
                         .map_err(HandshakeError::system("watching the session"))?;
                 return Ok(Connection { producer, consumer, session });
             }

@@ -33,8 +33,8 @@ pub use mismatch::Mismatch;
 pub use server::{Opened, ServerHandshake, ServerStep};
 
 use crate::control::{
-    self, ArchiveFormat, Attachments, Control, Features, FenceBits, Forget, Hello, MAX_CAPACITY,
-    MAX_CONTROL_BYTES, MIN_CAPACITY, Metadata, Name, Takes, Versions,
+    self, Answer, ArchiveFormat, Ask, Attachments, Control, Features, FenceBits, Forget, Hello,
+    MAX_CAPACITY, MAX_CONTROL_BYTES, MIN_CAPACITY, Metadata, Name, Takes, Versions,
 };
 
 /// How many file descriptors travel with Granted: S, then C.
@@ -45,6 +45,15 @@ pub const FIRST_CHANNEL: u32 = 0;
 
 /// The largest message in bytes unless the application says otherwise.
 pub const DEFAULT_LARGEST_MESSAGE: u64 = 16 << 20;
+
+/// Which side of a session a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Makes the segments and answers: exactly one side does.
+    Accepting,
+    /// Speaks first.
+    Connecting,
+}
 
 /// What this side brings into a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,6 +271,25 @@ pub enum Heard<'a> {
     Notice(Notice),
     /// The file descriptors that came with it are these.
     Attachments(Attachments<'a>),
+    /// The peer asks for a further channel.
+    Ask(Ask<'a>),
+    /// It answers our asking.
+    Answer(Answer<'a>),
+}
+
+/// What a side hears after Ready beside notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hears {
+    /// What it takes beside the bytes of messages.
+    pub takes: Takes,
+    /// Which side it is, if there may be further channels.
+    pub further: Option<Role>,
+}
+
+impl From<Takes> for Hears {
+    fn from(takes: Takes) -> Self {
+        Self { takes, further: None }
+    }
 }
 
 /// The file descriptors that came with a packet.
@@ -273,12 +301,17 @@ pub enum Came {
     Fewer(usize),
 }
 
-/// Reads a packet that came after Ready to a side that `takes` these, with what it carried.
+/// Reads a packet that came after Ready to a side that hears these, with what it carried.
 ///
 /// # Errors
 ///
 /// [`HandshakeFault`] for a packet that is not due, or another number of descriptors than it says.
-pub fn after_ready(packet: &[u8], came: Came, takes: Takes) -> Result<Heard<'_>, HandshakeFault> {
+pub fn after_ready(
+    packet: &[u8],
+    came: Came,
+    hears: impl Into<Hears>,
+) -> Result<Heard<'_>, HandshakeFault> {
+    let Hears { takes, further } = hears.into();
     let control = control::decode(packet)?;
     let kind = control.kind();
     let (heard, due) = match control {
@@ -294,6 +327,19 @@ pub fn after_ready(packet: &[u8], came: Came, takes: Takes) -> Result<Heard<'_>,
             expect_channel(forget.channel)?;
             (Heard::Notice(Notice::Forget(forget)), 0)
         }
+        // A side that accepts makes every socket and sends it, and is sent none.
+        Control::Ask(ask) if further.is_some() => {
+            (Heard::Ask(ask), usize::from(further == Some(Role::Connecting)))
+        }
+        Control::Answer(answer) if further.is_some() => match (further, answer.declined) {
+            (Some(Role::Accepting), None) => {
+                return Err(HandshakeFault::out_of_order(
+                    &Control::Answer(answer),
+                    "a handshake over the socket that was sent",
+                ));
+            }
+            (_, declined) => (Heard::Answer(answer), usize::from(declined.is_none())),
+        },
         other => {
             let due = if takes.any() { "a notice or Attachments" } else { "a notice" };
             return Err(HandshakeFault::out_of_order(&other, due));

@@ -320,5 +320,8 @@ impl Session {
     /// Tells everybody who waits outside of futexes to look.
     pub(crate) fn tell(&self) {
         self.notifiers.tell(None);
+        if let Some(further) = &self.further {
+            further.wake();
+        }
     }
 }
