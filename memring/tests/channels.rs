@@ -67,7 +67,11 @@ fn a_channel_that_is_declined_is_so_with_a_sentence() {
             let asks = asks.clone();
             let asking = thread::spawn(move || asks.open::<Bytes>("x").map(drop));
             let asked = serves.accept_deadline(soon()).expect("asked");
-            if sentence.is_empty() { drop(asked) } else { asked.decline(sentence) }
+            if sentence.is_empty() {
+                drop(asked)
+            } else {
+                asked.decline(sentence)
+            }
             let error = asking.join().expect("no panic").expect_err("declined");
             let text = format!("{error}: {:?}", std::error::Error::source(&error));
             assert!(text.contains(sentence), "{text}");
@@ -120,8 +124,7 @@ fn no_more_are_open_at_a_time_than_who_is_asked_allows() {
             }
             (open, serves)
         });
-        let mut held: Vec<_> =
-            (0..4).map(|_| asks.open::<Bytes>("x").expect("opened")).collect();
+        let mut held: Vec<_> = (0..4).map(|_| asks.open::<Bytes>("x").expect("opened")).collect();
         let (mut open, serves) = serving.join().expect("no panic");
         let fifth = asks.open::<Bytes>("x").map(drop);
         assert!(matches!(fifth, Err(ChannelError::TooMany(_))), "{fifth:?}");
@@ -219,8 +222,7 @@ fn a_deadline_is_kept_and_what_comes_too_late_harms_nobody() {
 #[test]
 fn many_threads_open_at_a_time_while_messages_flow() {
     const THREADS: usize = 8;
-    let (mut server, mut client) =
-        Connector::new().channels(64).pair::<Bytes>().expect("a pair");
+    let (mut server, mut client) = Connector::new().channels(64).pair::<Bytes>().expect("a pair");
     let (asks, serves) = (client.channels(), server.channels());
     let serving = thread::spawn(move || {
         for _ in 0..THREADS * 5 {

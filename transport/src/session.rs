@@ -105,7 +105,7 @@ struct Reader {
     awaits_room: bool,
     /// The watcher leaves what comes to an event loop.
     hang_ups_only: bool,
-    /// What was said of further channels; and what is to be said to that, when the peer's socket takes it.
+    /// Further channels that were asked for; and what is to be said to that, when the peer's socket takes it.
     said: Vec<further::Said>,
     answers: VecDeque<further::Owed>,
 }
@@ -393,28 +393,21 @@ impl Session {
                 }
             }
             Ok(Heard::Ask(ask)) => {
-                let said = further::Said::Ask(ask.into_owned(), packet.fds.pop());
-                return self.hear(said, reader);
+                if !self.further.as_ref().is_some_and(|further| further.on_ask(&ask)) {
+                    return Err(Reason::ChannelUnasked);
+                }
+                reader.said.push((ask.into_owned(), packet.fds.pop()));
             }
             Ok(Heard::Answer(answer)) => {
-                let said = further::Said::Answer(answer.into_owned(), packet.fds.pop());
-                return self.hear(said, reader);
+                let (answer, socket) = (answer.into_owned(), packet.fds.pop());
+                if !self.further.as_ref().is_some_and(|it| it.on_answer(answer, socket)) {
+                    return Err(Reason::ChannelUnasked);
+                }
             }
             Err(_) if packet.control_truncated => return Err(Reason::DescriptorsLost),
             Err(fault) => return Err(Reason::from(&fault)),
         }
         Ok(())
-    }
-
-    /// Something was said of further channels: keeps it for when the lock is let go of.
-    fn hear(&self, said: further::Said, reader: &mut Reader) -> Result<(), Reason> {
-        match &self.further {
-            Some(further) if further.is_due(&said) => {
-                reader.said.push(said);
-                Ok(())
-            }
-            _ => Err(Reason::ChannelUnasked),
-        }
     }
 
     /// Waits until the control socket takes packets, until the deadline at most; reads what comes meanwhile.

@@ -45,6 +45,8 @@ pub(crate) struct Standing {
 /// The further channels of a session.
 pub(super) struct Further {
     standing: Standing,
+    /// Held while an ask is numbered and sent: they come in the order of their numbers. Before `state`.
+    asking: Mutex<()>,
     state: Mutex<State>,
     changed: Condvar,
     /// Something was offered since somebody last asked.
@@ -103,11 +105,8 @@ pub(super) struct Owed {
     socket: Option<OwnedFd>,
 }
 
-/// What was heard under the control lock, for when that is let go of; and the socket that came with it, if one did.
-pub(super) enum Said {
-    Ask(Ask<'static>, Option<ForeignFd>),
-    Answer(Answer<'static>, Option<ForeignFd>),
-}
+/// An ask that was heard under the control lock, for when that is let go of; and the socket that came with it, if one did.
+pub(super) type Said = (Ask<'static>, Option<ForeignFd>);
 
 /// Why there is no further channel.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +143,7 @@ impl Further {
     pub(super) fn new(standing: Standing) -> Self {
         Self {
             standing,
+            asking: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
             news: AtomicBool::new(false),
@@ -195,26 +195,23 @@ fn crew() -> &'static Arc<Crew> {
 // What peers say.
 
 impl Session {
-    /// Does what was said, when the control lock is free.
-    pub(super) fn on_said(&self, said: Said) {
+    /// The peer asks for a channel, and the control lock is free.
+    pub(super) fn on_said(&self, (ask, mut socket): Said) {
         let Some(further) = &self.further else { return };
-        match said {
-            Said::Ask(ask, socket) => {
-                let number = ask.number;
-                if let Err((code, sentence)) = self.on_ask(further, ask, socket) {
-                    self.answer(number, Some(code), &sentence, None);
-                }
-            }
-            Said::Answer(answer, socket) => further.on_answer(answer, socket),
+        let number = ask.number;
+        if let Err((code, sentence)) = self.consider(further, ask, &mut socket) {
+            self.answer(number, Some(code), &sentence, None);
         }
+        // After the answer, which whoever sees it close looks for.
+        drop(socket);
     }
 
-    /// The peer asks for a channel. Why not, if that is so.
-    fn on_ask(
+    /// Offers it to the application, now or when its handshake is done. Why not, if that is so.
+    fn consider(
         &self,
         further: &Further,
         ask: Ask<'static>,
-        socket: Option<ForeignFd>,
+        socket: &mut Option<ForeignFd>,
     ) -> Result<(), (DeclineCode, String)> {
         let mut state = further.lock();
         let most = usize::from(further.standing.settings.channels);
@@ -223,7 +220,7 @@ impl Session {
             return Err((DeclineCode::TooMany, why));
         }
         let Ask { number, name, metadata } = ask;
-        if let Some(socket) = socket {
+        if let Some(socket) = socket.take() {
             let what = What::Socket { number, socket };
             state.offered.push_back(Offered { name, metadata, what });
             drop(state);
@@ -343,20 +340,16 @@ impl Session {
 }
 
 impl Further {
-    /// Whether an ask or an answer is due, by its number: each ask is one more than the last.
-    pub(super) fn is_due(&self, said: &Said) -> bool {
+    /// Whether an ask is due: each is numbered one more than the last.
+    pub(super) fn on_ask(&self, ask: &Ask<'_>) -> bool {
         let mut state = self.lock();
-        match said {
-            Said::Ask(ask, _) => {
-                let due = state.heard.checked_add(1) == Some(ask.number);
-                state.heard = ask.number;
-                due
-            }
-            Said::Answer(answer, _) => answer.number <= state.asked,
-        }
+        let due = state.heard.checked_add(1) == Some(ask.number);
+        state.heard = ask.number;
+        due
     }
 
-    fn on_answer(&self, answer: Answer<'static>, socket: Option<ForeignFd>) {
+    /// The peer answers an ask of ours. Whether there was one of this number.
+    pub(super) fn on_answer(&self, answer: Answer<'static>, socket: Option<ForeignFd>) -> bool {
         let mut state = self.lock();
         // One that was given up, or was answered before, is not there.
         if let Some(place @ None) = state.waiting.get_mut(&answer.number) {
@@ -367,6 +360,7 @@ impl Further {
             };
             self.changed.notify_all();
         }
+        answer.number <= state.asked
     }
 }
 
@@ -424,20 +418,9 @@ impl Session {
         let settings = further.settings(carries, deadline);
         // As long as this lives somebody reads the control socket, whatever loops the session is in.
         let _notifier = self.task_notifier().map_err(HandshakeError::system("waiting"))?;
-        let mut state = further.lock();
-        state.asked = state.asked.checked_add(1).ok_or(FurtherError::TimedOut)?;
-        let number = state.asked;
-        state.waiting.insert(number, None);
-        drop(state);
-        let waiting = Waiting { further, number };
-        let ask = Control::Ask(Ask { number, name, metadata }).encode();
-        let sent = |fds: &[_]| {
-            let sent = self.socket.send_deadline(&ask, fds, Some(deadline));
-            sent.map_err(|problem| FurtherError::from(HandshakeError::from(problem)))
-        };
         match further.role() {
             Role::Connecting => {
-                sent(&[])?;
+                let waiting = self.ask(further, name, metadata, None, deadline)?;
                 self.drain();
                 let socket = self.await_answer(&waiting, deadline)?;
                 Ok(self.greet_over(socket, &settings, signature)?)
@@ -446,8 +429,7 @@ impl Session {
                 let made = self.socket_for(deadline);
                 let (greeting, theirs) =
                     made.map_err(HandshakeError::system("making a socketpair"))?;
-                sent(&[theirs.as_fd()])?;
-                drop(theirs);
+                let waiting = self.ask(further, name, metadata, Some(theirs), deadline)?;
                 self.drain();
                 self.greet_asked(further, greeting, &settings, signature).map_err(|error| {
                     self.drain(); // for its answer, which comes before its end closes
@@ -456,6 +438,35 @@ impl Session {
                         _ => error,
                     }
                 })
+            }
+        }
+    }
+
+    /// Says that we ask, with the socket if we accept.
+    fn ask<'a>(
+        &self,
+        further: &'a Further,
+        name: Name<'_>,
+        metadata: Metadata<'_>,
+        socket: Option<OwnedFd>,
+        deadline: Instant,
+    ) -> Result<Waiting<'a>, FurtherError> {
+        let _in_order = further.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = further.lock();
+        let number = state.asked.checked_add(1).ok_or(FurtherError::NotAllowed)?;
+        state.asked = number;
+        state.waiting.insert(number, None);
+        drop(state);
+        let waiting = Waiting { further, number };
+        let ask = Control::Ask(Ask { number, name, metadata }).encode();
+        let fds: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
+        let sent = self.socket.send_deadline(&ask, &fds, Some(deadline));
+        match sent {
+            Ok(()) => Ok(waiting),
+            Err(problem) => {
+                // The peer does not know the number, and so there is none.
+                further.lock().asked = number - 1;
+                Err(HandshakeError::from(problem).into())
             }
         }
     }
