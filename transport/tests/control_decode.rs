@@ -38,7 +38,7 @@ fn check(packet: &[u8], at: usize, bytes: &[u8], field: &str) {
 fn attack_19_what_is_not_ours_is_refused() {
     let packet = Control::Fence.encode();
     assert_eq!(broken(&packet, 0, b"RRNG"), Malformed::Magic(*b"RRNG"));
-    for kind in [0_u16, 13, 15, 256, u16::MAX] {
+    for kind in [0_u16, 13, 17, 256, u16::MAX] {
         assert_eq!(broken(&packet, 4, &kind.to_le_bytes()), Malformed::Kind(kind));
     }
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0; 16]] {
@@ -47,6 +47,13 @@ fn attack_19_what_is_not_ours_is_refused() {
     let hello = Control::Hello(hello()).encode();
     check(&hello, 16, &0_u16.to_le_bytes(), "oldest version");
     check(&hello, 18, &0_u16.to_le_bytes(), "newest version");
+    let ask = Control::Ask(machines::ask()).encode();
+    check(&ask, 16, &0_u32.to_le_bytes(), "number of an ask");
+    check(&ask, 20, &65_u16.to_le_bytes(), "name of a channel");
+    check(&ask, 22, &4097_u16.to_le_bytes(), "metadata of a channel");
+    let answer = Control::Answer(machines::answer()).encode();
+    check(&answer, 16, &0_u32.to_le_bytes(), "number of an ask");
+    check(&answer, 22, &513_u16.to_le_bytes(), "sentence");
     check(&Control::Welcome(welcome()).encode(), 16, &0_u16.to_le_bytes(), "version");
 }
 

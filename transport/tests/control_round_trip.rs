@@ -2,11 +2,13 @@
 //!
 //! What it does not do: name the rule that a bad packet breaks, see `control_decode.rs`.
 
+use std::num::NonZeroU16;
+
 use memring_transport::control::{
-    ArchiveFormat, Attached, Attachments, Control, Endian, Features, FenceBits, Fingerprint,
-    Forget, Granted, Hello, MAX_BLOBS, MAX_FDS, MAX_METADATA, MAX_PACKET, Metadata, Open,
-    PointerWidth, RefuseCode, Refused, Reject, RejectCode, SealBits, Signature, Takes, Text,
-    TypeId, Versions, Welcome, decode,
+    Answer, ArchiveFormat, Ask, Attached, Attachments, Control, DeclineCode, Endian, Features,
+    FenceBits, Fingerprint, Forget, Granted, Hello, MAX_BLOBS, MAX_FDS, MAX_METADATA, MAX_PACKET,
+    Metadata, Open, PointerWidth, RefuseCode, Refused, Reject, RejectCode, SealBits, Signature,
+    Takes, Text, TypeId, Versions, Welcome, decode,
 };
 use proptest::prelude::*;
 
@@ -76,6 +78,24 @@ fn any_attachments() -> impl Strategy<Value = Control<'static>> {
 fn any_forget() -> impl Strategy<Value = Control<'static>> {
     (any::<u32>(), 1..=u64::MAX, 1..=u64::MAX)
         .prop_map(|(channel, blob, mentions)| Control::Forget(Forget { channel, blob, mentions }))
+}
+
+fn any_ask() -> impl Strategy<Value = Control<'static>> {
+    (1..=u32::MAX, text(), metadata())
+        .prop_map(|(number, name, metadata)| Control::Ask(Ask { number, name, metadata }))
+}
+
+fn any_answer() -> impl Strategy<Value = Control<'static>> {
+    let declined = prop_oneof![
+        Just(None),
+        Just(Some(DeclineCode::Application)),
+        Just(Some(DeclineCode::TooMany)),
+        Just(Some(DeclineCode::Resources)),
+        (4..=u16::MAX).prop_map(|code| NonZeroU16::new(code).map(DeclineCode::Other)),
+    ];
+    (1..=u32::MAX, declined, text()).prop_map(|(number, declined, sentence)| {
+        Control::Answer(Answer { number, declined, sentence })
+    })
 }
 
 fn any_hello() -> impl Strategy<Value = Control<'static>> {
@@ -186,6 +206,8 @@ fn any_message() -> impl Strategy<Value = Control<'static>> {
         Just(Control::Doorbell),
         any_attachments(),
         any_forget(),
+        any_ask(),
+        any_answer(),
     ]
 }
 

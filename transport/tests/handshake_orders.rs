@@ -9,10 +9,11 @@ use machines::{
     hello, open, reject, server, server_at, signature, welcome,
 };
 use memring_transport::control::{
-    Control, Kind, MAX_BLOBS, MAX_FDS, MAX_PACKET, Malformed, RefuseCode, SealBits, Takes,
+    Answer, Control, Kind, MAX_BLOBS, MAX_FDS, MAX_PACKET, Malformed, RefuseCode, SealBits, Takes,
 };
 use memring_transport::handshake::{
-    Came, ClientStep, GRANTED_FDS, HandshakeFault, Heard, Notice, ServerStep, after_ready,
+    Came, ClientStep, GRANTED_FDS, HandshakeFault, Heard, Hears, Notice, Role, ServerStep,
+    after_ready,
 };
 use proptest::prelude::*;
 
@@ -242,6 +243,32 @@ fn attack_23_nothing_of_the_handshake_comes_again_after_ready() {
                 kind => assert!(
                     matches!(heard, Err(HandshakeFault::OutOfOrder { got, .. }) if got == kind)
                 ),
+            }
+        }
+    }
+}
+
+#[test]
+fn attack_23_channels_are_asked_for_where_both_sides_allow_them_with_a_socket_to_who_connected() {
+    let taken = Control::Answer(Answer { declined: None, ..machines::answer() });
+    let all = [Control::Ask(machines::ask()), Control::Answer(machines::answer()), taken];
+    for (message, to_accepting, to_connecting) in [
+        (&all[0], Some(0), Some(1)),
+        (&all[1], Some(0), Some(0)),
+        (&all[2], None, Some(1)), // who accepts makes the socket himself
+    ] {
+        let packet = message.encode();
+        for (further, due) in [
+            (None, None),
+            (Some(Role::Accepting), to_accepting),
+            (Some(Role::Connecting), to_connecting),
+        ] {
+            for got in 0..3 {
+                let hears = Hears { takes: ALL, further };
+                let heard = after_ready(&packet, Came::All(got), hears);
+                assert_eq!(heard.is_ok(), due == Some(got), "{message:?} to {further:?}: {got}");
+                let lost = after_ready(&packet, Came::Fewer(got), hears);
+                assert_eq!(lost.is_ok(), due.is_some_and(|due| got < due), "{message:?}");
             }
         }
     }

@@ -14,8 +14,9 @@ use memring_ring::fence::Fences;
 use memring_ring::memory::{Mapping, Region};
 use memring_ring::{Life, Terms, channel, fork};
 use memring_transport::control::{
-    Attached, Attachments, Control, Fingerprint, Forget, Metadata, RefuseCode, RejectCode,
-    SealBits, Signature, Takes, TypeId, TypeName, Versions, decode,
+    Answer, Ask, Attached, Attachments, Control, DeclineCode, Fingerprint, Forget, Metadata, Name,
+    RefuseCode, RejectCode, SealBits, Sentence, Signature, Takes, TypeId, TypeName, Versions,
+    decode,
 };
 use memring_transport::handshake::{
     CapacityLimits, ChannelWish, ClientHandshake, ClientStep, Local, Mismatch, Notice,
@@ -214,6 +215,34 @@ fn session(page: &mut Page) {
     page.text("**Forget**: blob 1, which three messages named, is named no more.");
     let packet = Control::Forget(Forget { channel: 0, blob: 1, mentions: 3 }).encode();
     page.packet(&packet, &[(4, "channel"), (4, "reserved"), (8, "blob"), (8, "mentions")]);
+
+    page.text("**Ask**: a further channel, the first that this side asks for. From the accepting side its socket comes with it.");
+    let metadata = Metadata::new(&[7][..]).unwrap();
+    let packet = Control::Ask(Ask { number: 1, name: Name::fit("logs"), metadata }).encode();
+    let fields = [
+        (4, "number"),
+        (2, "length of the name"),
+        (2, "length of the metadata"),
+        (4, "\"logs\""),
+        (1, "metadata"),
+    ];
+    page.packet(&packet, &fields);
+
+    page.text("**Answer** of the accepting side, with the socket: taken.");
+    let taken = Answer { number: 1, declined: None, sentence: Sentence::default() };
+    let fields = [(4, "number"), (2, "code: taken"), (2, "length of the sentence")];
+    page.packet(&Control::Answer(taken.clone()).encode(), &fields);
+
+    page.text("**Answer** of either side: declined.");
+    let declined = Some(DeclineCode::Application);
+    let packet = Answer { declined, sentence: Sentence::fit("not now"), ..taken };
+    let fields = [
+        (4, "number"),
+        (2, "code: the application does not want it"),
+        (2, "length of the sentence"),
+        (7, "\"not now\""),
+    ];
+    page.packet(&Control::Answer(packet).encode(), &fields);
 }
 
 /// A server to which nothing was said, and what a client says first.

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::sync::LazyLock;
 
 use memring_transport::control::{
-    ArchiveFormat, Attached, Attachments, Control, Features, FenceBits, Fingerprint, Forget,
-    Granted, Hello, MAX_BLOBS, MAX_FDS, Metadata, Name, Open, RefuseCode, Refused, Reject,
-    RejectCode, SealBits, Sentence, Signature, Takes, TypeId, TypeName, Versions, Welcome, decode,
+    Answer, ArchiveFormat, Ask, Attached, Attachments, Control, DeclineCode, Features, FenceBits,
+    Fingerprint, Forget, Granted, Hello, MAX_BLOBS, MAX_FDS, Metadata, Name, Open, RefuseCode,
+    Refused, Reject, RejectCode, SealBits, Sentence, Signature, Takes, TypeId, TypeName, Versions,
+    Welcome, decode,
 };
-use memring_transport::handshake::{Came, Heard, after_ready};
+use memring_transport::handshake::{Came, Heard, Hears, Role, after_ready};
 
 use crate::Seed;
 
@@ -18,6 +19,7 @@ pub fn run(data: &[u8]) {
         Ok(message) => {
             assert_eq!(message.encode(), data, "two encodings of {message:?}");
             assert!(!format!("{message:?} {}", message.kind()).is_empty());
+            further(data, &message);
             let fds = match &message {
                 Control::Attachments(attachments) => attachments.list.len(),
                 _ => 0,
@@ -50,6 +52,32 @@ pub fn run(data: &[u8]) {
         Err(malformed) => {
             assert!(!malformed.to_string().is_empty() && malformed.source().is_none());
             assert!(after_ready(data, Came::All(0), ALL).is_err());
+        }
+    }
+}
+
+/// What a side may hear of further channels, if there may be some.
+fn further(data: &[u8], message: &Control<'_>) {
+    for role in [Role::Accepting, Role::Connecting] {
+        let hears = Hears { takes: Takes::NOTHING, further: Some(role) };
+        let connecting = role == Role::Connecting;
+        let due = match message {
+            Control::Ask(_) => Some(usize::from(connecting)),
+            Control::Answer(answer) if answer.declined.is_some() => Some(0),
+            Control::Answer(_) => connecting.then_some(1),
+            _ => continue,
+        };
+        for fds in 0..3 {
+            let heard = after_ready(data, Came::All(fds), hears);
+            assert_eq!(heard.is_ok(), due == Some(fds), "{message:?} to {role:?}");
+            match heard {
+                Ok(Heard::Ask(ask)) => assert_eq!(Control::Ask(ask.into_owned()).encode(), data),
+                Ok(Heard::Answer(it)) => {
+                    assert_eq!(Control::Answer(it.into_owned()).encode(), data)
+                }
+                Ok(other) => panic!("nobody says {other:?}"),
+                Err(_) => {}
+            }
         }
     }
 }
@@ -161,6 +189,19 @@ fn make_packets() -> Vec<(&'static str, Vec<u8>)> {
                 channel: 0,
                 position: 0x1230,
                 list: vec![Attached::FD, Attached::blob(1, 1 << 20)].into(),
+            }),
+        ),
+        ("ask", Control::Ask(Ask { number: 1, name: name("logs"), metadata: metadata() })),
+        (
+            "answer",
+            Control::Answer(Answer { number: 1, declined: None, sentence: Sentence::default() }),
+        ),
+        (
+            "declined",
+            Control::Answer(Answer {
+                number: 2,
+                declined: Some(DeclineCode::TooMany),
+                sentence: sentence(),
             }),
         ),
         ("forget", Control::Forget(Forget { channel: 0, blob: 1, mentions: 3 })),

@@ -71,6 +71,7 @@ struct State {
 enum Answered {
     Taken(ForeignFd),
     Declined(DeclineCode, Sentence<'static>),
+    Lost,
 }
 
 /// A channel that the peer asks for.
@@ -220,7 +221,11 @@ impl Session {
             return Err((DeclineCode::TooMany, why));
         }
         let Ask { number, name, metadata } = ask;
-        if let Some(socket) = socket.take() {
+        if further.role() == Role::Connecting {
+            let Some(socket) = socket.take() else {
+                let why = "its socket was lost: this process has too many descriptors";
+                return Err((DeclineCode::Resources, why.to_owned()));
+            };
             let what = What::Socket { number, socket };
             state.offered.push_back(Offered { name, metadata, what });
             drop(state);
@@ -356,7 +361,8 @@ impl Further {
             *place = match (answer.declined, socket) {
                 (Some(code), _) => Some(Answered::Declined(code, answer.sentence)),
                 (None, Some(socket)) => Some(Answered::Taken(socket)),
-                (None, None) => None,
+                // The kernel has lost it: there are too many descriptors here.
+                (None, None) => Some(Answered::Lost),
             };
             self.changed.notify_all();
         }
@@ -500,6 +506,7 @@ impl Session {
             match state.waiting.get_mut(&waiting.number).and_then(Option::take) {
                 Some(Answered::Taken(socket)) => return Ok(socket),
                 Some(Answered::Declined(code, sentence)) => return Err(declined(code, sentence)),
+                Some(Answered::Lost) => return Err(HandshakeError::DescriptorsLost.into()),
                 None => {}
             }
             state = self.wait_for_news(waiting.further, state, Some(deadline))?;

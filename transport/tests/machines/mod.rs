@@ -5,9 +5,9 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use memring_transport::control::{
-    ArchiveFormat, Attached, Attachments, Control, FenceBits, Fingerprint, Forget, Granted, Hello,
-    Metadata, Name, Open, RefuseCode, Refused, Reject, RejectCode, SealBits, Sentence, Signature,
-    TypeId, TypeName, Versions, Welcome,
+    Answer, ArchiveFormat, Ask, Attached, Attachments, Control, DeclineCode, FenceBits,
+    Fingerprint, Forget, Granted, Hello, Metadata, Name, Open, RefuseCode, Refused, Reject,
+    RejectCode, SealBits, Sentence, Signature, TypeId, TypeName, Versions, Welcome,
 };
 use memring_transport::handshake::{
     CapacityLimits, Carries, ChannelWish, ClientHandshake, ClientStep, Local, ServerHandshake,
@@ -135,7 +135,16 @@ pub fn attachments() -> Attachments<'static> {
     Attachments { channel: 0, position: 16, list: list.into() }
 }
 
-pub fn every_message() -> [Control<'static>; 13] {
+pub fn ask() -> Ask<'static> {
+    Ask { number: 1, name: Name::fit("logs"), metadata: Metadata::new(&b"\x07"[..]).unwrap() }
+}
+
+pub fn answer() -> Answer<'static> {
+    let declined = Some(DeclineCode::Application);
+    Answer { number: 1, declined, sentence: Sentence::fit("not now") }
+}
+
+pub fn every_message() -> [Control<'static>; 15] {
     [
         Control::Hello(hello()),
         Control::Welcome(welcome()),
@@ -150,6 +159,8 @@ pub fn every_message() -> [Control<'static>; 13] {
         Control::Doorbell,
         Control::Attachments(attachments()),
         Control::Forget(Forget { channel: 0, blob: 1, mentions: 1 }),
+        Control::Ask(ask()),
+        Control::Answer(answer()),
     ]
 }
 
