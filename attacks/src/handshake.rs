@@ -88,6 +88,7 @@ pub fn good(layout: &Layout, connection: &Connection) -> Values {
         "refused" => &[("code", 3)],
         "attachments" => &[("position", connection.lanes.as_ref().map_or(0, Lanes::tail))],
         "forget" => &[("blob", 1), ("mentions", 1)],
+        "ask" | "answer" => &[("number", 1)],
         _ => &[],
     };
     let mut values: Values =

@@ -212,6 +212,23 @@ pub const LAYOUTS: &[Layout] = &[
         ],
         parts: &[],
     },
+    Layout {
+        name: "ask",
+        kind: 15,
+        body: 8,
+        fields: &[field("number", 16, 4, Rule::From(1, u32::MAX as u64))],
+        parts: &[part("channel", 20, 64), metadata(22)],
+    },
+    Layout {
+        name: "answer",
+        kind: 16,
+        body: 8,
+        fields: &[
+            field("number", 16, 4, Rule::From(1, u32::MAX as u64)),
+            field("code", 20, 2, Rule::Any),
+        ],
+        parts: &[part("sentence", 22, 512)],
+    },
 ];
 
 const CHANNEL: &[Field] = &[field("channel", 16, 4, ZERO), field("reserved", 20, 4, ZERO)];
@@ -483,9 +500,9 @@ mod tests {
 
     const PAGE: &str = include_str!("../../docs/PROTOCOL.md");
 
-    /// The bytes of the example in section 14 that begins in this way.
+    /// The bytes of the example in section 15 that begins in this way.
     fn example(begins: &str) -> Vec<u8> {
-        let (_, examples) = PAGE.split_once("<!-- example: begin -->").expect("section 14");
+        let (_, examples) = PAGE.split_once("<!-- example: begin -->").expect("section 15");
         let (_, rest) = examples.split_once(begins).expect("the example");
         let block = rest.split("```").nth(1).expect("its bytes");
         let digits = block.lines().filter_map(|line| line.get(7..)?.split("  ").next());
@@ -501,6 +518,7 @@ mod tests {
     fn the_examples_of_the_page_are_built_and_taken_byte_by_byte() {
         let [order, newer, quote] = ["a1", "a2", "c1"].map(|byte| byte.repeat(16));
         let reject = "server speaks protocol versions 2..3, this client 1..1: upgrade the client";
+        let not_now = words("not now");
         let (reject, refused) = (words(reject), words("the two sides mean different messages"));
         let archive = "order=1 alignment=1 width=32 largest=0x100000 page=4096";
         let names =
@@ -535,6 +553,9 @@ mod tests {
             ("**Fence**,", "fence".to_owned()),
             ("**Attachments**,", "attachments position=144 entries=fd,1:0x100000".to_owned()),
             ("**Forget**:", "forget blob=1 mentions=3".to_owned()),
+            ("**Ask**:", "ask number=1 channel=logs metadata=07".to_owned()),
+            ("**Answer** of the accepting side", "answer number=1".to_owned()),
+            ("**Answer** of either side", format!("answer number=1 code=1 sentence={not_now}")),
             ("**Reject**,", format!("reject code=1 sentence={reject}")),
             (
                 "**Refused**,",

@@ -29,6 +29,8 @@ pub const COMMANDS: &[Command] = &[
     command("doorbell", FIELDS, message),
     command("attachments", FIELDS, message),
     command("forget", FIELDS, message),
+    command("ask", FIELDS, message),
+    command("answer", FIELDS, message),
     command("recv", "timeout=MS", recv),
     command("client", "until=STEP [field=value ...] timeout=MS", client),
     command("server", "until=STEP [field=value ...] s_size=N c_size=N timeout=MS", server),

@@ -117,6 +117,13 @@ impl Attacker {
         Answer::read(&said).unwrap_or_else(|| panic!("it did not go through: {said}"))
     }
 
+    /// Tells it one line; whether that went through.
+    #[track_caller]
+    pub fn goes_through(&mut self, command: impl Display) -> bool {
+        self.tell(&command);
+        !self.hear().starts_with("err ")
+    }
+
     /// Tells it one line, which must fail; the word for how.
     #[track_caller]
     pub fn fails(&mut self, command: impl Display) -> String {

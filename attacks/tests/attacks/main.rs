@@ -21,6 +21,7 @@ mod blobs;
 mod bystander;
 mod carried;
 mod changes;
+mod channels;
 mod clean;
 mod closing;
 mod deaths;
