@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use memring_codec::Message;
+use memring_ring::Pulse;
 use memring_transport::{Connection, Peer, Session};
 
 use crate::batch::Batch;
@@ -93,6 +94,17 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
     /// ```
     pub fn halves(&mut self) -> (&mut Sender<S>, &mut Receiver<R>) {
         (&mut self.sender, &mut self.receiver)
+    }
+
+    /// See [`Sender::beat`].
+    pub fn beat(&self) {
+        self.sender.beat();
+    }
+
+    /// See [`Sender::pulse`].
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.sender.pulse()
     }
 
     /// The further channels of its session.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use memring_codec::{Carriage, Encoder, Format, LARGEST_VALUE, Message, Scratch};
+use memring_ring::Pulse;
 use memring_ring::producer::Producer;
 use memring_ring::{Stats, Wait};
 use memring_transport::attachments::UnderWay;
@@ -129,6 +130,29 @@ impl<T: Message + ?Sized> Sender<T> {
         T: Sized,
     {
         self.send(&message).map_err(|error| (error, message))
+    }
+
+    /// Counts up this side's pulse, by which a peer that looks tells a stuck process from an idle one: a store, and no call. From
+    /// a loop that would be stuck, at its turns; one that waits for messages is seen to be idle without that.
+    pub fn beat(&self) {
+        self.producer.beat();
+    }
+
+    /// The peer's pulse now, as far as it says; [`Pulse::is_stuck_since`](crate::Pulse::is_stuck_since) tells from two of them.
+    ///
+    /// ```
+    /// let (server, client) = memring::pair::<memring::Bytes>()?;
+    /// client.beat();
+    /// let before = server.pulse();
+    /// client.beat();
+    /// assert!(!server.pulse().is_stuck_since(before));
+    /// // A supervisor would look again after as long as a turn of the client's takes at most.
+    /// assert!(server.pulse().is_stuck_since(server.pulse()));
+    /// # Ok::<(), memring::ConnectError>(())
+    /// ```
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.producer.pulse()
     }
 
     /// The further channels of its session.

@@ -51,6 +51,7 @@ mod pack;
 mod parts;
 pub mod position;
 pub mod producer;
+mod pulse;
 mod reader;
 pub mod select;
 mod spin;
@@ -84,4 +85,5 @@ pub use lane::Terms;
 #[cfg(not(memring_loom))]
 pub use lane::channel;
 pub use life::{End, Host, Life};
+pub use pulse::Pulse;
 pub use wait::{Patience, Wait};

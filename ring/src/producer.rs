@@ -15,7 +15,7 @@ use crate::life::End;
 use crate::parts::{Gather, total};
 use crate::position::{Capacity, HEADER, frame_size};
 use crate::step::{self, Step};
-use crate::sync::{self, Arc, Instant, mutant};
+use crate::sync::{self, Arc, AtomicU64, Instant, mutant};
 use crate::wait::{FIRST, Look, Post, Sleeper, Stopped, Wait};
 use crate::writer::Writer;
 
@@ -74,6 +74,7 @@ pub struct Producer {
     pub(crate) sleeper: Sleeper<{ counters::TX }>,
     pub(crate) heads: Arc<Heads>,
     pub(crate) post: Post,
+    pub(crate) beats: AtomicU64,
 }
 
 impl Producer {
@@ -88,6 +89,7 @@ impl Producer {
                 mine: side.mine.clone(),
                 asleep: TX_ASLEEP,
             },
+            beats: AtomicU64::new(0),
         }
     }
 

@@ -139,3 +139,13 @@
 //! after it was checked makes safe code here misbehave. Checking itself is still done. A message is given
 //! back to the lane by the next receive, so a receiver that keeps one blocks its sender sooner. Batches and
 //! messages in parts are copied as ever.
+//!
+//! # More channels in a session
+//!
+//! Either side may open [`Channels`](crate::Channels) beside the first, if both allowed it when the session began: of any protocol, with a name and
+//! metadata, to be taken or declined. Each has lanes, back-pressure and an end of its own, and whoever asks is the client of its protocol.
+//!
+//! # Stuck, idle or dead
+//!
+//! A death ends the session by itself. A peer that is stopped, or caught in a loop, is seen by deadlines; and where those say too little, by its
+//! [pulse](crate::Sender::pulse): a word that it [counts up](crate::Sender::beat) at each turn of its loop, and whether it waits for a message.

@@ -64,6 +64,59 @@
 //! # }
 //! ```
 //!
+//! # Thousands of clients
+//!
+//! A server that has many clients takes a [`Hub`](crate::hub::Hub): one thread, one event at a time, and each event names whom it is about. It spins a
+//! little over those that were busy of late; the others cost memory and two descriptors each.
+//!
+//! ```no_run
+//! use memring::hub::{Event, Hub, Signal};
+//! use memring::{Bytes, Listener};
+//! use std::collections::HashMap;
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut hub = Hub::new()?;
+//! hub.signals(&[Signal::TERM])?; // first, before other threads start
+//! let listener = Listener::bind("echo.sock")?;
+//! hub.listen(&listener)?;
+//! let statistics = hub.every(Duration::from_secs(10))?;
+//! let mut clients = HashMap::new();
+//! while let Some(event) = hub.wait(None)? {
+//!     match event {
+//!         Event::Connected(_, incoming) => {
+//!             if let Ok(client) = incoming.open::<Bytes>() {
+//!                 let client = hub.add(client)?;
+//!                 clients.insert(client.key(), client);
+//!             }
+//!         }
+//!         Event::Readable(key) => {
+//!             if let Some(client) = clients.get_mut(&key) {
+//!                 let (tx, rx) = client.halves();
+//!                 let answered = rx.try_recv().map(|message| tx.try_send(&message));
+//!                 drop(answered); // who reads no answers has none
+//!             }
+//!         }
+//!         Event::Closed(key, end) => {
+//!             println!("{key}: {end}");
+//!             clients.remove(&key);
+//!         }
+//!         Event::Timer(key) if key == statistics => println!("{} clients", clients.len()),
+//!         Event::Paused(_, why) => eprintln!("{why}"),
+//!         Event::Signal(Signal::TERM) => break,
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Answer with `try_send`: a `send` that waits for one client's room keeps all the others waiting. Who has to wait for room says
+//! [`await_room`](crate::hub::Member::await_room) and goes on at [`Event::Room`](crate::hub::Event::Room). Raise the
+//! [limits](crate::guide::peers#limits): by default one uid has at most 1024 sessions, and the lanes should be small.
+//!
+//! For more processors, a hub in each of several threads, all with a place at the same listener.
+//!
 //! # In a task
 //!
 //! [`into_async`](crate::Channel::into_async) makes futures of the same calls, for any executor: memring's own threads wake them. With the feature

@@ -54,8 +54,6 @@ impl Features {
     pub const NONE: Self = Self(0);
     /// Further channels, at either side's asking.
     pub const CHANNELS: Self = Self(1 << 2);
-    /// Reserved: a counter by which the peer is seen to be alive.
-    pub const HEARTBEAT: Self = Self(1 << 3);
 
     /// The features in both.
     #[must_use]
