@@ -260,3 +260,27 @@ fn a_client_of_a_server_that_stalls_or_dies_is_not_held() {
         }
     }
 }
+
+#[test]
+fn a_stuck_peer_has_another_pulse_than_an_idle_one() {
+    let (server, client) = memring::pair::<Bytes>().expect("a pair");
+    assert_eq!(server.pulse(), memring::Pulse::default(), "who does not beat is never stuck");
+    assert!(!server.pulse().is_stuck_since(server.pulse()));
+    client.beat();
+    let before = server.pulse();
+    assert!(server.pulse().is_stuck_since(before));
+    client.beat();
+    assert!(!server.pulse().is_stuck_since(before));
+    // The other way it says nothing, and asleep it is idle.
+    assert_eq!(client.pulse().beats, 0);
+    let (server, _rx) = server.split();
+    let idle = std::thread::spawn(move || {
+        let mut client = client;
+        client.recv_deadline(soon()).map(drop)
+    });
+    let before = server.pulse();
+    eventually("it waits", || server.pulse().waits);
+    assert!(!server.pulse().is_stuck_since(before));
+    drop((server, _rx));
+    assert!(matches!(idle.join().expect("no panic"), Err(RecvError::Ended(End::Closed))));
+}

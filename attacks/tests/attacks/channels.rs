@@ -3,7 +3,6 @@
 use memring::Reason;
 
 use crate::attacker::Attacker;
-use crate::name;
 use crate::scene::{PROTOCOL, Scene, echo};
 
 /// Feature 2, offered.
