@@ -105,7 +105,7 @@ pub use memring_codec::{
 pub use memring_macros::message;
 pub use memring_ring::fence::{AlreadyChosen, Fence, choose as choose_fence};
 pub use memring_ring::grant::GrantFull;
-pub use memring_ring::{Fault as Rule, Stats, Wait};
+pub use memring_ring::{Delivery, Fault as Rule, Stats, Wait};
 pub use memring_transport::handshake::Negotiated;
 pub use memring_transport::{
     AcceptError, Address, AddressError, DeathDetection, HandshakeError, Limits, Origin, OverQuota,
