@@ -72,6 +72,7 @@ mod server;
 #[cfg(feature = "systemd")]
 pub mod service;
 mod slot;
+pub mod supervised;
 pub mod task;
 mod view;
 
@@ -95,6 +96,7 @@ pub use select::Select;
 pub use sender::Sender;
 pub use server::{Incoming, Listener, ListenerBuilder};
 pub use slot::Slot;
+pub use supervised::Supervised;
 pub use task::Async;
 pub use view::{Received, View};
 
