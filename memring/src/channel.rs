@@ -173,6 +173,12 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Channel<S, R> {
         self.sender.batch()
     }
 
+    /// See [`Sender::delivery`].
+    #[must_use]
+    pub fn delivery(&self) -> memring_ring::Delivery {
+        self.sender.delivery()
+    }
+
     /// See [`Receiver::recv`].
     ///
     /// # Errors

@@ -4,13 +4,15 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use memring_transport::{Policy, Role, WhenAbsent};
+use memring_transport::control::Signature;
+use memring_transport::{Address, Policy, Role, Settings, WhenAbsent};
 
 use crate::address::ToAddress;
 use crate::channel::{Channel, ClientEnd, ServerEnd};
 use crate::error::ConnectError;
 use crate::options::{Lanes, Options, common_options};
 use crate::protocol::{Protocol, carries, signature};
+use crate::supervised::Supervised;
 
 /// How long connecting takes at most, unless said otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -134,6 +136,34 @@ pub struct Connector {
     absent: WhenAbsent,
 }
 
+/// Where to connect, and how: checked, so that what fails from here on is the connecting.
+#[derive(Debug)]
+pub(crate) struct Target {
+    address: Address,
+    pub(crate) timeout: Duration,
+    policy: Policy,
+    settings: Settings,
+    signature: Signature<'static>,
+}
+
+impl Target {
+    /// Connects. `P` is the protocol that the target was made for.
+    pub(crate) fn reach<P: Protocol>(
+        &self,
+        timeout: Duration,
+        absent: WhenAbsent,
+    ) -> Result<ClientEnd<P>, ConnectError> {
+        let Self { address, policy, settings, signature, .. } = self;
+        let connection =
+            memring_transport::connect(address, timeout, absent, policy, settings, signature)?;
+        Ok(Channel::new(connection))
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
 impl Default for Connector {
     fn default() -> Self {
         Self::new()
@@ -189,18 +219,33 @@ impl Connector {
         self,
         address: impl ToAddress,
     ) -> Result<ClientEnd<P>, ConnectError> {
+        let absent = self.absent;
+        let target = self.target::<P>(address)?;
+        target.reach::<P>(target.timeout, absent)
+    }
+
+    /// A client of the listener at `address` that connects when it is first used, and anew whenever its session was lost:
+    /// see [`Supervised`].
+    ///
+    /// The timeout is that of one attempt. It waits for the service whether or not that was
+    /// [asked for](Self::wait_for_service).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], if the address or a setting breaks a limit. Nobody was asked yet.
+    pub fn supervised<P: Protocol>(
+        self,
+        address: impl ToAddress,
+    ) -> Result<Supervised<P>, ConnectError> {
+        Ok(Supervised::new(self.target::<P>(address)?))
+    }
+
+    fn target<P: Protocol>(self, address: impl ToAddress) -> Result<Target, ConnectError> {
         let address = address.to_address()?;
         let signature = signature::<P>().map_err(|error| ("protocol name", error))?;
         let [to_server, to_client] = carries::<P>();
         let settings = self.options.session([to_server, to_client], [to_client])?;
-        Ok(Channel::new(memring_transport::connect(
-            &address,
-            self.timeout,
-            self.absent,
-            &self.policy,
-            &settings,
-            &signature,
-        )?))
+        Ok(Target { address, timeout: self.timeout, policy: self.policy, settings, signature })
     }
 
     /// Both ends of a session in this process: the server's first.

@@ -427,6 +427,7 @@ impl From<ConnectError> for io::Error {
                 ConnectProblem::NotThere(_) => io::ErrorKind::NotFound,
                 ConnectProblem::NobodyListens(_) => io::ErrorKind::ConnectionRefused,
                 ConnectProblem::NotAllowed(_) => io::ErrorKind::PermissionDenied,
+                ConnectProblem::BacklogFull(_) => io::ErrorKind::WouldBlock,
                 ConnectProblem::TimedOut { .. } => io::ErrorKind::TimedOut,
                 _ => innermost_kind(&error),
             },

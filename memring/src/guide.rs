@@ -8,7 +8,7 @@
 //! 3. [Without a listener](#without-a-listener)
 //! 4. [Sending](#sending)
 //! 5. [Receiving](#receiving)
-//! 6. [How it ends](#how-it-ends)
+//! 6. [How it ends](#how-it-ends), [coming back](#coming-back)
 //! 7. [Errors](#errors)
 //! 8. [`attachments`]: [File descriptors](attachments#file-descriptors), [blobs](attachments#blobs)
 //! 9. [`peers`]: [Who is at the other end](peers#who-is-at-the-other-end), [limits](peers#limits),
@@ -375,7 +375,7 @@ assert_eq!(sample.values[3], 0.5);
 //! | [`End`](crate::End) | means | do |
 //! |---|---|---|
 //! | `Closed` | the peer dropped that half, or returned, or panicked and unwound | finish |
-//! | `PeerDied` | its process or its socket ended without a word: killed, `process::exit`, exec | connect anew |
+//! | `PeerDied` | its process or its socket ended without a word: killed, `process::exit`, exec | connect anew, or have it [done](#coming-back) |
 //! | `Fault` | it broke a rule, or sent what is no message of the type | log it; that program has a bug, or is hostile |
 //! | `Forked` | this process is a fork of the one that owns the session | connect anew |
 //! | `Local` | this side called [`Session::close`](crate::Session::close) | nothing |
@@ -410,6 +410,50 @@ assert_eq!(sample.values[3], 0.5);
 //! A death is noticed at once by the peer's pidfd (Linux 6.5), even if a child of it still holds the socket
 //! open, and by the socket's hang-up elsewhere: [`Peer::death_detection`](crate::Peer::death_detection) says
 //! which. A peer that is stopped, or stuck, is neither dead nor closed. Against that there are deadlines.
+//!
+//! ## Coming back
+//!
+//! A client that is to outlive its server is [supervised](crate::Connector::supervised): it connects when it is first used,
+//! and anew, with pauses, after a session was lost. Whichever call finds out says so, once, and what became of the
+//! messages that were sent: they travel in order, so the first `received` of them were, the next `in_doubt` may have
+//! been. Nothing is ever sent a second time unasked; what to do about the doubtful ones only the application knows, and it says
+//! hello again.
+//!
+//! ```
+//! use memring::{Bytes, Connector, Listener};
+//! use memring::supervised::Failed;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = std::env::temp_dir().join(format!("memring-guide-{}", std::process::id()));
+//! # std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&directory)?;
+//! # let path = directory.join("sock");
+//! # let serving = path.clone();
+//! # let server = std::thread::spawn(move || {
+//! #     for _ in 0..2 {
+//! #         let listener = Listener::bind(&serving).expect("binds");
+//! #         let mut server = listener.accept().expect("accepts").open::<Bytes>().expect("opens");
+//! #         server.recv().expect("the first job");
+//! #     }
+//! # });
+//! let mut client = Connector::new().supervised::<Bytes>(&path)?;
+//! let mut jobs = [b"first job", b"other job"].into_iter().cycle();
+//! let lost = loop {
+//!     match client.send(jobs.next().expect("there is always one")) {
+//!         Ok(()) => {}
+//!         Err(Failed::Lost(lost)) => break lost, // the server has ended
+//!         Err(error) => return Err(error.into()),
+//!     }
+//! };
+//! println!("{} jobs are done, {} may be", lost.delivery.received, lost.delivery.in_doubt);
+//! client.send(b"first job")?; // connects anew, as soon as there is a server
+//! # server.join().unwrap();
+//! # std::fs::remove_dir(&directory)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Received means taken out of the lane; a server can die with a job in its hands. If that matters, let it answer.
+//! [`Supervised`](crate::Supervised) says which errors are waited out and which are not, and how it goes into a hub.
 //!
 //! # Errors
 //!

@@ -73,6 +73,7 @@ mod server;
 #[cfg(feature = "systemd")]
 pub mod service;
 mod slot;
+pub mod supervised;
 pub mod task;
 mod view;
 
@@ -97,6 +98,7 @@ pub use select::Select;
 pub use sender::Sender;
 pub use server::{Incoming, Listener, ListenerBuilder};
 pub use slot::Slot;
+pub use supervised::Supervised;
 pub use task::Async;
 pub use view::{Received, View};
 
@@ -107,7 +109,7 @@ pub use memring_codec::{
 pub use memring_macros::message;
 pub use memring_ring::fence::{AlreadyChosen, Fence, choose as choose_fence};
 pub use memring_ring::grant::GrantFull;
-pub use memring_ring::{Fault as Rule, Pulse, Stats, Wait};
+pub use memring_ring::{Delivery, Fault as Rule, Pulse, Stats, Wait};
 pub use memring_transport::handshake::Negotiated;
 pub use memring_transport::{
     AcceptError, Address, AddressError, DeathDetection, HandshakeError, Limits, Origin, OverQuota,

@@ -10,7 +10,7 @@ use std::time::Instant;
 use memring_codec::{Carriage, Encoder, Format, LARGEST_VALUE, Message, Scratch};
 use memring_ring::Pulse;
 use memring_ring::producer::Producer;
-use memring_ring::{Stats, Wait};
+use memring_ring::{Delivery, Stats, Wait};
 use memring_transport::attachments::UnderWay;
 use memring_transport::{Peer, Session};
 
@@ -309,6 +309,26 @@ impl<T: Message + ?Sized> Sender<T> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.producer.stats()
+    }
+
+    /// What became of the messages sent so far: how many the peer has taken, and how many are in doubt. Looks; never waits.
+    /// Once the session has ended it is the last that can be known.
+    ///
+    /// ```
+    /// let (mut server, client) = memring::pair::<memring::Bytes>()?;
+    /// let (mut tx, _rx) = client.split();
+    /// for word in ["one", "two", "three"] {
+    ///     tx.send(word.as_bytes())?;
+    /// }
+    /// server.recv()?;
+    /// drop(server); // says what it has read
+    /// let delivery = tx.delivery();
+    /// assert_eq!((delivery.sent, delivery.received, delivery.in_doubt), (3, 1, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.producer.delivery()
     }
 
     /// The negotiated largest message, in bytes.

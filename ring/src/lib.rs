@@ -38,6 +38,7 @@ pub mod buffer;
 pub mod consumer;
 mod counters;
 mod cursor;
+mod delivery;
 pub mod fault;
 pub mod fence;
 pub mod frame;
@@ -78,6 +79,7 @@ pub use sync::scripted;
 
 pub use ahead::Unsent;
 pub use counters::Stats;
+pub use delivery::Delivery;
 pub use fault::Fault;
 #[cfg(not(memring_loom))]
 pub use futex::waitv_works;

@@ -22,6 +22,21 @@ const fn stride(each: usize) -> usize {
     each.next_multiple_of(8)
 }
 
+/// How many messages a pack of these bytes, with this tag of its frame, holds; `None` if it is none.
+pub(crate) fn messages(bytes: &[u8], tag: u64) -> Option<u64> {
+    if tag != 0 {
+        let each = usize::try_from(tag).ok().filter(|each| *each <= bytes.len())?;
+        return Some(Pack::of_alike(bytes.len(), each)?.alike_left().0);
+    }
+    let (mut rest, mut count) = (bytes, 0);
+    while !rest.is_empty() {
+        let entry = Entry::decode(rest).ok()?;
+        rest = rest.get(Entry::size(entry.len.into()) as usize..)?;
+        count += 1;
+    }
+    Some(count)
+}
+
 impl Pack {
     /// The pack that these bytes, which are some, and its frame's tag are; if its messages fill it and none is larger
     /// than the largest.

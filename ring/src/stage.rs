@@ -4,6 +4,7 @@
 //! and every message there would be a fight over it.
 
 use crate::frame::{Entry, Kind};
+use crate::pack;
 use crate::position::frame_size;
 use crate::step::{self, Step};
 use crate::sync::{self, mutant};
@@ -59,6 +60,12 @@ impl Stage {
         }
         let count = self.filled / alike_size(self.each);
         (count as u64, (count * self.each) as u64)
+    }
+
+    /// Messages in it: nobody has seen them.
+    pub(crate) fn messages(&self) -> u64 {
+        let staged = self.bytes.get(..self.filled).filter(|_| self.open).unwrap_or(&[]);
+        pack::messages(staged, self.each as u64).unwrap_or(0)
     }
 
     /// Bytes of each message, if a pack of messages that are alike is open.

@@ -34,12 +34,12 @@ use crate::wait::Look;
 pub(crate) struct Writer {
     pub(crate) data: WritableRegion,
     mine: Region,
-    theirs: Region,
+    pub(crate) theirs: Region,
     pub(crate) capacity: Capacity,
     /// Next byte to write.
     pub(crate) tail: u64,
     /// The last good release position of the peer.
-    head: u64,
+    pub(crate) head: u64,
     /// As far as we may write, by that: where the header that follows every frame still fits.
     limit: u64,
     /// The last sleep word of the peer that we acted on.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use memring_ring::buffer::Buffer;
 use memring_ring::consumer::{Consumer, Item, RecvError, TryRecvError};
 use memring_ring::producer::{Producer, SendError, TrySendError};
-use memring_ring::{End, Terms, Wait};
+use memring_ring::{Delivery, End, Terms, Wait};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -321,6 +321,17 @@ impl Lane {
         self.unfinished = unfinished && outcome.is_err();
     }
 
+    /// What the producer can know of what was received, after what it knew before.
+    fn delivered(&self, last: Delivery) -> Delivery {
+        let delivery = self.producer.delivery();
+        assert_eq!(delivery.sent, self.queue.sent);
+        assert!(delivery.received >= last.received, "{delivery:?} after {last:?}");
+        assert!(delivery.unpublished() <= self.queue.held_back as u64, "{delivery:?}");
+        // All of a batch is received with its first message, and none that was not published.
+        assert!(delivery.received + delivery.in_doubt >= self.queue.received, "{delivery:?}");
+        delivery
+    }
+
     fn found_nothing(&mut self) {
         let waiting = self.queue.messages.len();
         assert!(waiting <= self.queue.held_back, "{waiting} messages lie there");
@@ -602,8 +613,10 @@ proptest! {
         ops in prop::collection::vec(op(), 1..120),
     ) {
         let (mut lane, rest) = lane(setting);
+        let mut last = Delivery::default();
         for op in ops {
             lane.run(op);
+            last = lane.delivered(last);
         }
         let stats = lane.producer.stats();
         prop_assert_eq!((stats.messages, stats.bytes), (lane.queue.sent, lane.queue.sent_bytes));
@@ -622,6 +635,23 @@ proptest! {
         }
         let stats = consumer.stats();
         prop_assert_eq!((stats.messages, stats.bytes), (queue.received, queue.received_bytes));
+        drop(rest);
+    }
+
+    #[test]
+    fn once_everything_is_received_nothing_is_in_doubt(
+        setting in setting(),
+        ops in prop::collection::vec(op(), 1..60),
+    ) {
+        let (mut lane, rest) = lane(setting);
+        for op in ops {
+            lane.run(op);
+        }
+        lane.run(Op::Drain);
+        let held_back = lane.queue.messages.len() as u64;
+        let delivery = lane.producer.delivery();
+        prop_assert_eq!(delivery.sent, lane.queue.sent);
+        prop_assert_eq!((delivery.in_doubt, delivery.unpublished()), (0, held_back));
         drop(rest);
     }
 

@@ -319,6 +319,12 @@ impl Bench {
         let (tx, rx) = (self.producer.stats(), self.consumer.stats());
         assert_eq!((rx.messages, rx.bytes), self.received);
         assert_eq!((tx.messages, tx.bytes), self.sent);
+        let delivery = self.producer.delivery();
+        let parts = [delivery.received, delivery.in_doubt, delivery.unpublished()];
+        assert_eq!((delivery.sent, parts.iter().sum()), (self.sent.0, self.sent.0));
+        if self.peer.honest {
+            assert_eq!(delivery.received, self.peer.messages, "as many as it says it has read");
+        }
         if let Some(end) = self.fault {
             self.peer.data.zero(0, CAPACITY as usize);
             // A direction that had ended before goes on saying how.

@@ -35,6 +35,9 @@ pub enum ConnectProblem {
     /// It is no `SOCK_SEQPACKET` socket, so no memring listener.
     #[error("{0} is not a memring socket")]
     NotOurKind(Address),
+    /// The service listens, but has as many connections to accept as it lets wait.
+    #[error("{0} has as many connections to accept as it lets wait: try again")]
+    BacklogFull(Address),
     /// The backlog stayed full, or the service absent, until the deadline.
     #[error("no connection to {address} before the deadline: {last}")]
     TimedOut {
@@ -76,11 +79,13 @@ pub enum WhenAbsent {
     Fail,
     /// Try again until the deadline: it may be about to start.
     Wait,
+    /// Say so at once, and also if its backlog is full: one attempt, for whoever makes the pauses.
+    Once,
 }
 
 impl ControlSocket {
     /// Connects, trying again with growing pauses (1 to 50 ms) while the listener's backlog is full
-    /// and, if so asked, while there is no listener.
+    /// and, if so asked, while there is no listener; or does not, if so asked.
     ///
     /// # Errors
     ///
@@ -117,6 +122,9 @@ impl ControlSocket {
                 Err(other) => return Err(system(other.into())),
             };
             match (last, absent) {
+                (Obstacle::BacklogFull, WhenAbsent::Once) => {
+                    return Err(ConnectProblem::BacklogFull(address.clone()));
+                }
                 (Obstacle::BacklogFull, _) | (_, WhenAbsent::Wait) => {}
                 (Obstacle::NotThere, _) => return Err(ConnectProblem::NotThere(address.clone())),
                 (Obstacle::NobodyListens, _) => {

@@ -146,6 +146,9 @@ fn attack_08_connecting_to_a_full_backlog_times_out_and_succeeds_once_there_is_r
         matches!(error, ConnectProblem::TimedOut { last: Obstacle::BacklogFull, .. }),
         "{error:?}"
     );
+    // Whoever makes the pauses is told at once, though there is no deadline.
+    let once = ControlSocket::connect(&address, None, WhenAbsent::Once);
+    assert!(matches!(once, Err(ConnectProblem::BacklogFull(_))), "{once:?}");
     std::thread::scope(|scope| {
         let patient = scope.spawn(|| connect(60_000));
         drop(rustix::net::accept(&listening).unwrap());
@@ -160,6 +163,8 @@ fn connecting_says_what_is_there_instead() {
     let connect = |name: &str| {
         let now = Some(Instant::now());
         let failed = ControlSocket::connect(&at(name), now, WhenAbsent::Fail);
+        let once = ControlSocket::connect(&at(name), None, WhenAbsent::Once);
+        assert_eq!(failed.as_ref().unwrap_err().to_string(), once.unwrap_err().to_string());
         failed.expect_err(name)
     };
     drop(UnixListener::bind(scratch.join("stale")).unwrap());
