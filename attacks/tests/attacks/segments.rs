@@ -47,7 +47,7 @@ pub fn no_memfds(scene: &Scene, size: &str) -> Vec<String> {
 
 #[test]
 fn attack_37_descriptors_that_are_no_memfds_are_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     for how in no_memfds(&scene, "SIZE") {
         let try_it = format!("make y {}", how.replace("SIZE", "4096"));
@@ -103,7 +103,7 @@ impl Drop for HugePage {
 
 #[test]
 fn attack_38_huge_pages_are_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let Some(_page) = HugePage::reserve() else {
         println!("skipped: no huge page is free here");
         return scene.finish();
@@ -130,7 +130,7 @@ fn attack_38_huge_pages_are_refused() {
 
 #[test]
 fn attack_39_other_seals_than_due_are_refused_and_not_repaired() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     let check = |scene: &mut Scene, server: &mut HostileServer, seals: u64, fds: &str| {
         let make = format!("make x memfd size=SIZE seals={seals}");
@@ -162,7 +162,7 @@ fn attack_39_other_seals_than_due_are_refused_and_not_repaired() {
 
 #[test]
 fn attack_40_other_sizes_than_granted_are_refused_and_seals_are_asked_for_first() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     let size = {
         let client = server.lure("open");
@@ -233,7 +233,7 @@ pub fn answered(attacker: &mut Attacker) {
 
 #[test]
 fn attack_42_segments_with_holes_are_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     refused(&mut scene, &mut server, "memfd size=SIZE alloc=no", Reason::SegmentHoles);
     // All pages but one.
@@ -292,7 +292,7 @@ fn attack_43_holes_punched_before_the_seal_are_seen_and_after_it_there_are_none(
 
 #[test]
 fn attack_44_one_file_for_both_segments_is_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     // What the seals of S are forbids what the seals of C are, so they speak before the inode does.
     for fds in ["s_sent,s_sent", "c_sent,c_sent", "s,s_sent", "c_sent,s_sent"] {
