@@ -123,13 +123,15 @@ impl<P: Protocol<ToClient = [u8]>> Served<P> {
                 Ok(()) => drop(self.owed.pop_front()),
                 Err(TrySendError::Full) => {
                     if self.channel.await_room() == Arm::Armed {
-                        break;
+                        self.channel.pause();
+                        return Ok(());
                     }
                 }
                 Err(TrySendError::Ended(end)) => return Err(end),
                 Err(other) => panic!("{other}"),
             }
         }
+        self.channel.resume();
         Ok(())
     }
 }

@@ -127,7 +127,10 @@ impl InHand {
                 match channel.try_send(&message) {
                     Ok(()) => return Some(Ok(())),
                     Err(TrySendError::Full) if late => return Some(Err(SendError::TimedOut)),
-                    Err(TrySendError::Full) if channel.await_room() == Arm::Armed => return None,
+                    Err(TrySendError::Full) if channel.await_room() == Arm::Armed => {
+                        channel.pause();
+                        return None;
+                    }
                     Err(TrySendError::Full) => {}
                     Err(TrySendError::Ended(end)) => return Some(Err(SendError::Ended(end))),
                     Err(other) => panic!("{other}"),

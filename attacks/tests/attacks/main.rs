@@ -29,6 +29,7 @@ mod descriptors;
 mod fuse;
 mod handshake;
 mod hub;
+mod hubs;
 mod identity;
 mod in_hand;
 mod kernel;
