@@ -54,7 +54,7 @@ fn attack_37_what_is_no_memfd_is_no_blob() {
 fn attack_38_huge_pages_are_no_blob() {
     let settings = |builder: ListenerBuilder| builder.blobs(1, 4 << 20);
     let Some(mut scene) = carried::with(name!(), settings) else { return };
-    let Some(_page) = crate::segments::HugePage::reserve() else {
+    let Some(page) = crate::segments::HugePage::reserve() else {
         println!("skipped: no huge page is free here");
         return scene.finish();
     };
@@ -63,6 +63,7 @@ fn attack_38_huge_pages_are_no_blob() {
     let frame = frame(1, &archive(&[1], &[]));
     let commands = [&prepare[..], &[ahead, &frame]].concat();
     broken(&mut scene, &commands, Reason::BlobNotTmpfs);
+    drop(page);
     scene.finish();
 }
 

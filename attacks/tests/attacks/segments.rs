@@ -1,5 +1,7 @@
 //! Section C of the list: descriptors that are no segments, or would not stay what they are.
 
+use std::fs::File;
+
 use memring::Reason;
 use memring::cause::RefuseCode;
 
@@ -71,9 +73,10 @@ fn attack_37_descriptors_that_are_no_memfds_are_refused() {
     scene.finish();
 }
 
-/// One huge page that is free, while it lives; `None` where none can be had.
+/// One huge page that is free, while it lives; `None` where none can be had. Others who want one wait.
 pub struct HugePage {
     before: String,
+    _lock: File,
 }
 
 const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
@@ -85,8 +88,10 @@ impl HugePage {
             let line = info.lines().find_map(|line| line.strip_prefix("HugePages_Free:"))?;
             line.trim().parse::<u64>().ok()
         };
+        let lock = File::open(HUGE_PAGES).ok()?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).ok()?;
         let before = std::fs::read_to_string(HUGE_PAGES).ok()?.trim().to_owned();
-        let page = Self { before };
+        let page = Self { before, _lock: lock };
         if free()? == 0 {
             let more = page.before.parse::<u64>().ok()? + 1;
             std::fs::write(HUGE_PAGES, more.to_string()).ok()?;
@@ -104,7 +109,7 @@ impl Drop for HugePage {
 #[test]
 fn attack_38_huge_pages_are_refused() {
     let Some(mut scene) = Scene::of_clients(name!()) else { return };
-    let Some(_page) = HugePage::reserve() else {
+    let Some(page) = HugePage::reserve() else {
         println!("skipped: no huge page is free here");
         return scene.finish();
     };
@@ -125,6 +130,7 @@ fn attack_38_huge_pages_are_refused() {
     assert!(chain(&error).contains("0x958458f6"), "{}", chain(&error));
     server.over();
     drop(server);
+    drop(page);
     scene.finish();
 }
 
