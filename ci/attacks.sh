@@ -14,6 +14,9 @@ run() {
   fi
   grep -E '^test result:' "$log" | awk '{ n += $4 } END { print n " tests passed" }'
   echo "skipped: $(grep -c 'skipped: ' "$log" || true)"
+  for way in threads hub; do
+    echo "served by $way: $(grep -c "recorded: .*: by $way: " "$log" || true)"
+  done
   grep -o 'recorded: .*' "$log" | sort -u || true
 }
 

@@ -78,11 +78,13 @@ fn pair_in(hub: &mut Hub) -> (Member<Ends>, Ends) {
 }
 
 /// Waits until the hub is asleep: then nothing is ready but what comes.
-fn asleep_then(send: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+fn asleep_then<T: Send + 'static>(
+    send: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
     let tid = support::tid();
     thread::spawn(move || {
         support::eventually_asleep(tid);
-        send();
+        send()
     })
 }
 
@@ -519,6 +521,61 @@ fn room_is_waited_for_in_the_hub() {
     }
     eventually("it is told", || matches!(member.try_send(b"x"), Err(TrySendError::Ended(_))));
     closing.join().expect("no panic");
+}
+
+#[test]
+fn a_hub_sleeps_while_messages_lie_in_a_member_that_is_paused() {
+    let mut hub = Hub::new().expect("a hub");
+    let connector = Connector::new().lanes(Lanes::Normal, Lanes::Bytes(4096));
+    let (server, mut client) = connector.pair::<Bytes>().expect("a pair");
+    let mut member = hub.add(server).expect("joins");
+    let (mut other, mut honest) = pair_in(&mut hub);
+    for round in 0..3_u8 {
+        while member.try_send(&[round; 1000]).is_ok() {}
+        (0..5).for_each(|_| client.try_send(&[round]).expect("room"));
+        assert_eq!(readable(&mut hub), member.key());
+        member.pause();
+        nothing(&mut hub);
+        // Others are heard, and so is room.
+        let sending = asleep_then(move || {
+            honest.send(b"on").expect("sent");
+            honest
+        });
+        assert_eq!(readable(&mut hub), other.key());
+        assert_eq!(&*other.try_recv().expect("it was said"), b"on");
+        honest = sending.join().expect("no panic");
+        assert_eq!(member.await_room(), Arm::Armed);
+        let reading = asleep_then(move || {
+            while client.try_recv().is_ok() {}
+            client
+        });
+        match next(&mut hub) {
+            Event::Room(key) => assert_eq!(key, member.key()),
+            other => panic!("{other:?}"),
+        }
+        client = reading.join().expect("no panic");
+        member.resume();
+        for _ in 0..5 {
+            assert_eq!(readable(&mut hub), member.key());
+            assert_eq!(&*member.try_recv().expect("it was said"), [round]);
+        }
+        nothing(&mut hub);
+    }
+    // What comes while it is paused and armed wakes nobody, an end that nothing lies before does.
+    member.pause();
+    nothing(&mut hub);
+    drop(client);
+    assert_eq!(closed(&mut hub).0, member.key());
+    // Of one that messages lie before it is told after them.
+    let (mut member, mut client) = pair_in(&mut hub);
+    client.send(b"last").expect("sent");
+    drop(client);
+    member.pause();
+    nothing(&mut hub);
+    member.resume();
+    assert_eq!(readable(&mut hub), member.key());
+    assert_eq!(&*member.try_recv().expect("it was said"), b"last");
+    assert_eq!(closed(&mut hub).0, member.key());
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Blobs of an attacker's: of section C of the list what their memory may be, and what can be said of them.
 
 use memring::blob::{Blob, ReadError, Table};
-use memring::{End, Incoming, Protocol, Reason, RecvError};
+use memring::{ListenerBuilder, Protocol, Reason};
 
 use crate::attacker::Attacker;
-use crate::carried::{self, Deliveries, archive, breaks, broken, client, frame, leaves, saw, send};
+use crate::carried::{self, archive, breaks, broken, client, frame, leaves, saw, send};
 use crate::payloads::{Chain, Crowd, client_of, hex};
 use crate::scene::Scene;
 use crate::segments::no_memfds;
+use crate::service::{Service, receive};
 use crate::support::eventually;
 
 /// The bytes of a clean client's blob `b`, and their sum.
@@ -51,14 +52,9 @@ fn attack_37_what_is_no_memfd_is_no_blob() {
 
 #[test]
 fn attack_38_huge_pages_are_no_blob() {
-    let Some(mut scene) = Scene::serving(
-        name!(),
-        |builder| builder.blobs(1, 4 << 20),
-        |incoming| incoming.open::<Deliveries>().ok()?.recv().err().and_then(ended),
-    ) else {
-        return;
-    };
-    let Some(_page) = crate::segments::HugePage::reserve() else {
+    let settings = |builder: ListenerBuilder| builder.blobs(1, 4 << 20);
+    let Some(mut scene) = carried::with(name!(), settings) else { return };
+    let Some(page) = crate::segments::HugePage::reserve() else {
         println!("skipped: no huge page is free here");
         return scene.finish();
     };
@@ -67,14 +63,8 @@ fn attack_38_huge_pages_are_no_blob() {
     let frame = frame(1, &archive(&[1], &[]));
     let commands = [&prepare[..], &[ahead, &frame]].concat();
     broken(&mut scene, &commands, Reason::BlobNotTmpfs);
+    drop(page);
     scene.finish();
-}
-
-fn ended(error: RecvError) -> Option<End> {
-    match error {
-        RecvError::Ended(end) => Some(end),
-        _ => None,
-    }
 }
 
 #[test]
@@ -391,23 +381,10 @@ impl Protocol for Readings {
     type ToServer = Reading;
 }
 
-/// Reads all there is, on a small stack, and says of each whether it is what it should be.
-fn read(incoming: Incoming) -> Option<End> {
-    let small = std::thread::Builder::new().name("test-small".into()).stack_size(256 << 10);
-    let reading = small.spawn(move || {
-        let mut channel = incoming.open::<Readings>().ok()?;
-        loop {
-            let saw = match channel.recv() {
-                Ok(reading) => look(&reading),
-                Err(error) => return ended(error),
-            };
-            if channel.send(saw.as_bytes()).is_err() {
-                return None;
-            }
-        }
-    });
-    reading.expect("a thread").join().expect("neither a panic nor an overflow")
-}
+/// Reads all there is and says of each whether it is what it should be.
+const READS: Service<Readings> = Service::of(|channel, how| {
+    Ok(receive::<Readings>(channel, how)?.map(|reading| look(&reading).into_bytes()))
+});
 
 fn look(reading: &memring::View<'_, Reading>) -> String {
     let mut saw = Vec::new();
@@ -455,7 +432,7 @@ fn message(number: u64, field: &str) -> String {
 
 #[test]
 fn attack_70_a_chain_of_any_depth_in_a_blob_is_an_error_of_its_reader() {
-    let Some(mut scene) = Scene::serving(name!(), |b| b.blobs(4, 4 << 20), read) else { return };
+    let Some(mut scene) = Scene::with(name!(), |b| b.blobs(4, 4 << 20), READS) else { return };
     let link = archive_of::<Chains>(&Chain { next: None });
     let two = archive_of::<Chains>(&Chain { next: Some(Box::new(Chain { next: None })) });
     let outer = &two[link.len()..];
@@ -471,7 +448,7 @@ fn attack_70_a_chain_of_any_depth_in_a_blob_is_an_error_of_its_reader() {
 
 #[test]
 fn attack_71_lengths_beyond_a_blob_are_an_error_of_its_reader() {
-    let Some(mut scene) = Scene::serving(name!(), |b| b.blobs(4, 4 << 20), read) else { return };
+    let Some(mut scene) = Scene::with(name!(), |b| b.blobs(4, 4 << 20), READS) else { return };
     let good = archive_of::<Crowds>(&Crowd { words: vec![] });
     let mut attacker = client_of(&mut scene, Readings::NAME);
     assert_eq!(read_as(&mut attacker, 1, &good, "crowd"), "0");
@@ -499,7 +476,7 @@ fn table(values: usize, ends: &[u64], count: u64, index: u64) -> Vec<u8> {
 
 #[test]
 fn attack_71_a_table_whose_index_lies_is_an_error_of_its_reader() {
-    let Some(mut scene) = Scene::serving(name!(), |b| b.blobs(4, 4 << 20), read) else { return };
+    let Some(mut scene) = Scene::with(name!(), |b| b.blobs(4, 4 << 20), READS) else { return };
     let mut attacker = client_of(&mut scene, Readings::NAME);
     let link = archive_of::<Chains>(&Chain { next: None }).len() as u64;
     for (number, (bytes, due)) in (1..).zip([
@@ -528,7 +505,7 @@ fn attack_71_a_table_whose_index_lies_is_an_error_of_its_reader() {
 
 #[test]
 fn attack_75_a_message_that_names_a_blob_without_end_is_checked_in_time() {
-    let settings = |builder: memring::ListenerBuilder| builder.blobs(1024, 1 << 20);
+    let settings = |builder: ListenerBuilder| builder.blobs(1024, 1 << 20);
     let Some(mut scene) = carried::with(name!(), settings) else { return };
     let mut attacker = client(&mut scene);
     attacker.run("make x memfd size=1 seals=0xf");
@@ -544,7 +521,7 @@ fn attack_75_a_message_that_names_a_blob_without_end_is_checked_in_time() {
     names.resize(130_000, 1000);
     let began = std::time::Instant::now();
     attacker.run(format!("send {}", archive(&names, &[])));
-    assert!(attacker.run("recvmsg").number("len") > 100_000);
+    assert_eq!(saw(&mut attacker), "fds=0 blobs=130000 in all");
     println!("recorded: {} mentions in {:?}", names.len(), began.elapsed());
     leaves(&scene, attacker);
     scene.finish();

@@ -1,12 +1,13 @@
 //! A server that takes descriptors and blobs, and what an attacker writes by hand to bring it some.
 
 use memring::blob::Blob;
-use memring::{End, Fd, Incoming, ListenerBuilder, Protocol, Reason, RecvError, SendError};
+use memring::{End, Fd, ListenerBuilder, Protocol, Reason};
 
 use crate::attacker::Attacker;
 use crate::lane::assert_fault;
 use crate::payloads::{client_of, hex};
 use crate::scene::Scene;
+use crate::service::{Service, receive};
 use crate::support::soon;
 
 /// A message with any number of each.
@@ -42,33 +43,26 @@ pub fn with(
     name: &'static str,
     settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
 ) -> Option<Scene> {
-    Scene::serving(name, settings, serve)
+    Scene::with(name, settings, SEES)
 }
 
 /// Says of each message how many descriptors came and what the blobs that it names are; takes none of them out.
-fn serve(incoming: Incoming) -> Option<End> {
-    let mut channel = incoming.open::<Deliveries>().ok()?;
-    loop {
-        let saw = match channel.recv() {
-            Ok(delivery) => {
-                let blobs = delivery.blobs.iter().map(|blob| {
-                    let blob = delivery.blob(blob).expect("any bytes will do");
-                    let sum: u64 = blob.iter().map(|byte| u64::from(*byte)).sum();
-                    format!("{}:{sum}", blob.len())
-                });
-                let blobs = blobs.collect::<Vec<_>>().join(",");
-                format!("fds={} blobs={blobs}", delivery.fds.len())
-            }
-            Err(RecvError::Ended(end)) => return Some(end),
-            Err(other) => panic!("{other}"),
-        };
-        match channel.send_deadline(saw.as_bytes(), soon()) {
-            Ok(()) => {}
-            Err(SendError::Ended(end)) => return Some(end),
-            Err(other) => panic!("{other}"),
+const SEES: Service<Deliveries> = Service::of(|channel, how| {
+    let delivery = receive::<Deliveries>(channel, how)?;
+    Ok(delivery.map(|delivery| {
+        let blobs = delivery.blobs.iter().map(|blob| {
+            let blob = delivery.blob(blob).expect("any bytes will do");
+            let sum: u64 = blob.iter().map(|byte| u64::from(*byte)).sum();
+            format!("{}:{sum}", blob.len())
+        });
+        let mut blobs = blobs.collect::<Vec<_>>();
+        if blobs.len() > 1000 {
+            blobs = vec![format!("{} in all", blobs.len())];
         }
-    }
-}
+        let blobs = blobs.join(",");
+        format!("fds={} blobs={blobs}", delivery.fds.len()).into_bytes()
+    }))
+});
 
 /// The archive of a message that names these blobs and these descriptors.
 pub fn delivery(blobs: &[u64], fds: &[u32]) -> Vec<u8> {

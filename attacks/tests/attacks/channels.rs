@@ -3,7 +3,8 @@
 use memring::Reason;
 
 use crate::attacker::Attacker;
-use crate::scene::{PROTOCOL, Scene, echo};
+use crate::scene::{PROTOCOL, Scene};
+use crate::service::ECHO;
 
 /// Feature 2, offered.
 const FURTHER: &str = "offered=4";
@@ -11,7 +12,7 @@ const FURTHER: &str = "offered=4";
 /// A server that allows four further channels to each, and takes none that is asked for.
 #[track_caller]
 fn set(name: &'static str) -> Option<Scene> {
-    Scene::with(name, |builder| builder.channels(4), echo)
+    Scene::with(name, |builder| builder.channels(4), ECHO)
 }
 
 fn attacker_who_may_ask(scene: &Scene) -> Attacker {

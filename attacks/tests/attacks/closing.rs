@@ -13,13 +13,14 @@ use crate::attacker::Attacker;
 use crate::descriptors::open_of;
 use crate::fuse::SilentFile;
 use crate::kernel::without_passrights;
-use crate::scene::{PROTOCOL, Scene, echo};
+use crate::scene::{PROTOCOL, Scene};
 use crate::server::{HostileServer, exchange};
+use crate::service::ECHO;
 use crate::support::{PATIENCE, eventually};
 
 #[test]
 fn attack_34_sockets_in_their_own_queues_are_refused_like_any() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     for _ in 0..5 {
         for fds in ["i,c_sent", "s_sent,i"] {
@@ -165,7 +166,7 @@ fn attack_35_what_a_peer_sends_is_inherited_by_no_program() {
 
 #[test]
 fn attack_36_a_socket_that_lingers_holds_up_the_closer_and_nobody_else() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     // As S, as C, and where none is due: before anybody reads, the attacker lets go of it.
     for (said, reason) in [
@@ -190,7 +191,7 @@ fn attack_36_a_socket_that_lingers_holds_up_the_closer_and_nobody_else() {
 
 #[test]
 fn attack_36_what_lies_unread_in_a_socket_that_we_close_holds_nobody_up() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     // The first ends the handshake; the second goes with the socket.
     for said in [
@@ -223,7 +224,7 @@ fn attack_36_a_listener_that_turns_a_stranger_away_is_not_held_up() {
             without_passrights();
             builder
         },
-        echo,
+        ECHO,
     ) else {
         return;
     };
@@ -256,7 +257,7 @@ fn attack_36_a_listener_that_turns_a_stranger_away_is_not_held_up() {
 
 #[test]
 fn attack_36_a_file_that_never_answers_is_asked_for_its_seals_and_closed_elsewhere() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let silent = match SilentFile::mount(&scene.attackers_directory()) {
         Ok(silent) => silent,
         Err(why) => {

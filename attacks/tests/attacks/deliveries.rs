@@ -1,6 +1,6 @@
 //! Section C of the list: descriptors that come with messages, or should have.
 
-use memring::{Bytes, End, Limits, ListenerBuilder, Reason, RecvError, SendError, ServerEnd};
+use memring::{Bytes, End, Limits, ListenerBuilder, Reason, RecvError};
 
 use crate::attacker::{Attacker, is_stranger};
 use crate::carried::{
@@ -11,6 +11,7 @@ use crate::descriptors::open_of;
 use crate::fuse::SilentFile;
 use crate::kernel::{Third, has_passrights, refuse, without_passrights};
 use crate::scene::{PROTOCOL, Scene};
+use crate::service::{ECHO, Service, receive_with_fds};
 use crate::support::{eventually, soon};
 use crate::victim::Victim;
 
@@ -69,24 +70,14 @@ fn all(count: u32) -> Vec<u32> {
 }
 
 /// Says how many descriptors came with each message.
-fn count(mut channel: ServerEnd<Bytes>) -> End {
-    loop {
-        let saw = match channel.recv_with_fds() {
-            Ok((message, fds)) => format!("{} bytes, {} fds", message.len(), fds.len()),
-            Err(RecvError::Ended(end)) => return end,
-            Err(other) => panic!("{other}"),
-        };
-        match channel.send_deadline(saw.as_bytes(), soon()) {
-            Ok(()) => {}
-            Err(SendError::Ended(end)) => return end,
-            Err(other) => panic!("{other}"),
-        }
-    }
-}
+const COUNT: Service<Bytes> = Service::of(|channel, how| {
+    let came = receive_with_fds(channel, how)?;
+    Ok(came.map(|(bytes, fds)| format!("{} bytes, {} fds", bytes.len(), fds.len()).into_bytes()))
+});
 
 #[test]
 fn attack_28_bytes_have_as_many_descriptors_beside_them_as_came() {
-    let Some(mut scene) = Scene::with(name!(), |builder| builder.fds(FDS), count) else { return };
+    let Some(mut scene) = Scene::with(name!(), |builder| builder.fds(FDS), COUNT) else { return };
     let mut attacker = scene.attacker_at("ready");
     attacker.run("make p pipe");
     for (with, due) in [("", 0), ("fds=p", 1), ("fds=p,p.other,p", 3)] {
@@ -156,7 +147,7 @@ fn attack_31_where_the_kernel_cannot_keep_them_off_they_end_the_session() {
         without_passrights();
         builder
     };
-    let Some(mut scene) = Scene::with(name!(), settings, crate::scene::echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), settings, ECHO) else { return };
     for command in ["attachments fds=p", "attachments fds=p entries=1:4096"] {
         nothing_is_taken(&mut scene, command, Reason::Order);
     }
@@ -165,8 +156,7 @@ fn attack_31_where_the_kernel_cannot_keep_them_off_they_end_the_session() {
 
 #[test]
 fn attack_31_a_side_that_takes_blobs_takes_no_descriptors_by_that() {
-    let Some(mut scene) = Scene::with(name!(), |b| b.blobs(BLOBS, BYTES), crate::scene::echo)
-    else {
+    let Some(mut scene) = Scene::with(name!(), |b| b.blobs(BLOBS, BYTES), ECHO) else {
         return;
     };
     for (commands, reason) in [
@@ -479,7 +469,7 @@ fn attack_36_what_waits_to_be_closed_is_charged_to_whoever_sent_it() {
         limits.descriptors_per_uid = sessions * session + HANDSHAKE_DESCRIPTORS;
         builder.fds(FDS).limits(limits)
     };
-    let Some(mut scene) = Scene::with(name!(), settings, count) else { return };
+    let Some(mut scene) = Scene::with(name!(), settings, COUNT) else { return };
     let mut attacker = scene.attacker();
     attacker.run("make p pipe");
     lingering(&mut attacker, 4);
@@ -573,7 +563,7 @@ fn attack_67_descriptors_whose_sender_was_killed_come_with_whole_messages_or_go(
 
 #[test]
 fn attack_88_what_was_sent_before_a_kill_is_received_with_its_descriptors() {
-    let Some(scene) = Scene::with(name!(), |b| b.fds(FDS), crate::scene::hand_over) else { return };
+    let Some(scene) = Scene::in_hand_with(name!(), |builder| builder.fds(FDS)) else { return };
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, "");
     attacker.run("make p pipe");
@@ -583,12 +573,11 @@ fn attack_88_what_was_sent_before_a_kill_is_received_with_its_descriptors() {
     attacker.run("attachments fds=p,p");
     attacker.kill();
     eventually("the death is known", || victim.session().life().end().is_some());
-    let (_, receiver) = victim.halves();
     for (size, count) in [(3, 1), (20_000, 2), (0, 3)] {
-        let (message, fds) = receiver.recv_with_fds_deadline(soon()).expect("a whole message");
+        let (message, fds) = victim.recv_with_fds_deadline(soon()).expect("a whole message");
         assert_eq!((message.len(), fds.len()), (size, count));
     }
-    let end = receiver.recv_with_fds_deadline(soon()).map(|_| ()).expect_err("the end");
+    let end = victim.recv_with_fds_deadline(soon()).map(|_| ()).expect_err("the end");
     assert!(matches!(end, RecvError::Ended(End::PeerDied(_))), "{end}");
     drop((attacker, victim, end));
     scene.finish();

@@ -6,8 +6,9 @@ use rustix::process::{Resource as Limited, Rlimit, getrlimit, setrlimit};
 
 use crate::attacker::Attacker;
 use crate::kernel::{Third, has_passrights, refuse, without_passrights};
-use crate::scene::{PROTOCOL, Scene, echo};
+use crate::scene::{PROTOCOL, Scene};
 use crate::server::{HostileServer, exchange};
+use crate::service::ECHO;
 use crate::support::strangers::chain;
 use crate::support::{Held, eventually, eventually_asleep, is_asleep, soon};
 
@@ -52,7 +53,7 @@ fn welcomed_with(scene: &mut Scene, server: &mut HostileServer, fds: &str) -> us
 
 #[test]
 fn attack_28_another_number_of_descriptors_than_due_is_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     for (fds, count) in [
         ("", 0),
@@ -83,7 +84,7 @@ fn attack_28_another_number_of_descriptors_than_due_is_refused() {
 
 #[test]
 fn attack_29_a_descriptor_beyond_those_looked_for_is_found_and_closed() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     // Control messages are padded to 8 bytes, where a second descriptor, or a fourth, lies unseen.
     for count in 1..=8 {
@@ -151,7 +152,7 @@ fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed
             without_passrights();
             builder
         },
-        echo,
+        ECHO,
     ) else {
         return;
     };
@@ -184,7 +185,7 @@ fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed
     attacker.run(format!("connect {}", scene.path()));
     eventually("the server waits for Hello", || handshakes(&scene) == 1);
     // And its listener for others: one that finds no room for a connection counts that too.
-    eventually_asleep(thread_named("test-accept"));
+    eventually_asleep(thread_named(scene.accepts()));
     let shortage = Shortage::of(3);
     attacker.run("hello fds=p,p");
     scene.counted(Reason::DescriptorsLost);
@@ -192,6 +193,7 @@ fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed
     assert_eq!(attacker.fails("recv"), "end");
     attacker.run(format!("connect {}", scene.path()));
     attacker.run(format!("client until=ready {PROTOCOL}"));
+    eventually_asleep(thread_named(scene.accepts()));
     let shortage = Shortage::of(3);
     attacker.run("fence fds=p,p");
     scene.poisoned(Reason::DescriptorsLost);
@@ -245,7 +247,7 @@ fn attack_31_elsewhere_they_are_closed_and_end_the_session() {
             without_passrights();
             builder
         },
-        echo,
+        ECHO,
     ) else {
         return;
     };
@@ -330,7 +332,7 @@ fn attack_32_a_flood_of_descriptors_is_read_and_closed_elsewhere() {
             without_passrights();
             builder
         },
-        echo,
+        ECHO,
     ) else {
         return;
     };
@@ -376,7 +378,7 @@ fn attack_33_nobody_peeks_at_packets_that_may_bring_descriptors() {
             without_passrights();
             builder
         },
-        echo,
+        ECHO,
     ) else {
         return;
     };

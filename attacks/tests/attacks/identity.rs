@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use memring::{
     Bytes, ClientEnd, ConnectError, Connector, DeathDetection, End, HandshakeError,
-    ListenerBuilder, Origin, Peer, Policy, Reason, RecvError, ServerEnd, cause,
+    ListenerBuilder, Origin, Peer, Policy, Reason, RecvError, cause,
 };
 use memring_transport::socket::{ControlSocket, Incoming};
 use rustix::net::{
@@ -21,7 +21,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::attacker::{Attacker, uid};
 use crate::names::needs_a_stranger;
-use crate::scene::{PROTOCOL, Scene, echo};
+use crate::scene::{PROTOCOL, Scene};
+use crate::service::{ECHO, Service};
 use crate::support::{eventually, soon};
 use crate::victim::{Victim, trusting};
 
@@ -29,12 +30,14 @@ use crate::victim::{Victim, trusting};
 static CLIENT: Mutex<Option<Peer>> = Mutex::new(None);
 
 /// Serves like the scene's own, and remembers whom.
-fn remembering(channel: ServerEnd<Bytes>) -> End {
-    let mut client = CLIENT.lock().unwrap_or_else(PoisonError::into_inner);
-    *client = Some(channel.peer().clone());
-    drop(client);
-    echo(channel)
-}
+const REMEMBERING: Service<Bytes> = Service {
+    begin: |channel| {
+        let mut client = CLIENT.lock().unwrap_or_else(PoisonError::into_inner);
+        *client = Some(channel.peer().clone());
+        Vec::new()
+    },
+    ..ECHO
+};
 
 /// The client that has come.
 #[track_caller]
@@ -83,7 +86,7 @@ fn attack_11_another_program_is_turned_away_where_the_policy_names_one() {
     let policy = |builder: ListenerBuilder| {
         builder.policy(Policy::any_uid().allow_exe(ours).allow_exe("/no/such/program"))
     };
-    let Some(mut scene) = Scene::with(name!(), policy, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), policy, ECHO) else { return };
     let mut attacker = scene.attacker();
     attacker.run(format!("connect {}", scene.path()));
     turned_away(&mut attacker, &mut scene);
@@ -93,7 +96,7 @@ fn attack_11_another_program_is_turned_away_where_the_policy_names_one() {
 
 #[test]
 fn attack_11_a_peer_that_becomes_another_program_stays_who_it_was() {
-    let Some(scene) = Scene::with(name!(), same, remembering) else { return };
+    let Some(scene) = Scene::with(name!(), same, REMEMBERING) else { return };
     let mut attacker = scene.attacker_at("ready");
     let peer = client();
     attacker.run("exec /bin/sleep 60");
@@ -117,7 +120,7 @@ fn attack_12_privileges_count_as_they_were_when_it_connected() {
     if !needs_a_stranger() {
         return;
     }
-    let Some(mut scene) = Scene::with(name!(), narrow, remembering) else { return };
+    let Some(mut scene) = Scene::with(name!(), narrow, REMEMBERING) else { return };
     let mut attacker = scene.attacker_as(0);
     attacker.run(format!("connect {}", scene.path()));
     attacker.run(format!("setuid {}", uid()));
@@ -137,7 +140,7 @@ fn attack_12_a_socket_that_is_handed_on_is_whose_it_was_and_dies_with_who_speaks
     if !needs_a_stranger() {
         return;
     }
-    let Some(scene) = Scene::with(name!(), narrow, remembering) else { return };
+    let Some(scene) = Scene::with(name!(), narrow, REMEMBERING) else { return };
     let place = scene.directory().join("hand");
     let between = UnixListener::bind(&place).expect("binds");
     let mut admitted = scene.attacker_as(0);
@@ -177,7 +180,7 @@ fn attack_13_another_process_of_the_same_number_is_not_taken_for_the_dead_peer()
     if !needs_a_stranger() {
         return;
     }
-    let Some(scene) = Scene::with(name!(), same, remembering) else { return };
+    let Some(scene) = Scene::with(name!(), same, REMEMBERING) else { return };
     let mut attacker = scene.attacker_at("ready");
     let (peer, number) = (client(), attacker.pid());
     let holder = attacker.run("fork-hold").number("pid");
@@ -214,7 +217,7 @@ fn attack_14_a_uid_without_a_number_is_on_no_list() {
     let policy = |builder: ListenerBuilder| {
         builder.policy(Policy::any_uid().allow_uid(NOBODY).allow_gid(NOBODY))
     };
-    let Some(mut scene) = Scene::with(name!(), policy, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), policy, ECHO) else { return };
     let mut attacker = scene.attacker_as(NOBODY);
     attacker.run(format!("connect {}", scene.path()));
     turned_away(&mut attacker, &mut scene);
@@ -230,7 +233,7 @@ fn attack_14_where_unknown_uids_are_asked_for_they_are_admitted_as_unknown() {
         return;
     }
     let policy = |builder: ListenerBuilder| builder.policy(Policy::same_uid().allow_unknown_uid());
-    let Some(scene) = Scene::with(name!(), policy, remembering) else { return };
+    let Some(scene) = Scene::with(name!(), policy, REMEMBERING) else { return };
     let mut attacker = scene.attacker_as(NOBODY);
     attacker.run(format!("connect {}", scene.path()));
     attacker.run(format!("client until=ready {PROTOCOL}"));
@@ -247,7 +250,7 @@ fn attack_15_credentials_of_the_sender_s_choice_change_nothing() {
     if !needs_a_stranger() {
         return;
     }
-    let Some(mut scene) = Scene::with(name!(), narrow, remembering) else { return };
+    let Some(mut scene) = Scene::with(name!(), narrow, REMEMBERING) else { return };
     // Who may forge.
     let mut attacker = scene.attacker_as(0);
     attacker.run(format!("connect {}", scene.path()));
@@ -290,7 +293,7 @@ fn attack_16_a_service_that_another_listened_for_is_watched_itself() {
     if !needs_a_stranger() {
         return;
     }
-    let Some(scene) = Scene::set(name!()) else { return };
+    let Some(scene) = Scene::of_clients(name!()) else { return };
     // This process is the manager that listens, and hands each connection to a service of another uid.
     let (manager, path) = listening(&scene);
     let victim = Victim::with(Connector::new(), path);
@@ -321,7 +324,7 @@ fn listening(scene: &Scene) -> (OwnedFd, std::path::PathBuf) {
 
 #[test]
 fn attack_17_at_the_other_end_of_an_inherited_socket_is_somebody_unverified() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let pair = || {
         let (ours, theirs) = ControlSocket::pair().expect("a pair");
         (OwnedFd::from(ours), OwnedFd::from(theirs))
@@ -384,7 +387,7 @@ fn attack_18_descriptors_of_an_attacker_s_choice_are_a_typed_error_or_a_silent_p
         ("dir", "NotASocket"),
         ("opath", "System"),
     ];
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let (listener, path) = listening(&scene);
     let mut attacker = scene.attacker();
     attacker.run(format!("connect {}", path.display()));

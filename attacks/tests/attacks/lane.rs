@@ -6,6 +6,7 @@ use std::thread;
 use memring::{Bytes, Connector, End, Lanes, Policy, Reason, SendError, TrySendError};
 
 use crate::attacker::{Attacker, is_stranger};
+use crate::in_hand::InHand;
 use crate::scene::Scene;
 use crate::session::{LARGEST, SMALL, drain, fill, in_time};
 use crate::support::{PATIENCE, eventually, soon};
@@ -206,7 +207,7 @@ fn attack_52_a_client_of_a_hostile_server_is_as_safe() {
         });
         attacker.run("accept");
         attacker.run("server until=ready");
-        let mut client = in_time(client);
+        let mut client = InHand::new(in_time(client), None);
         attacker.run("send 0a0b0c");
         attacker.run(frame);
         let (messages, end) = drain(&mut client);
@@ -293,10 +294,10 @@ fn attack_58_a_lane_goes_on_when_the_low_half_of_its_positions_comes_round_as_we
         attacker.run(format!("frame kind=1 len=16368 payload=0{number} next=keep wake=no"));
     }
     let frames: u64 = (1 << 32) / 16_384;
-    for number in 0..frames - 2 {
-        let message = victim.recv_deadline(soon()).expect("a message");
-        assert_eq!(message.first().copied(), Some((number % 4) as u8), "message {number}");
-    }
+    victim.look_at(frames as usize - 2, 0_u64, |number, message| {
+        assert_eq!(message.first().copied(), Some((*number % 4) as u8), "message {number}");
+        *number += 1;
+    });
     // From there on in order, to a sleeper, across the end of 32 bits.
     attacker.run(format!("store64 mine data {} 0", 2 * 16_384));
     attacker.run(format!("tail {}", (1_u64 << 32) - 2 * 16_384));

@@ -1,10 +1,11 @@
 //! Section F of the list, where another process has a part in it: what its life and its haste do to ours.
 
-use std::thread;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use memring::{Bytes, End, RecvError, ServerEnd};
+use memring::{Bytes, End};
 
 use crate::scene::Scene;
+use crate::service::{Service, receive};
 
 #[test]
 fn attack_81_membarrier_without_end_stops_nobody_and_loses_no_wake() {
@@ -48,25 +49,16 @@ fn attack_86_a_message_given_up_half_way_is_forgotten_and_the_next_is_whole() {
 #[test]
 fn attack_87_two_that_both_wait_for_room_go_on_when_one_reads() {
     // Fills its lane, then goes on sending until it is heard, and only then reads.
-    let service = |channel: ServerEnd<Bytes>| {
-        let (mut sender, mut receiver) = channel.split();
-        let sending = thread::Builder::new().name("test-sending".to_owned());
-        let sending = sending.spawn(move || {
-            for number in 0..1000_u32 {
-                sender.send(&[number as u8; 100]).expect("sends");
+    static HEARD: AtomicU32 = AtomicU32::new(0);
+    let service = Service::<Bytes> {
+        begin: |_| (0..1000_u32).map(|number| vec![number as u8; 100]).collect(),
+        answer: |channel, how| {
+            if let Some(message) = receive::<Bytes>(channel, how)? {
+                let number = HEARD.fetch_add(1, Ordering::Relaxed);
+                assert_eq!(*message, [number as u8; 100]);
             }
-            sender
-        });
-        let sender = sending.expect("a thread").join().expect("no panic");
-        for number in 0..1000_u32 {
-            assert_eq!(*receiver.recv().expect("a message"), [number as u8; 100]);
-        }
-        drop(sender);
-        loop {
-            if let Err(RecvError::Ended(end)) = receiver.recv() {
-                return end;
-            }
-        }
+            Ok(None)
+        },
     };
     let Some(scene) = Scene::with(name!(), |builder| builder, service) else { return };
     let mut attacker = scene.attacker_at("ready");
@@ -90,6 +82,7 @@ fn attack_87_two_that_both_wait_for_room_go_on_when_one_reads() {
     }
     attacker.run("leave");
     assert!(matches!(scene.ended(), End::Closed));
+    assert_eq!(HEARD.load(Ordering::Relaxed), 1000);
     drop(attacker);
     scene.finish();
 }
@@ -97,16 +90,18 @@ fn attack_87_two_that_both_wait_for_room_go_on_when_one_reads() {
 #[test]
 fn attack_90_a_close_with_our_packets_unread_is_a_close_and_loses_nothing() {
     // Has something to say on the control socket, which the other side never reads.
-    let service = |mut channel: ServerEnd<Bytes>| {
-        channel.session().before_sandbox();
-        for number in 0..10 {
-            assert_eq!(*channel.recv().expect("a message"), [number]);
-        }
-        loop {
-            if let Err(RecvError::Ended(end)) = channel.recv() {
-                return end;
+    static HEARD: AtomicU8 = AtomicU8::new(0);
+    let service = Service::<Bytes> {
+        begin: |channel| {
+            channel.session().before_sandbox();
+            Vec::new()
+        },
+        answer: |channel, how| {
+            if let Some(message) = receive::<Bytes>(channel, how)? {
+                assert_eq!(*message, [HEARD.fetch_add(1, Ordering::Relaxed)]);
             }
-        }
+            Ok(None)
+        },
     };
     let Some(scene) = Scene::with(name!(), |builder| builder, service) else { return };
     let mut attacker = scene.attacker_at("ready");
@@ -115,6 +110,7 @@ fn attack_90_a_close_with_our_packets_unread_is_a_close_and_loses_nothing() {
     }
     attacker.run("leave");
     assert!(matches!(scene.ended(), End::Closed), "and no death, though the socket was reset");
+    assert_eq!(HEARD.load(Ordering::Relaxed), 10);
     drop(attacker);
     scene.finish();
 }

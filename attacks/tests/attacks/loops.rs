@@ -10,8 +10,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::attacker::Attacker;
 use crate::lane::assert_fault;
 use crate::scene::Scene;
-use crate::session::{LARGEST, SMALL, fill, in_time};
+use crate::session::{LARGEST, NO_WAIT, SMALL, fill, in_time};
 use crate::support::{PATIENCE, eventually};
+
+/// Why some attacks are on these loops alone.
+const OF_ITS_OWN: &str = "it is about a loop that polls halves";
 
 /// Waits until the descriptor is readable.
 fn wait(channel: &impl AsFd) {
@@ -54,7 +57,7 @@ fn echo(channel: ServerEnd<Bytes>) -> End {
 /// A server that sends back what comes, in an event loop.
 #[track_caller]
 fn set(name: &'static str) -> Option<Scene> {
-    Scene::with(name, |builder| builder, echo)
+    Scene::with_loops(name, echo)
 }
 
 /// Sends this and sees that it comes back.
@@ -70,10 +73,22 @@ fn until_armed(attacker: &mut Attacker, word: &str) {
     eventually("the victim is armed", || attacker.run("where").number(word) & 3 == 2);
 }
 
+/// Waits until the server's word has been the same for a while.
+#[track_caller]
+fn until_settled(attacker: &mut Attacker) {
+    let (mut last, mut same) = (0, 0);
+    eventually("it arms no more", || {
+        let word = attacker.run("where").number("rx_asleep");
+        same = if word == last { same + 1 } else { 0 };
+        last = word;
+        same == 10
+    });
+}
+
 #[test]
 fn attack_23_a_doorbell_that_nobody_asked_for_ends_the_session() {
     // Where nothing waits in a loop, the first is one too many.
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::without_hub(name!(), "a hub asks for doorbells") else { return };
     let mut attacker = scene.attacker_at("ready");
     exchange(&mut attacker, "0a");
     attacker.run("doorbell");
@@ -100,7 +115,7 @@ fn attack_23_a_doorbell_too_many_ends_a_session_in_a_loop() {
 
 #[test]
 fn attack_64_a_peer_that_asks_for_doorbells_and_reads_none_costs_a_call_a_message() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), NO_WAIT, |b| b) else { return };
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
     // Each time in a new epoch; the queue of its socket is full long before the end.
@@ -120,8 +135,13 @@ fn attack_65_a_loop_that_is_not_rung_for_hears_at_the_next_doorbell() {
     let mut attacker = scene.attacker_at("ready");
     exchange(&mut attacker, "0a");
     until_armed(&mut attacker, "rx_asleep");
-    attacker.run("frame kind=1 len=1 payload=0b wake=no");
-    assert_eq!(attacker.fails("recvmsg timeout=100"), "timeout");
+    // It may look once more for another reason: an answer to its Fence, or others in the same hub while this one was busy of late.
+    eventually("what was not rung for lies there", || {
+        until_settled(&mut attacker);
+        attacker.run("frame kind=1 len=1 payload=0b wake=no");
+        attacker.tell("recvmsg timeout=100");
+        attacker.hear().starts_with("err timeout")
+    });
     attacker.run("send 0c");
     assert_eq!(attacker.run("recvmsg").get("hex"), "0b");
     assert_eq!(attacker.run("recvmsg").get("hex"), "0c");
@@ -132,11 +152,11 @@ fn attack_65_a_loop_that_is_not_rung_for_hears_at_the_next_doorbell() {
 
 #[test]
 fn attack_66_a_loop_that_waits_for_room_hears_that_its_peer_died() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), OF_ITS_OWN, |b| b) else { return };
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
     fill(&mut victim, &[1; LARGEST]);
-    let mut victim = victim.polled().expect("two more descriptors");
+    let mut victim = victim.into_channel().polled().expect("two more descriptors");
     assert!(matches!(victim.try_send(&[2; LARGEST]), Err(TrySendError::Full)));
     assert_eq!(victim.arm_for_room(), Arm::Armed);
     let waiting = thread::spawn(move || {
@@ -161,11 +181,11 @@ fn attack_66_a_loop_that_waits_for_room_hears_that_its_peer_died() {
 
 #[test]
 fn attack_89_a_doorbell_that_another_thread_reads_wakes_the_loop_that_waits_for_it() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), OF_ITS_OWN, |b| b) else { return };
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
     fill(&mut victim, &[1; LARGEST]);
-    let (tx, rx) = victim.split();
+    let (tx, rx) = victim.into_channel().split();
     let (mut tx, mut rx) = (tx.polled().expect("descriptors"), rx.polled().expect("descriptors"));
     for turn in 0..20_u8 {
         // Room is waited for in one loop, a message in the other. Each is rung for, and the latter reads both.

@@ -2,7 +2,7 @@
 //!
 //! `attack_NN_what` is row NN of the list of attacks, and the test's name says what is tried and what comes
 //! of it. The attacker is this package's own program, which knows the protocol from `docs/PROTOCOL.md` alone; the victim is a process with nothing
-//! but the test in it; beside it a well-behaved client of the same server goes on asking. Each test sees
+//! but the test in it, once with a server of threads and once with a hub; beside it a well-behaved client of the same server goes on asking. Each test sees
 //! three things: that the attack took place, that it met the reaction that is due to it, counted under its
 //! reason, and that nothing is left of it afterwards. See `scene.rs`.
 
@@ -29,7 +29,10 @@ mod deliveries;
 mod descriptors;
 mod fuse;
 mod handshake;
+mod hub;
+mod hubs;
 mod identity;
+mod in_hand;
 mod kernel;
 mod lane;
 mod life;
@@ -39,6 +42,7 @@ mod payloads;
 mod scene;
 mod segments;
 mod server;
+mod service;
 mod session;
 mod sharing;
 #[path = "../../../memring/tests/support/mod.rs"]
@@ -47,6 +51,7 @@ mod terms;
 mod tries;
 mod victim;
 mod wakes;
+mod way;
 
 #[test]
 fn role() {

@@ -9,7 +9,8 @@ use memring::{
 };
 
 use crate::attacker::{Attacker, is_stranger, uid};
-use crate::scene::{PROTOCOL, Scene, echo};
+use crate::scene::{PROTOCOL, Scene};
+use crate::service::ECHO;
 use crate::support::{Held, eventually};
 use crate::victim::{Victim, serve, served_up_to, trusting};
 
@@ -47,7 +48,7 @@ fn attack_01_who_takes_an_abstract_name_first_is_named_and_told_nothing() {
     if !needs_a_stranger() {
         return;
     }
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let name = format!("memring-attack-{}", std::process::id());
     let mut attacker = scene.attacker();
     attacker.run(format!("bind @{name}"));
@@ -70,7 +71,9 @@ fn attack_02_a_directory_that_others_can_change_is_refused_and_left_as_it_is() {
     if !needs_a_stranger() {
         return;
     }
-    let Some(scene) = Scene::set(name!()) else { return };
+    let Some(scene) = Scene::without_hub(name!(), "it is refused before there is a server") else {
+        return;
+    };
     let theirs = scene.attackers_directory();
     let open = scene.new_directory("open", 0o777);
     let private = scene.new_directory("private", 0o700);
@@ -99,7 +102,7 @@ fn attack_02_a_socket_put_in_the_place_of_ours_is_believed_by_no_client_and_stay
     if !needs_a_stranger() {
         return;
     }
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let path = scene.new_directory("open", 0o777).join("s");
     let listener = Listener::builder().allow_shared_directory().bind(&path).expect("binds");
     let mut attacker = scene.attacker();
@@ -120,7 +123,7 @@ fn attack_03_whoever_waits_for_the_socket_never_finds_it_wider_than_asked() {
     if !needs_a_stranger() {
         return;
     }
-    let Some(scene) = Scene::set(name!()) else { return };
+    let Some(scene) = Scene::without_hub(name!(), "nobody connects") else { return };
     let path = scene.directory().join("narrow");
     let before = rustix::process::umask(rustix::fs::Mode::empty());
     let mut attacker = scene.attacker();
@@ -143,7 +146,7 @@ fn attack_04_what_lies_in_the_place_of_a_lock_is_neither_followed_nor_waited_for
     if !needs_a_stranger() {
         return;
     }
-    let Some(scene) = Scene::set(name!()) else { return };
+    let Some(scene) = Scene::without_hub(name!(), "nobody connects") else { return };
     let planted = scene.attackers_directory().join("planted");
     let open = scene.new_directory("open", 0o777);
     let place = |name: &str| open.join(name).display().to_string();
@@ -178,7 +181,7 @@ fn attack_05_a_flood_of_those_not_admitted_is_told_so_and_begins_no_handshake() 
         return;
     }
     let policy = |builder: ListenerBuilder| builder.policy(Policy::same_uid());
-    let Some(mut scene) = Scene::with(name!(), policy, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), policy, ECHO) else { return };
     let mut attacker = scene.attacker();
     attacker.run(format!("connect {}", scene.path()));
     let told = attacker.hung_up_on().expect("a word");
@@ -199,7 +202,7 @@ fn attack_05_a_flood_of_those_not_admitted_is_told_so_and_begins_no_handshake() 
 #[test]
 fn attack_06_ten_thousand_connections_of_one_uid_get_its_share_and_others_theirs() {
     const CROWD: u64 = 10_000;
-    let Some(mut scene) = Scene::with(name!(), patient, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), patient, ECHO) else { return };
     let share = Limits::default().handshakes_per_uid;
     let mut attacker = scene.attacker();
     attacker.flood(&scene.path(), CROWD);
@@ -252,7 +255,7 @@ fn attack_06_sessions_beyond_a_share_or_the_total_are_refused_and_one_that_leave
             limit(&mut limits);
             builder.limits(limits)
         };
-        let Some(mut scene) = Scene::with(name!(), settings, echo) else { return };
+        let Some(mut scene) = Scene::with(name!(), settings, ECHO) else { return };
         let mut attacker = scene.attacker();
         let session = |scene: &Scene, attacker: &mut Attacker| {
             attacker.run(format!("connect {}", scene.path()));
@@ -286,7 +289,7 @@ fn attack_06_sessions_beyond_a_share_or_the_total_are_refused_and_one_that_leave
 fn attack_07_a_flood_while_descriptors_are_wanting_is_waited_out_without_spinning() {
     use rustix::process::{Resource as Limit, Rlimit, getrlimit, setrlimit};
     const CROWD: u64 = 20;
-    let Some(mut scene) = Scene::with(name!(), patient, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), patient, ECHO) else { return };
     let mut attacker = scene.attacker();
     let before = getrlimit(Limit::Nofile);
     setrlimit(Limit::Nofile, Rlimit { current: Some(256), ..before }).expect("a limit");
@@ -312,7 +315,7 @@ fn attack_07_a_flood_while_descriptors_are_wanting_is_waited_out_without_spinnin
 
 #[test]
 fn attack_08_a_server_that_accepts_nobody_is_tried_until_the_deadline_or_until_it_does() {
-    let Some(scene) = Scene::set(name!()) else { return };
+    let Some(scene) = Scene::of_clients(name!()) else { return };
     let mut attacker = scene.attacker();
     let path = scene.attackers_directory().join("s").display().to_string();
     attacker.run(format!("bind {path} backlog=0"));
@@ -337,7 +340,7 @@ fn attack_08_a_server_that_accepts_nobody_is_tried_until_the_deadline_or_until_i
 #[test]
 fn attack_09_a_crowd_that_says_nothing_keeps_out_its_own_newest_and_nobody_else() {
     const CROWD: u64 = 200;
-    let Some(mut scene) = Scene::with(name!(), patient, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), patient, ECHO) else { return };
     let share = Limits::default().handshakes_per_uid;
     let mut attacker = scene.attacker();
     attacker.run(format!("connect {}", scene.path())); // the oldest of all
@@ -362,7 +365,7 @@ fn attack_09_a_crowd_that_says_nothing_keeps_out_its_own_newest_and_nobody_else(
 fn attack_09_one_deadline_ends_a_handshake_at_whatever_step_and_pace() {
     const DEADLINE: Duration = Duration::from_secs(3);
     let settings = |builder: ListenerBuilder| builder.handshake_timeout(DEADLINE);
-    let Some(mut scene) = Scene::with(name!(), settings, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), settings, ECHO) else { return };
     let mut attacker = scene.attacker();
     let steps = ["hello", "open", "welcome", "granted", "connect"];
     let mut began = Instant::now();
@@ -434,7 +437,7 @@ fn attack_10_a_client_that_ends_at_any_step_leaves_nothing_behind() {
 
 #[test]
 fn attack_10_a_server_that_ends_at_any_step_leaves_its_client_an_error() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     for how in ENDS {
         for step in ["accept", "hello", "welcome", "open", "granted", "sealed"] {
             let (mut attacker, victim) = served_up_to(step, &scene);

@@ -4,10 +4,11 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 
 use memring::rkyv::bytecheck;
-use memring::{Bytes, Connector, End, Incoming, Lanes, Protocol, Reason, RecvError};
+use memring::{Connector, End, Lanes, Protocol, Reason};
 
 use crate::attacker::Attacker;
 use crate::scene::Scene;
+use crate::service::{ECHO, Service, receive};
 use crate::support::soon;
 
 /// A message with something of everything that can be forged: lengths, pointers, text, tags, a bool, a char.
@@ -93,19 +94,12 @@ protocols! {
 /// Serves one protocol: takes each message, has `look` see all of it, and acknowledges it.
 macro_rules! serve {
     ($protocol:ty, $look:expr) => {
-        |incoming: Incoming| -> Option<End> {
-            let mut channel = incoming.open::<$protocol>().ok()?;
-            loop {
-                match channel.recv() {
-                    Ok(message) => $look(&message),
-                    Err(RecvError::Ended(end)) => return Some(end),
-                    Err(other) => panic!("{other}"),
-                }
-                if channel.send(b"seen").is_err() {
-                    return None;
-                }
-            }
-        }
+        Service::<$protocol>::of(|channel, how| {
+            Ok(receive::<$protocol>(channel, how)?.map(|message| {
+                $look(&message);
+                b"seen".to_vec()
+            }))
+        })
     };
 }
 
@@ -170,12 +164,8 @@ fn refused(scene: &mut Scene, attacker: &mut Attacker, bytes: &[u8]) {
 
 #[test]
 fn attack_70_a_chain_of_any_depth_is_a_fault_on_a_small_stack() {
-    let service = |incoming| {
-        let small = std::thread::Builder::new().name("test-small".into()).stack_size(256 << 10);
-        let served = small.spawn(move || serve!(Chains, |_| ())(incoming)).expect("a thread");
-        served.join().expect("neither a panic nor an overflow")
-    };
-    let Some(mut scene) = Scene::serving(name!(), |builder| builder, service) else { return };
+    let service = serve!(Chains, |_| ());
+    let Some(mut scene) = Scene::with(name!(), |builder| builder, service) else { return };
     // Each further link points back by its own size, so it can be written without end.
     let link = archive!(Chains, Chain { next: None });
     let two = archive!(Chains, Chain { next: Some(Box::new(Chain { next: None })) });
@@ -199,7 +189,7 @@ fn attack_71_lengths_beyond_the_bytes_are_a_fault() {
     let service = serve!(Crowds, |crowd: &ArchivedCrowd| {
         black_box(crowd.words.iter().map(|word| word.len()).sum::<usize>());
     });
-    let Some(mut scene) = Scene::serving(name!(), |builder| builder, service) else { return };
+    let Some(mut scene) = Scene::with(name!(), |builder| builder, service) else { return };
     let good = archive!(Crowds, Crowd { words: vec![] });
     // A pointer and a length: the only four bytes that count elements are the last.
     for length in [1, 1 << 16, u32::MAX] {
@@ -218,7 +208,7 @@ fn attack_72_each_changed_byte_is_another_message_or_a_fault() {
     let service = serve!(Orders, |order: &ArchivedOrder| {
         black_box(format!("{} {:?}", order.symbol, order.lots));
     });
-    let Some(mut scene) = Scene::serving(name!(), |builder| builder, service) else { return };
+    let Some(mut scene) = Scene::with(name!(), |builder| builder, service) else { return };
     let good = archive!(Orders, order());
     let mut attacker = client_of(&mut scene, "orders");
     let mut faults = 0;
@@ -246,7 +236,7 @@ fn attack_72_each_changed_byte_is_another_message_or_a_fault() {
 #[test]
 fn attack_73_two_texts_in_the_same_bytes_are_a_fault() {
     let service = serve!(Crowds, |_| ());
-    let Some(mut scene) = Scene::serving(name!(), |builder| builder, service) else { return };
+    let Some(mut scene) = Scene::with(name!(), |builder| builder, service) else { return };
     let text = "a text that does not fit inline";
     let good = archive!(Crowds, Crowd { words: vec![text.to_owned(), text.to_owned()] });
     // Two strings, each a length and a pointer relative to itself, stand before the root; the second comes to
@@ -272,7 +262,7 @@ fn attack_75_a_largest_message_of_small_things_is_taken_while_others_are_served(
     let service = serve!(Crowds, |crowd: &ArchivedCrowd| {
         black_box(crowd.words.len());
     });
-    let Some(mut scene) = Scene::serving(name!(), settings, service) else { return };
+    let Some(mut scene) = Scene::with(name!(), settings, service) else { return };
     // Eight bytes each, and nothing out of line.
     let words = vec![String::new(); (256 << 10) / 8 - 2];
     let bytes = archive!(Crowds, Crowd { words });
@@ -293,15 +283,12 @@ fn attack_76_what_is_sent_is_padded_with_zeros() {
     // Goes round the lane, so that there is something to be seen in it, and then sends one message of each
     // length, all of the same byte.
     const ROUND: usize = 600;
-    let service = |mut channel: memring::ServerEnd<Bytes>| {
-        for len in std::iter::repeat_n(112, ROUND).chain(0..=40) {
-            channel.send(&vec![0x11; len]).expect("sends");
-        }
-        loop {
-            if let Err(RecvError::Ended(end)) = channel.recv() {
-                return end;
-            }
-        }
+    let service = Service {
+        begin: |_| {
+            let lens = std::iter::repeat_n(112, ROUND).chain(0..=40);
+            lens.map(|len| vec![0x11; len]).collect()
+        },
+        ..ECHO
     };
     let Some(scene) = Scene::with(name!(), |builder| builder, service) else { return };
     let mut attacker = scene.attacker_at("ready");
@@ -327,7 +314,7 @@ fn attack_76_what_is_sent_is_padded_with_zeros() {
 #[test]
 fn attack_77_a_check_that_panics_ends_its_session_only() {
     let service = serve!(Checks, |_| ());
-    let Some(mut scene) = Scene::serving(name!(), |builder| builder, service) else { return };
+    let Some(mut scene) = Scene::with(name!(), |builder| builder, service) else { return };
     let mut attacker = client_of(&mut scene, "checks");
     accepted(&mut attacker, &7_u32.to_le_bytes());
     refused(&mut scene, &mut attacker, &0_u32.to_le_bytes());

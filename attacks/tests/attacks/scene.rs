@@ -7,28 +7,34 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{Builder, JoinHandle};
 
+use memring::hub::Hub;
 use memring::{
-    Bytes, End, Incoming, Listener, ListenerBuilder, Policy, Reason, RecvError, Resource,
-    SendError, ServerEnd, Tally, Wait, tally,
+    Bytes, End, Incoming, Listener, ListenerBuilder, Policy, Protocol, Reason, Resource, ServerEnd,
+    Tally, Wait, tally,
 };
 
 use crate::attacker::{Attacker, is_stranger, uid};
 use crate::bystander;
-use crate::support::{Held, Helper, Scratch, alone, eventually, soon};
+use crate::hub::House;
+use crate::in_hand::{Desk, InHand};
+use crate::service::{ECHO, Service};
+use crate::support::{Held, Helper, Scratch, eventually, soon};
 use crate::victim::Victim;
+use crate::way::Way;
 
 /// Answers of the bystander before an attack, and at least during it.
 const ANSWERS: usize = 200;
 
-/// What a server does with a session of the attacker's; how the session ended.
-pub type Service = fn(ServerEnd<Bytes>) -> End;
+/// How the attacker's sessions ended, the latest last.
+pub type Ends = Arc<Mutex<Vec<End>>>;
 
 /// A server under attack, and who else depends on it.
 pub struct Scene {
     name: &'static str,
+    way: Way,
     scratch: Scratch,
     server: Server,
     bystander: Helper,
@@ -40,12 +46,11 @@ pub struct Scene {
     counted: Vec<Reason>,
 }
 
-/// A listener and the thread that accepts.
+/// A listener, and the thread that accepts, or does everything.
 struct Server {
     listener: Arc<Listener>,
-    accepting: Option<JoinHandle<()>>,
-    /// How the attacker's sessions ended, the latest last.
-    ends: Arc<Mutex<Vec<End>>>,
+    serving: Option<JoinHandle<()>>,
+    ends: Ends,
 }
 
 impl Scene {
@@ -54,40 +59,132 @@ impl Scene {
     #[track_caller]
     #[must_use = "the rest of the test belongs to the other process"]
     pub fn set(name: &'static str) -> Option<Self> {
-        Self::with(name, |builder| builder, echo)
+        Self::with(name, |builder| builder, ECHO)
     }
 
     /// The same with a server of these settings, which serves attackers like this.
     #[track_caller]
     #[must_use = "the rest of the test belongs to the other process"]
-    pub fn with(
+    pub fn with<P: Protocol<ToClient = [u8]>>(
         name: &'static str,
         settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
-        service: Service,
+        service: Service<P>,
     ) -> Option<Self> {
-        Self::serving(name, settings, move |incoming| incoming.open::<Bytes>().ok().map(service))
+        Self::staged(name, None, settings, |way, listener| match way {
+            Way::Threads => {
+                Server::of_threads::<P>(listener, move |channel| service.serve(channel))
+            }
+            Way::Hub => Server::of_hub(listener, move |house, incoming, ends, _| {
+                if let Ok(channel) = incoming.open::<P>() {
+                    house.seat(channel, service, Some(Arc::clone(ends)));
+                }
+            }),
+        })
     }
 
-    /// The same with a server that does with attackers as it likes, from their asking to their end.
+    /// A server that sends back what comes; where its sessions have threads, those go through `own`.
     #[track_caller]
     #[must_use = "the rest of the test belongs to the other process"]
-    pub fn serving(
+    pub fn with_loops(name: &'static str, own: fn(ServerEnd<Bytes>) -> End) -> Option<Self> {
+        Self::staged(
+            name,
+            None,
+            |builder| builder,
+            |way, listener| match way {
+                Way::Threads => Server::of_threads::<Bytes>(listener, own),
+                Way::Hub => Server::of_hub(listener, |house, incoming, ends, _| {
+                    if let Ok(channel) = incoming.open::<Bytes>() {
+                        house.seat(channel, ECHO, Some(Arc::clone(ends)));
+                    }
+                }),
+            },
+        )
+    }
+
+    /// As [`set`](Self::set), never with a hub, for this reason.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn without_hub(name: &'static str, why: &str) -> Option<Self> {
+        Self::staged(
+            name,
+            Some(why),
+            |builder| builder,
+            |_, listener| Server::of_threads::<Bytes>(listener, |channel| ECHO.serve(channel)),
+        )
+    }
+
+    /// For victims that are clients of an attacker's. The server is there for the bystander.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn of_clients(name: &'static str) -> Option<Self> {
+        Self::without_hub(name, "no server is attacked")
+    }
+
+    /// A server that leaves the sessions of attackers to the test: see [`Scene::session`]. Its calls sleep, or the hub does.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn in_hand(name: &'static str) -> Option<Self> {
+        Self::in_hand_with(name, |builder| builder)
+    }
+
+    /// The same with a server of these settings.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn in_hand_with(
         name: &'static str,
         settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
-        service: impl Fn(Incoming) -> Option<End> + Send + Sync + 'static,
     ) -> Option<Self> {
-        if !alone(name) {
-            return None;
-        }
+        Self::handing_over(name, None, settings)
+    }
+
+    /// The same, never with a hub, for this reason.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn in_hand_without_hub(
+        name: &'static str,
+        why: &str,
+        settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
+    ) -> Option<Self> {
+        Self::handing_over(name, Some(why), settings)
+    }
+
+    #[track_caller]
+    fn handing_over(
+        name: &'static str,
+        no_hub: Option<&str>,
+        settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
+    ) -> Option<Self> {
+        let settings = |builder: ListenerBuilder| settings(builder.wait(Wait::Park));
+        Self::staged(name, no_hub, settings, |way, listener| match way {
+            Way::Threads => {
+                Server::of_threads::<Bytes>(listener, |channel| hand_over(channel, None))
+            }
+            Way::Hub => Server::of_hub(listener, |_, incoming, _, desk| {
+                if let Ok(channel) = incoming.open::<Bytes>() {
+                    hand_over(channel, Some(desk.clone()));
+                }
+            }),
+        })
+    }
+
+    #[track_caller]
+    fn staged(
+        name: &'static str,
+        no_hub: Option<&str>,
+        settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
+        start: impl FnOnce(Way, Listener) -> Server,
+    ) -> Option<Self> {
+        let way = Way::alone(name, no_hub)?;
         let scratch = Scratch::new();
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(scratch.path(), open).expect("others may get there");
         let policy = Policy::same_uid().allow_uid(uid());
         let builder = settings(Listener::builder().mode(0o666).policy(policy));
-        let server = Server::start(builder.bind(scratch.socket()).expect("binds"), service);
+        let server = start(way, builder.bind(scratch.socket()).expect("binds"));
         let bystander = Helper::start("bystander", &[("path", &scratch.socket().display())]);
         let mut scene = Self {
             name,
+            way,
             scratch,
             server,
             bystander,
@@ -106,16 +203,9 @@ impl Scene {
         Some(scene)
     }
 
-    /// A server that leaves the sessions of attackers to the test: see [`Scene::session`]. Its calls sleep.
-    #[track_caller]
-    #[must_use = "the rest of the test belongs to the other process"]
-    pub fn in_hand(name: &'static str) -> Option<Self> {
-        Self::with(name, |builder| builder.wait(Wait::Park), hand_over)
-    }
-
     /// Another session of this attacker's, who asks for it like this, with a server that is in hand.
     #[track_caller]
-    pub fn session(&self, attacker: &mut Attacker, asking: &str) -> ServerEnd<Bytes> {
+    pub fn session(&self, attacker: &mut Attacker, asking: &str) -> InHand {
         attacker.run(format!("connect {}", self.path()));
         attacker.run(format!("client until=ready {PROTOCOL} {asking}"));
         let mut session = None;
@@ -124,6 +214,14 @@ impl Scene {
             session.is_some()
         });
         session.expect("it is there")
+    }
+
+    /// The thread that accepts.
+    pub fn accepts(&self) -> &'static str {
+        match self.way {
+            Way::Threads => ACCEPTS,
+            Way::Hub => HUB,
+        }
     }
 
     /// The server.
@@ -266,8 +364,9 @@ impl Scene {
         }
         self.bystander.finish();
         println!(
-            "recorded: {}: p99 of the bystander before {} us, during {} us",
+            "recorded: {}: by {}: p99 of the bystander before {} us, during {} us",
             self.name,
+            self.way,
             self.p99_before / 1000,
             p99_during / 1000
         );
@@ -294,66 +393,77 @@ impl Scene {
 /// What a clean client of the attacker's asks for: untyped bytes in small lanes.
 pub const PROTOCOL: &str = "protocol=bytes";
 
+const ACCEPTS: &str = "test-accept";
+const HUB: &str = "test-hub";
+
 impl Server {
-    fn start(
+    /// Each session has a thread, which serves it to its end.
+    fn of_threads<P: Protocol<ToClient = [u8]>>(
         listener: Listener,
-        service: impl Fn(Incoming) -> Option<End> + Send + Sync + 'static,
+        serve: impl Fn(ServerEnd<P>) -> End + Copy + Send + 'static,
     ) -> Self {
         let listener = Arc::new(listener);
-        let service = Arc::new(service);
-        let ends = Arc::new(Mutex::new(Vec::new()));
+        let ends = Ends::default();
         let (accepting, told) = (Arc::clone(&listener), Arc::clone(&ends));
         let accepting = move || {
             for incoming in accepting.incoming() {
                 let incoming = incoming.expect("accepts");
-                let (told, service) = (Arc::clone(&told), Arc::clone(&service));
+                let told = Arc::clone(&told);
+                if incoming.name() == bystander::NAME {
+                    let bystander = incoming.open::<Bytes>().expect("the bystander speaks bytes");
+                    named("test-bystander", move || drop(ECHO.serve(bystander)));
+                    continue;
+                }
                 named("test-service", move || {
-                    if incoming.name() == bystander::NAME {
-                        echo(incoming.open::<Bytes>().expect("the bystander speaks bytes"));
-                    } else if let Some(end) = service(incoming) {
+                    if let Ok(channel) = incoming.open::<P>() {
+                        let end = serve(channel);
                         told.lock().unwrap().push(end);
                     }
                 });
             }
         };
-        Self { listener, accepting: Some(named("test-accept", accepting)), ends }
+        Self { listener, serving: Some(named(ACCEPTS, accepting)), ends }
+    }
+
+    /// Everything is in one hub, where attackers are welcomed so.
+    fn of_hub(
+        listener: Listener,
+        welcome: impl Fn(&mut House, Incoming, &Ends, &Desk) + Send + 'static,
+    ) -> Self {
+        let listener = Arc::new(listener);
+        let ends = Ends::default();
+        let (at, told) = (Arc::clone(&listener), Arc::clone(&ends));
+        let serving = named(HUB, move || {
+            let hub = Hub::new().expect("a hub");
+            let (jobs, waits) = mpsc::channel();
+            let desk = Desk { jobs, remote: hub.remote() };
+            let welcome = |house: &mut House, incoming| welcome(house, incoming, &told, &desk);
+            House::new(hub).serve(&at, welcome, &waits);
+        });
+        Self { listener, serving: Some(serving), ends }
     }
 }
 
+/// A thread with little stack, for nothing that a peer sends may take more.
 fn named(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    Builder::new().name(name.to_owned()).spawn(body).expect("a thread")
+    let builder = Builder::new().name(name.to_owned()).stack_size(256 << 10);
+    builder.spawn(body).expect("a thread")
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.listener.shut_down();
-        if let Some(accepting) = self.accepting.take() {
-            accepting.join().ok();
+        if let Some(serving) = self.serving.take() {
+            serving.join().ok();
         }
     }
 }
 
 /// Sessions on their way to the test.
-static HANDED_OVER: Mutex<Vec<ServerEnd<Bytes>>> = Mutex::new(Vec::new());
+static HANDED_OVER: Mutex<Vec<InHand>> = Mutex::new(Vec::new());
 
 /// Leaves the session to the test.
-pub fn hand_over(channel: ServerEnd<Bytes>) -> End {
-    HANDED_OVER.lock().unwrap().push(channel);
+fn hand_over(channel: ServerEnd<Bytes>, desk: Option<Desk>) -> End {
+    HANDED_OVER.lock().unwrap().push(InHand::new(channel, desk));
     End::Local
-}
-
-/// Sends back what comes.
-pub fn echo(mut channel: ServerEnd<Bytes>) -> End {
-    loop {
-        let message = match channel.recv() {
-            Ok(message) => message.to_vec(),
-            Err(RecvError::Ended(end)) => return end,
-            Err(other) => panic!("{other}"),
-        };
-        match channel.send_deadline(&message, soon()) {
-            Ok(()) => {}
-            Err(SendError::Ended(end)) => return end,
-            Err(other) => panic!("{other}"),
-        }
-    }
 }

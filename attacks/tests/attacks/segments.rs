@@ -1,5 +1,7 @@
 //! Section C of the list: descriptors that are no segments, or would not stay what they are.
 
+use std::fs::File;
+
 use memring::Reason;
 use memring::cause::RefuseCode;
 
@@ -47,7 +49,7 @@ pub fn no_memfds(scene: &Scene, size: &str) -> Vec<String> {
 
 #[test]
 fn attack_37_descriptors_that_are_no_memfds_are_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     for how in no_memfds(&scene, "SIZE") {
         let try_it = format!("make y {}", how.replace("SIZE", "4096"));
@@ -71,9 +73,10 @@ fn attack_37_descriptors_that_are_no_memfds_are_refused() {
     scene.finish();
 }
 
-/// One huge page that is free, while it lives; `None` where none can be had.
+/// One huge page that is free, while it lives; `None` where none can be had. Others who want one wait.
 pub struct HugePage {
     before: String,
+    _lock: File,
 }
 
 const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
@@ -85,8 +88,10 @@ impl HugePage {
             let line = info.lines().find_map(|line| line.strip_prefix("HugePages_Free:"))?;
             line.trim().parse::<u64>().ok()
         };
+        let lock = File::open(HUGE_PAGES).ok()?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).ok()?;
         let before = std::fs::read_to_string(HUGE_PAGES).ok()?.trim().to_owned();
-        let page = Self { before };
+        let page = Self { before, _lock: lock };
         if free()? == 0 {
             let more = page.before.parse::<u64>().ok()? + 1;
             std::fs::write(HUGE_PAGES, more.to_string()).ok()?;
@@ -103,8 +108,8 @@ impl Drop for HugePage {
 
 #[test]
 fn attack_38_huge_pages_are_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
-    let Some(_page) = HugePage::reserve() else {
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
+    let Some(page) = HugePage::reserve() else {
         println!("skipped: no huge page is free here");
         return scene.finish();
     };
@@ -125,12 +130,13 @@ fn attack_38_huge_pages_are_refused() {
     assert!(chain(&error).contains("0x958458f6"), "{}", chain(&error));
     server.over();
     drop(server);
+    drop(page);
     scene.finish();
 }
 
 #[test]
 fn attack_39_other_seals_than_due_are_refused_and_not_repaired() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     let check = |scene: &mut Scene, server: &mut HostileServer, seals: u64, fds: &str| {
         let make = format!("make x memfd size=SIZE seals={seals}");
@@ -162,7 +168,7 @@ fn attack_39_other_seals_than_due_are_refused_and_not_repaired() {
 
 #[test]
 fn attack_40_other_sizes_than_granted_are_refused_and_seals_are_asked_for_first() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     let size = {
         let client = server.lure("open");
@@ -233,7 +239,7 @@ pub fn answered(attacker: &mut Attacker) {
 
 #[test]
 fn attack_42_segments_with_holes_are_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     refused(&mut scene, &mut server, "memfd size=SIZE alloc=no", Reason::SegmentHoles);
     // All pages but one.
@@ -292,7 +298,7 @@ fn attack_43_holes_punched_before_the_seal_are_seen_and_after_it_there_are_none(
 
 #[test]
 fn attack_44_one_file_for_both_segments_is_refused() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     // What the seals of S are forbids what the seals of C are, so they speak before the inode does.
     for fds in ["s_sent,s_sent", "c_sent,c_sent", "s,s_sent", "c_sent,s_sent"] {

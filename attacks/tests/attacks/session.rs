@@ -5,11 +5,15 @@ use std::time::Instant;
 
 use memring::{Bytes, End, RecvError, ServerEnd, TrySendError};
 
+use crate::in_hand::InHand;
 use crate::support::{eventually, soon};
 
 /// Lanes that a few messages fill, with frames of at most [`LARGEST`] bytes of payload.
 pub const SMALL: &str = "to_accepting=4096 to_connecting=4096";
 pub const LARGEST: usize = 1008;
+
+/// Why an attack is none on a hub: the victim calls nothing but what a hub has no part in.
+pub const NO_WAIT: &str = "nothing waits";
 
 /// Sends until there is no room; how many messages that were.
 pub fn fill(victim: &mut ServerEnd<Bytes>, message: &[u8]) -> u64 {
@@ -24,11 +28,11 @@ pub fn fill(victim: &mut ServerEnd<Bytes>, message: &[u8]) -> u64 {
 }
 
 /// The messages that come before the end of the session, and that end.
-pub fn drain(victim: &mut ServerEnd<Bytes>) -> (Vec<Vec<u8>>, Option<End>) {
+pub fn drain(victim: &mut InHand) -> (Vec<Vec<u8>>, Option<End>) {
     let mut messages = Vec::new();
     loop {
         match victim.recv_deadline(soon()) {
-            Ok(message) => messages.push(message.to_vec()),
+            Ok(message) => messages.push(message),
             Err(RecvError::Ended(end)) => return (messages, Some(end)),
             Err(_) => return (messages, None),
         }

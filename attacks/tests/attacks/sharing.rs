@@ -5,9 +5,10 @@
 use memring::{Bytes, ClientEnd, Limits, ListenerBuilder, Reason, Resource};
 
 use crate::attacker::{Attacker, is_stranger, uid};
-use crate::scene::{PROTOCOL, Scene, echo};
+use crate::scene::{PROTOCOL, Scene};
 use crate::segments::{FIRST, answered, sealed_otherwise};
 use crate::server::{HostileServer, exchange};
+use crate::service::ECHO;
 use crate::support::strangers::chain;
 use crate::support::{Held, eventually, soon};
 
@@ -177,7 +178,7 @@ const HELD_SEGMENTS: usize = 4;
 #[test]
 fn attack_48_memory_that_a_peer_keeps_mapped_stays_charged_to_it() {
     let settings = |builder: ListenerBuilder| builder.limits(three_sessions());
-    let Some(mut scene) = Scene::with(name!(), settings, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), settings, ECHO) else { return };
     hoard(&mut scene, &["close keep"], 2);
     scene.finish();
 }
@@ -185,7 +186,7 @@ fn attack_48_memory_that_a_peer_keeps_mapped_stays_charged_to_it() {
 #[test]
 fn attack_48_memory_that_a_peer_only_has_a_name_for_stays_charged_to_it() {
     let settings = |builder: ListenerBuilder| builder.limits(three_sessions());
-    let Some(mut scene) = Scene::with(name!(), settings, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), settings, ECHO) else { return };
     let keep = ["make sNUMBER opath of=fd0", "make cNUMBER opath of=fd1", "close"];
     hoard(&mut scene, &keep, 0);
     scene.finish();
@@ -201,7 +202,7 @@ const LABELS: [&str; 4] = [
 
 #[test]
 fn attack_49_the_name_of_a_memfd_is_read_by_nobody() {
-    let Some(mut scene) = Scene::set(name!()) else { return };
+    let Some(mut scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     for label in LABELS {
         // Refused: its name is in no word of the error.
@@ -249,7 +250,7 @@ fn named(server: &mut HostileServer, label: &str) -> ClientEnd<Bytes> {
 
 #[test]
 fn attack_50_a_mapping_from_before_the_seal_changes_only_what_is_always_hostile() {
-    let Some(scene) = Scene::set(name!()) else { return };
+    let Some(scene) = Scene::of_clients(name!()) else { return };
     let mut server = HostileServer::start(&scene);
     let client = server.lure("open");
     // Of C, which the client alone is to write; and a third process has it too.

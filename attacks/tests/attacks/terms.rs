@@ -2,7 +2,8 @@
 
 use memring::{End, HandshakeError, Lanes, ListenerBuilder, Reason, Resource, cause};
 
-use crate::scene::{PROTOCOL, Scene, echo};
+use crate::scene::{PROTOCOL, Scene};
+use crate::service::ECHO;
 use crate::tries::{at_a_client, at_a_server, come, turned_away};
 use crate::victim::served_up_to;
 
@@ -22,7 +23,7 @@ fn attack_25_sizes_out_of_range_are_refused_before_anything_is_made() {
         "-1",
     ];
     let limits = |builder: ListenerBuilder| builder.lanes_between(Lanes::Bytes(4096), Lanes::Small);
-    let Some(mut scene) = Scene::with(name!(), limits, echo) else { return };
+    let Some(mut scene) = Scene::with(name!(), limits, ECHO) else { return };
     let mut attacker = scene.attacker();
     let bytes = scene.listener().quotas().held(Resource::Bytes, None);
     for size in SIZES {

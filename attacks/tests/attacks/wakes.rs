@@ -3,12 +3,16 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use memring::{Bytes, End, RecvError, SendError, ServerEnd, Wait};
+use memring::{Bytes, End, RecvError, SendError, ServerEnd};
 
 use crate::attacker::Attacker;
-use crate::scene::{Scene, hand_over};
-use crate::session::{LARGEST, SMALL, fill, in_time};
+use crate::in_hand::InHand;
+use crate::scene::Scene;
+use crate::session::{LARGEST, NO_WAIT, SMALL, fill, in_time};
 use crate::support::{eventually, forbid, soon};
+
+/// Why an attack on who sleeps on a word of the lane is none on a hub.
+const ON_WORDS: &str = "a hub sleeps on descriptors, and on no word of a lane";
 
 /// A Fence, byte for byte.
 const FENCE: &str = "4d524e47090000001000000000000000";
@@ -47,7 +51,7 @@ fn wakes_of_sending(victim: &mut ServerEnd<Bytes>, count: u64) -> u64 {
 }
 
 /// Receives `count` messages, and says so after each; how many wakes that cost.
-fn wakes_of_receiving(attacker: &mut Attacker, victim: &mut ServerEnd<Bytes>, count: u64) -> u64 {
+fn wakes_of_receiving(attacker: &mut Attacker, victim: &mut InHand, count: u64) -> u64 {
     for number in 0..count {
         attacker.run("send 2a");
         assert_eq!(*victim.recv_deadline(soon()).expect("a message"), [0x2a], "{number}");
@@ -101,7 +105,7 @@ fn attack_59_a_sleep_word_that_toggles_costs_one_wake_a_message_and_no_more() {
 
 #[test]
 fn attack_59_a_sleeper_that_never_rises_is_woken_once() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), NO_WAIT, |b| b) else { return };
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
     attacker.run("decoy rx time=30000");
@@ -115,7 +119,7 @@ fn attack_59_a_sleeper_that_never_rises_is_woken_once() {
 
 #[test]
 fn attack_60_a_storm_of_wakes_wakes_a_receiver_now_and_then() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), ON_WORDS, |b| b) else { return };
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
     let receiver = thread::spawn(move || {
@@ -135,7 +139,7 @@ fn attack_60_a_storm_of_wakes_wakes_a_receiver_now_and_then() {
 
 #[test]
 fn attack_60_a_storm_of_wakes_wakes_a_sender_now_and_then() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), ON_WORDS, |b| b) else { return };
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
     fill(&mut victim, &[1; LARGEST]);
@@ -173,7 +177,7 @@ fn until_moved(attacker: &mut Attacker, half: &str) {
 
 #[test]
 fn attack_61_a_receiver_that_was_moved_to_another_word_hears_what_happens_here() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), ON_WORDS, |b| b) else { return };
     if !memring::system::waitv_works() {
         println!("skipped: no futex_waitv here; sleeps are sliced instead, see row 63");
         return scene.finish();
@@ -202,7 +206,7 @@ fn attack_61_a_receiver_that_was_moved_to_another_word_hears_what_happens_here()
 
 #[test]
 fn attack_61_a_sender_that_was_moved_to_another_word_hears_what_happens_here() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), ON_WORDS, |b| b) else { return };
     if !memring::system::waitv_works() {
         println!("skipped: no futex_waitv here; sleeps are sliced instead, see row 63");
         return scene.finish();
@@ -250,9 +254,9 @@ fn attack_62_decoys_on_the_words_that_we_wake_keep_no_wake_from_the_others() {
 fn attack_63_without_waiting_on_two_words_a_waiter_that_was_moved_still_hears_everything() {
     let denied = |builder: memring::ListenerBuilder| {
         forbid(libc::SYS_futex_waitv, libc::EPERM);
-        builder.wait(Wait::Park)
+        builder
     };
-    let Some(scene) = Scene::with(name!(), denied, hand_over) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), ON_WORDS, denied) else { return };
     assert!(!memring::system::waitv_works(), "it is denied");
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
@@ -342,7 +346,7 @@ fn attack_65_what_we_are_not_woken_for_is_found_at_the_deadline() {
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
     let receiver = thread::spawn(move || {
-        let outcome = victim.recv_deadline(Instant::now() + Duration::from_millis(300));
+        let outcome = victim.recv_deadline(Instant::now() + Duration::from_secs(1));
         let message = outcome.map(|message| message.to_vec());
         (victim, message)
     });
@@ -353,7 +357,7 @@ fn attack_65_what_we_are_not_woken_for_is_found_at_the_deadline() {
     // Room, likewise.
     fill(&mut victim, &[1; LARGEST]);
     let sender = thread::spawn(move || {
-        let deadline = Instant::now() + Duration::from_millis(300);
+        let deadline = Instant::now() + Duration::from_secs(1);
         let outcome = victim.send_deadline(&[2; LARGEST], deadline);
         (victim, outcome)
     });
@@ -367,7 +371,7 @@ fn attack_65_what_we_are_not_woken_for_is_found_at_the_deadline() {
 
 #[test]
 fn attack_65_what_we_are_not_woken_for_is_found_at_the_next_wake() {
-    let Some(scene) = Scene::in_hand(name!()) else { return };
+    let Some(scene) = Scene::in_hand_without_hub(name!(), ON_WORDS, |b| b) else { return };
     let mut attacker = scene.attacker();
     let mut victim = scene.session(&mut attacker, SMALL);
     let receiver = thread::spawn(move || {

@@ -100,6 +100,8 @@ pub(super) struct State {
     pub cold: Cell<bool>,
     /// The owner waits for room.
     pub room: Cell<bool>,
+    /// The owner wants to hear of no messages for now.
+    pub paused: Cell<bool>,
 }
 
 /// A session in the hub.
@@ -122,11 +124,18 @@ pub(super) struct Seen {
 
 impl Seen {
     fn is_quiet(&self) -> bool {
-        !self.has_room && !self.asked && (self.closed || self.lookout.sight() == Sight::Nothing)
+        !self.has_room && !self.asked && (self.closed || self.sight() == Sight::Nothing)
+    }
+
+    fn sight(&self) -> Sight {
+        match self.lookout.sight() {
+            Sight::Something if self.state.paused.get() => Sight::Nothing,
+            sight => sight,
+        }
     }
 
     fn arm(&mut self) {
-        if !self.armed {
+        if !self.armed && !self.state.paused.get() {
             self.armed = true;
             self.lookout.ask_doorbell();
         }
@@ -393,7 +402,7 @@ impl Core {
                 if seen.closed {
                     return Ok(Visit::Leaves);
                 }
-                match seen.lookout.sight() {
+                match seen.sight() {
                     Sight::Nothing => Visit::Nothing,
                     Sight::Something => {
                         seen.idle = 0;

@@ -43,6 +43,22 @@ impl<H: Joins> Member<H> {
         self.key
     }
 
+    /// Has the hub yield no [`Event::Readable`](super::Event::Readable) for it until [`resume`](Self::resume): for who has an
+    /// answer that there is no room for, and takes no further question before that has gone. The peer's messages stay in its
+    /// lane, and when that is full it waits; the hub does not spend time on them.
+    ///
+    /// An end is told when nothing lies before it, and room that is [awaited](Self::await_room) is all the same.
+    pub fn pause(&mut self) {
+        self.state.paused.set(true);
+    }
+
+    /// Has the hub yield what there is to receive again.
+    pub fn resume(&mut self) {
+        if self.state.paused.take() {
+            self.core.borrow_mut().touch(self.key);
+        }
+    }
+
     /// What it was made of, which no hub waits for any more.
     #[must_use]
     pub fn into_inner(mut self) -> H {

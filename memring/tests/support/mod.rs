@@ -439,12 +439,25 @@ pub fn wait_named(name: &str) -> Wait {
 #[track_caller]
 #[must_use = "the rest of the test belongs to the child"]
 pub fn alone(test: &str) -> bool {
-    if std::env::var_os(ALONE).is_some_and(|name| name == test) {
-        return true;
+    let is = is_alone(test);
+    if !is {
+        start_alone(test, None);
     }
+    is
+}
+
+/// Whether this is a process with only this test in it.
+pub fn is_alone(test: &str) -> bool {
+    std::env::var_os(ALONE).is_some_and(|name| name == test)
+}
+
+/// Runs the test binary again with only `test` and perhaps a variable more, and checks that it passed.
+#[track_caller]
+pub fn start_alone(test: &str, variable: Option<(&str, &str)>) {
     let output = Command::new(std::env::current_exe().expect("this binary's path"))
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(ALONE, test)
+        .envs(variable)
         .output()
         .expect("the test binary starts again");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -456,11 +469,11 @@ pub fn alone(test: &str) -> bool {
     }
     assert!(
         output.status.success() && said.contains("1 passed"),
-        "{test} in a process of its own: {}\n{said}\n{}",
+        "{test} in a process of its own{}: {}\n{said}\n{}",
+        variable.map_or(String::new(), |(name, value)| format!(", {name}={value}")),
         output.status,
         String::from_utf8_lossy(&output.stderr),
     );
-    false
 }
 
 /// What this process holds.
