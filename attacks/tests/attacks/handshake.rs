@@ -22,7 +22,7 @@ fn attack_19_what_is_not_the_protocol_is_a_fault_at_either_side() {
             ("granted", "sealed magic=6d726e67", PacketMagic),
             ("connect", "hello kind=0", PacketKind),
             ("connect", "hello kind=13", PacketKind),
-            ("connect", "hello kind=15", PacketKind),
+            ("connect", "hello kind=17", PacketKind),
             ("hello", "open kind=13", PacketKind),
             ("granted", "sealed kind=65535", PacketKind),
             // The other side's part.
