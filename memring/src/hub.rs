@@ -40,6 +40,8 @@ pub use memring_transport::Paused;
 /// session while he holds the message. What is ready and was not taken is yielded again; of many that are busy each has its
 /// turn.
 ///
+/// What nobody takes so keeps the hub busy: who waits with an answer until there is room for it [pauses](Member::pause) its member.
+///
 /// Channels stay where they were made: [`add`](Self::add) gives them back as [`Member`]s, which are used as before. The
 /// hub spins a little over those that were busy of late and arms the others, so that thousands of idle sessions cost
 /// memory and two descriptors each, and no time. A message allocates nothing.
