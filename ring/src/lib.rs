@@ -20,6 +20,7 @@
 //! | [`fence`] | the asymmetric fence pair |
 //! | [`heads`] | publishing release positions before any wait |
 //! | [`life`] | what a session shares with its halves in private memory |
+//! | [`observer`] | what can be seen of a channel beside its halves |
 //! | [`segment`], [`memory`] | memfds, seals and checks; mappings and the only code that touches them |
 //! | [`fork`] | noticing a forked child |
 
@@ -67,6 +68,8 @@ pub mod fork;
 mod futex;
 #[cfg(not(memring_loom))]
 pub mod memory;
+#[cfg(not(memring_loom))]
+pub mod observer;
 #[cfg(not(memring_loom))]
 pub mod segment;
 
