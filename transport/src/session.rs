@@ -21,15 +21,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use memring_ring::fork::Generation;
+use memring_ring::observer::Observer;
 use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
 
 use crate::attachments::{Inbox, KnownBlob, Library, Parcel, Shelf};
-use crate::control::{Attachments, MAX_PACKET};
+use crate::control::{Attachments, MAX_PACKET, TypeName};
 use crate::handshake::{Came, Heard, Negotiated, Notice, after_ready};
 use crate::ledger::Entry;
+use crate::observe::{self, Record};
 use crate::peer::Peer;
 use crate::quota::Ticket;
 use crate::socket::{ControlSocket, ForeignFd, Incoming, Packet, SendProblem};
@@ -47,6 +49,19 @@ pub(crate) struct Charges {
     pub descriptors: Arc<Ticket>,
     pub _blobs: Ticket,
     pub _segments: Option<[Entry; 2]>,
+}
+
+/// What a session begins with, beside its socket and its peer.
+pub(crate) struct Beginning {
+    pub negotiated: Negotiated,
+    /// The protocol that its channel speaks.
+    pub protocol: TypeName<'static>,
+    pub life: Arc<Life>,
+    pub observer: Observer,
+    pub generation: Generation,
+    pub charges: Option<Charges>,
+    /// Descriptors of messages may be Unix sockets.
+    pub unix_sockets: bool,
 }
 
 /// One session with one peer.
@@ -76,6 +91,7 @@ pub struct Session {
     charges: Option<Charges>,
     /// Descriptors of messages may be Unix sockets.
     unix_sockets: bool,
+    record: Record,
 }
 
 /// The control lock: whoever holds it is the one reader.
@@ -129,12 +145,10 @@ impl Session {
     pub(crate) fn start(
         socket: ControlSocket,
         peer: Peer,
-        negotiated: Negotiated,
-        life: Arc<Life>,
-        generation: Generation,
-        charges: Option<Charges>,
-        unix_sockets: bool,
+        beginning: Beginning,
     ) -> std::io::Result<Arc<Self>> {
+        let Beginning { negotiated, protocol, life, observer, .. } = beginning;
+        let Beginning { generation, charges, unix_sockets, .. } = beginning;
         // Who is there is known by now; each packet would bring a descriptor to close.
         let _it_may_go_on_doing_so = socket.pass_pidfd(false);
         let inbox = Inbox::new(negotiated.takes);
@@ -169,6 +183,7 @@ impl Session {
             counted: AtomicBool::new(false),
             charges,
             unix_sockets,
+            record: Record::new(protocol, observer),
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
@@ -198,6 +213,24 @@ impl Session {
     #[must_use]
     pub fn life(&self) -> &Arc<Life> {
         &self.life
+    }
+
+    /// What is to be seen of this session at this moment: see [`observe`](crate::observe).
+    #[must_use]
+    pub fn observe(&self) -> observe::SessionSnapshot {
+        observe::SessionSnapshot::of(self)
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Which rule the peer broke, as the tally has it.
+    pub(crate) fn reason(&self, fault: Fault) -> Reason {
+        // A fault of the lanes may have come first.
+        let said = self.control_fault.get();
+        let said = said.filter(|_| matches!(fault, Fault::Control | Fault::Blob));
+        said.copied().unwrap_or_else(|| fault.into())
     }
 
     /// Ends the session for both halves and the peer, at once, from any thread.
@@ -465,10 +498,7 @@ impl Host for Session {
         if let Some(End::Fault(fault)) = self.life.end()
             && !self.counted.swap(true, Ordering::Relaxed)
         {
-            // A fault of the lanes may have come first.
-            let said = self.control_fault.get();
-            let said = said.filter(|_| matches!(fault, Fault::Control | Fault::Blob));
-            tally::count(said.copied().unwrap_or_else(|| fault.into()));
+            tally::count(self.reason(fault));
         }
         self.socket.shutdown();
         self.tell();

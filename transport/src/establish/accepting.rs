@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use memring_ring::fork::{Generation, generation};
 use memring_ring::memory::Mapping;
+use memring_ring::observer::Observer;
 use memring_ring::segment::{Geometry, Segment, SegmentError};
 use memring_ring::{Life, Terms, channel};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,7 +17,7 @@ use crate::control::{RefuseCode, SealBits, Signature};
 use crate::handshake::{Carries, ChannelGeometry, Mismatch, Opened, ServerHandshake, ServerStep};
 use crate::peer::Peer;
 use crate::quota::{OverQuota, Quotas, Resource, Ticket};
-use crate::session::{Charges, Session};
+use crate::session::{Beginning, Charges, Session};
 use crate::settings::Settings;
 use crate::tally::Reason;
 use crate::{ledger, tally};
@@ -233,17 +234,19 @@ impl Offer {
         let life = Life::new(fences(negotiated.peer_fence), self.generation);
         let terms = Terms::new(negotiated.largest_message).wait(self.settings.wait);
         let (producer, consumer) = channel(&self.mine, &self.theirs, &life, &terms);
+        let observer = Observer::new(&self.mine, &self.theirs);
         let Greeting { socket, peer, .. } = self.greeting;
-        let session = Session::start(
-            socket,
-            peer,
+        let beginning = Beginning {
             negotiated,
+            protocol: ours.protocol.clone().into_owned(),
             life,
-            self.generation,
-            self.charges,
-            self.settings.unix_sockets,
-        )
-        .map_err(HandshakeError::system("watching the session"))?;
+            observer,
+            generation: self.generation,
+            charges: self.charges,
+            unix_sockets: self.settings.unix_sockets,
+        };
+        let session = Session::start(socket, peer, beginning)
+            .map_err(HandshakeError::system("watching the session"))?;
         Ok(Connection { producer, consumer, session })
     }
 

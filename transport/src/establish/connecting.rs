@@ -1,6 +1,7 @@
 //! The connecting side: speaks first, checks and maps what it is granted, seals what it will write.
 
 use memring_ring::fork::generation;
+use memring_ring::observer::Observer;
 use memring_ring::segment::{
     Candidate, Expect, Geometry, Identity, Rejected, SealMask, SegmentFault, Stage,
 };
@@ -13,7 +14,7 @@ use crate::control::{Metadata, Signature};
 use crate::handshake::{
     ChannelWish, ClientHandshake, ClientStep, GRANTED_FDS, HandshakeFault, MapSegments,
 };
-use crate::session::Session;
+use crate::session::{Beginning, Session};
 use crate::settings::Settings;
 use crate::tally;
 
@@ -74,11 +75,19 @@ fn shake(
                 let life = Life::new(fences(negotiated.peer_fence), generation);
                 let terms = Terms::new(negotiated.largest_message).wait(settings.wait);
                 let (producer, consumer) = channel(&mine, &theirs, &life, &terms);
+                let observer = Observer::new(&mine, &theirs);
                 let Greeting { socket, peer, .. } = greeting;
-                let sockets = settings.unix_sockets;
-                let session =
-                    Session::start(socket, peer, negotiated, life, generation, None, sockets)
-                        .map_err(HandshakeError::system("watching the session"))?;
+                let beginning = Beginning {
+                    negotiated,
+                    protocol: signature.protocol.clone().into_owned(),
+                    life,
+                    observer,
+                    generation,
+                    charges: None,
+                    unix_sockets: settings.unix_sockets,
+                };
+                let session = Session::start(socket, peer, beginning)
+                    .map_err(HandshakeError::system("watching the session"))?;
                 return Ok(Connection { producer, consumer, session });
             }
         }
