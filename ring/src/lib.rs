@@ -59,6 +59,7 @@ mod stage;
 #[doc(hidden)]
 pub mod step;
 mod sync;
+mod trace;
 pub mod wait;
 mod writer;
 

@@ -36,8 +36,6 @@ pub struct Sighting {
     pub outbound: Lane,
     /// The lane that this side reads.
     pub inbound: Lane,
-    /// The peer says that it receives no more.
-    pub peer_left: bool,
 }
 
 /// A lane, as it was seen.
@@ -83,9 +81,15 @@ impl Observer {
                 ours: counters::<RX>(&ours),
                 claimed: counters::<TX>(&peers),
             },
-            // ORDERING: Relaxed, here and below: numbers for people.
-            peer_left: peers.load64(HEAD, Ordering::Relaxed) & GONE != 0,
         })
+    }
+
+    /// Whether the peer says that it receives no more; `None` as of [`look`](Self::look).
+    #[must_use]
+    pub fn peer_left(&self) -> Option<bool> {
+        let theirs = self.theirs.upgrade().filter(|theirs| theirs.is_of_this_process())?;
+        // ORDERING: Relaxed, here and below: numbers for people.
+        Some(theirs.control().load64(HEAD, Ordering::Relaxed) & GONE != 0)
     }
 }
 

@@ -47,6 +47,7 @@ pub mod socket;
 mod spawn;
 mod tally;
 mod thread;
+mod trace;
 mod watcher;
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use crate::quota::Ticket;
 use crate::socket::{ControlSocket, ForeignFd, Incoming, Packet, SendProblem};
 use crate::tally::{self, Reason};
 use crate::watcher::Watch;
-use crate::{closer, drainer, watcher};
+use crate::{closer, drainer, trace, watcher};
 
 /// Packets read in one go.
 const PACKETS: usize = 64;
@@ -188,6 +188,7 @@ impl Session {
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
         closer::try_again();
+        trace::opened(&session);
         step::at(Step::Lanes);
         let watch = watcher::watch(&session)?;
         let _ = session.watch.set(watch);
@@ -279,6 +280,7 @@ impl Session {
     pub(crate) fn on_death(&self) {
         self.life.hang_up();
         self.tell();
+        trace::ended(self, false);
     }
 
     /// Does this as the one reader of the control socket; and then, when others may read again, what it left to do. Who
@@ -296,6 +298,7 @@ impl Session {
             self.life.fail(Fault::Control);
         } else if tell {
             self.notifiers.tell(knows);
+            trace::ended(self, false);
         }
         done
     }
@@ -502,6 +505,7 @@ impl Host for Session {
         }
         self.socket.shutdown();
         self.tell();
+        trace::ended(self, false);
     }
 
     fn ring_doorbell(self: Arc<Self>) -> bool {
@@ -540,6 +544,7 @@ impl Drop for Session {
             watch.end(&self.socket, &self.peer);
         }
         self.socket.shutdown();
+        trace::ended(self, true);
         if let Some(Charges { descriptors, .. }) = &self.charges {
             self.socket.charge(descriptors);
         }

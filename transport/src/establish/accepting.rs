@@ -20,7 +20,7 @@ use crate::quota::{OverQuota, Quotas, Resource, Ticket};
 use crate::session::{Beginning, Charges, Session};
 use crate::settings::Settings;
 use crate::tally::Reason;
-use crate::{ledger, tally};
+use crate::{ledger, tally, trace};
 
 /// A channel that a peer asked for, with everything ready; the application has to decide.
 pub(crate) struct Offer {
@@ -42,7 +42,11 @@ pub(crate) fn greet(
     settings: &Settings,
     quotas: Option<(&Quotas, Charges)>,
 ) -> Result<Offer, HandshakeError> {
+    let peer = greeting.peer.clone();
     let outcome = shake(greeting, settings, quotas);
+    if let Err(error) = &outcome {
+        trace::not_greeted(&peer, error);
+    }
     match &outcome {
         Err(HandshakeError::Rejected(ours)) => tally::count(ours.code.into()),
         Err(error) => tally::count_error(error),
@@ -199,6 +203,7 @@ impl Offer {
         self.check_process()?;
         if let Some(mismatch) = Mismatch::between(ours, &self.opened.signature) {
             tally::count(Reason::Mismatch);
+            trace::turned_away(self.peer(), &mismatch);
             let packet = self.handshake.refuse_mismatch(&mismatch);
             let sent = self.answer(&packet);
             return Err(HandshakeError::Refused(crate::handshake::Refusal {
@@ -213,6 +218,7 @@ impl Offer {
                 "messages to the client carry {more}, and it takes none: let it say how many it takes"
             );
             tally::count(Reason::NotTaken);
+            trace::turned_away(self.peer(), &sentence);
             let none = Signature::default();
             let packet = self.handshake.refuse(RefuseCode::NotTaken, &sentence, &none);
             return self.answer(&packet).and(Err(HandshakeError::NotTaken(more)));
@@ -281,7 +287,7 @@ impl std::fmt::Debug for Offer {
 }
 
 /// An error and its causes, in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -16,7 +16,7 @@ use crate::handshake::{
 };
 use crate::session::{Beginning, Session};
 use crate::settings::Settings;
-use crate::tally;
+use crate::{tally, trace};
 
 /// Runs the whole handshake for one channel of this signature.
 pub(crate) fn greet(
@@ -24,7 +24,11 @@ pub(crate) fn greet(
     settings: &Settings,
     signature: &Signature<'_>,
 ) -> Result<Connection, HandshakeError> {
-    shake(greeting, settings, signature).inspect_err(tally::count_error)
+    let peer = greeting.peer.clone();
+    shake(greeting, settings, signature).inspect_err(|error| {
+        tally::count_error(error);
+        trace::not_connected(&peer, error);
+    })
 }
 
 fn shake(

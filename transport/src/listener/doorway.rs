@@ -15,6 +15,7 @@ use rustix::time::{
 
 use super::{AcceptError, BURST, Incoming, Listener};
 use crate::bind::Accepted;
+use crate::trace;
 
 /// One who waits for peers at a descriptor, and not in [`Listener::accept`].
 pub struct Doorway {
@@ -40,7 +41,9 @@ pub struct Paused {
 impl Paused {
     fn sentence(self) -> String {
         let what = match Errno::from_raw_os_error(self.errno) {
-            Errno::MFILE => "this process has as many descriptors as it may: raise its limit (ulimit -n)",
+            Errno::MFILE => {
+                "this process has as many descriptors as it may: raise its limit (ulimit -n)"
+            }
             Errno::NFILE => "the system has as many open files as it may: raise fs.file-max",
             _ => "the system has no memory for them",
         };
@@ -105,6 +108,7 @@ impl Doorway {
                 Ok(Accepted::WouldBlock) => return Ok(None),
                 Ok(Accepted::Forked) => return Err(AcceptError::Forked),
                 Ok(Accepted::Pause { pause, why }) => {
+                    trace::paused(&why);
                     let errno = why.raw_os_error().unwrap_or_default();
                     self.why.get_or_insert((Paused { errno }, false));
                     self.listener.shared.failed();

@@ -39,6 +39,7 @@ use crate::control::TypeName;
 use crate::peer::Origin;
 use crate::session::Session;
 use crate::tally::{Reason, Tally, tally};
+use crate::trace::Told;
 use crate::watcher;
 
 /// Bytes of a text that comes from a peer, or of the path of its program: what is longer is cut.
@@ -56,6 +57,8 @@ pub(crate) struct Record {
     observer: Observer,
     /// The peer's program, looked up when somebody first asks.
     program: OnceLock<Option<String>>,
+    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nothing is told"))]
+    told: Told,
 }
 
 impl Record {
@@ -67,7 +70,29 @@ impl Record {
             protocol,
             observer,
             program: OnceLock::new(),
+            told: Told::default(),
         }
+    }
+
+    /// Whether the peer said that it receives no more; unknown once both halves were dropped.
+    pub(crate) fn peer_left(&self) -> Option<bool> {
+        self.observer.peer_left()
+    }
+}
+
+/// For events.
+#[cfg(feature = "tracing")]
+impl Record {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn protocol(&self) -> &str {
+        self.protocol.as_str()
+    }
+
+    pub(crate) fn told(&self) -> &Told {
+        &self.told
     }
 }
 
@@ -163,15 +188,15 @@ impl State {
         }
     }
 
-    /// Of a session with this end, whose peer left its lane or not.
-    fn of(session: &Session, peer_left: bool) -> Self {
+    pub(crate) fn of(session: &Session) -> Self {
         match session.life().end() {
             None => Self::Open,
             Some(End::Fault(fault)) => Self::Fault(session.reason(fault)),
             Some(End::Forked) => Self::Forked,
             Some(End::Local) => Self::Local,
-            Some(_) if peer_left => Self::Closed,
-            Some(_) => Self::Died,
+            // Of one whose halves were dropped before, nobody asks.
+            Some(_) if session.record().peer_left() == Some(false) => Self::Died,
+            Some(_) => Self::Closed,
         }
     }
 }
@@ -215,7 +240,7 @@ impl SessionSnapshot {
         let program = if forked { None } else { record.program.get_or_init(program).clone() };
         Self {
             number: record.number,
-            state: State::of(session, seen.is_some_and(|seen| seen.peer_left)),
+            state: State::of(session),
             protocol: shown(record.protocol.as_str().as_bytes()),
             age: record.began.elapsed(),
             peer: PeerSnapshot {
