@@ -211,7 +211,7 @@ fn sleeps_are_told_at_trace_level_and_messages_are_not() {
         client.recv().expect("a message");
     }
     assert_eq!(HEARD.lock().unwrap().len(), before, "messages are nobody's business");
-    let receiving = std::thread::spawn(move || drop(client.recv().expect("a message")));
+    let receiving = std::thread::spawn(move || client.recv().expect("a message").len());
     eventually("it sleeps", || count(Level::TRACE, "wait", &["sleeps", "receiver"]) > 0);
     server.send(b"x").expect("sends");
     receiving.join().unwrap();

@@ -65,13 +65,10 @@ impl Snapshot {
             let age = age.as_secs_f64();
             writeln!(out, "memring_session_age_seconds{{session=\"{number}\"}} {age:.3}")?;
         }
-        let gauges: [(_, _, fn(&Lane) -> u64); 2] = [
-            ("capacity", "Bytes that a lane holds.", |lane| lane.capacity),
-            ("used", "Bytes of a lane that are in use.", |lane| lane.used),
-        ];
-        for (name, help, of) in gauges {
-            self.each(out, &format!("memring_lane_{name}_bytes"), "gauge", help, of)?;
-        }
+        let (metric, help) = ("memring_lane_capacity_bytes", "Bytes that a lane holds.");
+        self.each(out, metric, "gauge", help, |lane| lane.capacity)?;
+        let (metric, help) = ("memring_lane_used_bytes", "Bytes of a lane that are in use.");
+        self.each(out, metric, "gauge", help, |lane| lane.used)?;
         for (name, help, of) in COUNTS {
             let (ours, claimed) =
                 (format!("{help} of this side."), format!("{help}, as the peer says."));
