@@ -1,7 +1,7 @@
 //! An observer: what can be seen of a channel beside its halves, for people.
 //!
 //! Whoever watches a process wants to know what each session did and how full its lanes are, from any thread and at no
-//! cost to the halves. All of that lies in the two segments anyway: counters ([`crate::counters`]), release positions, and frames.
+//! cost to the halves. All of that lies in the two segments anyway: counters (`counters.rs`), release positions, and frames.
 //! The observer loads it, relaxed, and holds no memory: once both halves have gone there is nothing to see.
 //!
 //! What the peer wrote is a claim, and a plain number: nothing is decided by it, here or above. Where a lane is walked, each

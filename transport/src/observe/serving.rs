@@ -39,14 +39,14 @@ pub fn serve(address: &Address) -> Result<Serving, ListenError> {
     let (ends, ended) = channel();
     let stopped = Arc::clone(&stop);
     thread::start(c"memring-observe", move || {
-        run(endpoint, &stopped);
-        drop(ends);
+        run(endpoint, stopped);
+        drop(ends); // by now nothing of it is open
     })
     .map_err(ListenError::System)?;
     Ok(Serving { address: address.clone(), stop, ended, generation: generation() })
 }
 
-fn run(mut endpoint: Endpoint, stop: &OwnedFd) {
+fn run(mut endpoint: Endpoint, stop: Arc<OwnedFd>) {
     loop {
         let left = endpoint.due().map(|due| due.saturating_duration_since(Instant::now()));
         let timeout = left.map(|left| Timespec {
@@ -54,7 +54,7 @@ fn run(mut endpoint: Endpoint, stop: &OwnedFd) {
             tv_nsec: left.subsec_nanos().into(),
         });
         let mut fds = [
-            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(&*stop, PollFlags::IN),
             PollFd::from_borrowed_fd(endpoint.as_fd(), PollFlags::IN),
         ];
         match poll(&mut fds, timeout.as_ref()) {
