@@ -27,6 +27,7 @@ Examples:
   memring ping ./e.sock --wait spin       measure round trips to it
   memring recv ./p.sock > copy.tar &      take one stream of bytes
   memring send ./p.sock < some.tar        send it
+  memring top ./o.sock                    the sessions of a running server
 
 PATH is the path of a socket. A bare name, without a slash, is a socket in the runtime directory:
 $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/memring, else /run/memring for root, else /tmp/memring-UID.
@@ -101,6 +102,7 @@ pub(crate) enum Command {
     Ping(Ping),
     Send(Send),
     Recv(Recv),
+    Top(Top),
     Doctor(Doctor),
 }
 
@@ -333,6 +335,7 @@ Examples:
   memring echo ./e.sock               until Ctrl-C
   memring echo ./e.sock --sessions 1  until the first client has gone
   memring echo ./e.sock --pin 1       on processor 1
+  memring echo ./e.sock --observe ./o.sock & memring top ./o.sock
 
 {}", failure::HELP))]
 pub(crate) struct Echo {
@@ -341,6 +344,9 @@ pub(crate) struct Echo {
     /// How to wait for messages; as each client does, if left out.
     #[arg(long, value_enum)]
     pub(crate) wait: Option<Waiting>,
+    /// Let `memring top` look, at this socket.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) observe: Option<String>,
     /// End after this many sessions.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) sessions: Option<u64>,
@@ -430,6 +436,46 @@ pub(crate) struct Recv {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// Show the sessions of a running server, live.
+///
+/// PATH is the socket of the server's `memring::observe::serve`, or of `memring echo --observe`; not the one where it meets
+/// its clients. Only processes of the server's user, and root, may look. The server's sessions are not slowed down by it.
+///
+/// Sessions with the most messages come first. Rates are of the server's own halves, between two looks: `out` is what
+/// it sends, `in` what it receives. `fill` is how much of a lane is in use. `sleeps` are waits that ended in a system call. A
+/// peer is shown by the name it gave itself, or else by its program in brackets; pid and uid are the kernel's word. A
+/// session that has ended stays for as long as the server holds on to it: `closed` or `died` by the peer, `local` by the
+/// server, `fault` with the rule that the peer broke.
+///
+/// On a terminal each table is drawn over the one before, until Ctrl-C; elsewhere they follow each other.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring echo ./e.sock --observe ./o.sock &
+  memring ping ./e.sock --count 10000000 &
+  memring top ./o.sock                         once a second, until Ctrl-C
+  memring top ./o.sock --once                  one table, after one interval
+  memring top ./o.sock --json --interval 10s   one object each ten seconds
+  curl --unix-socket ./o.sock http://localhost/metrics
+
+With --json each look is one object, as the server gives it: counters and no rates; `taken_ns` is when. What a peer
+says of itself is in `name` and `claimed`.
+
+{}", failure::HELP))]
+pub(crate) struct Top {
+    /// The socket to ask at.
+    pub(crate) path: String,
+    /// Time from one look to the next, as 1s or 200ms.
+    #[arg(long, short, default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// Show one table and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// How long to wait for each answer.
+    #[arg(long, default_value = "5s", value_parser = interval)]
+    pub(crate) timeout: Duration,
+}
+
 /// Say what this machine and sandbox have, and what is lost without it.
 ///
 /// Tries each kernel feature that memring uses, harmlessly, and reads the limits that it can run into.
@@ -514,6 +560,12 @@ fn time(text: &str) -> Result<Duration, String> {
         Ok(time) if time <= Duration::from_secs(365 * 24 * 3600) => Ok(time),
         _ => Err("from 0 to a year".to_owned()),
     }
+}
+
+/// The same, of which there are not too many a second.
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    Some(time).filter(|time| time.as_millis() >= 10).ok_or_else(|| "at least 10ms".to_owned())
 }
 
 /// `32`, `4k`, `1M`: bytes, in powers of 1024.

@@ -72,6 +72,8 @@ pub(crate) fn run(options: &args::Echo, json: bool) -> Result<(), Failure> {
         }
     };
     signals::on_interrupt(stop).map_err(|error| Failure::io("watching for signals", &error))?;
+    let observe = options.observe.as_deref();
+    let _until_the_end = observe.map(memring::observe::serve).transpose()?;
     output::note(&format!("memring echo: listening at {}", listener.address()));
 
     let sessions = Arc::new(Sessions::default());

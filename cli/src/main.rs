@@ -18,6 +18,7 @@ mod output;
 mod ping;
 mod pipe;
 mod signals;
+mod top;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Ping(ping) => ping::run(&ping, json),
         Command::Send(send) => pipe::send(&send, json),
         Command::Recv(recv) => return end(pipe::recv(&recv, json), false),
+        Command::Top(top) => top::run(&top, json),
         Command::Doctor(doctor) => doctor::run(&doctor, json),
     };
     end(outcome, json)

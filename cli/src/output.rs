@@ -150,13 +150,23 @@ pub(crate) fn bytes(bytes: u64) -> String {
 
 /// A rate, in powers of 1000.
 pub(crate) fn rate(per_second: f64, what: &str) -> String {
-    let (value, prefix) = match per_second {
+    let (value, prefix) = prefixed(per_second);
+    format!("{} {prefix}{what}/s", digits(value))
+}
+
+/// A number, in powers of 1000: `2.5M`.
+pub(crate) fn scaled(value: f64) -> String {
+    let (value, prefix) = prefixed(value);
+    format!("{}{prefix}", digits(value))
+}
+
+fn prefixed(value: f64) -> (f64, &'static str) {
+    match value {
         n if n < 1e3 => (n, ""),
         n if n < 1e6 => (n / 1e3, "k"),
         n if n < 1e9 => (n / 1e6, "M"),
         n => (n / 1e9, "G"),
-    };
-    format!("{} {prefix}{what}/s", digits(value))
+    }
 }
 
 /// Three digits that count, and no more than two behind the point.
@@ -200,6 +210,8 @@ mod tests {
         }
         assert_eq!(rate(2_500_000.0, "msg"), "2.5 Mmsg/s");
         assert_eq!(rate(12.0, "B"), "12 B/s");
+        assert_eq!(scaled(2_500_000.0), "2.5M");
+        assert_eq!(scaled(0.0), "0");
     }
 
     #[test]

@@ -62,10 +62,17 @@ fn bad_input_is_one_line_and_a_status() {
             3,
             "before the deadline",
         ),
+        (&["top", &of("none")], 3, "nothing at"),
+        (&["top", &of("file")], 3, "nobody listens"),
+        (&["top", &of("stream"), "--timeout", "50ms"], 3, "no answer at"),
+        (&["top", &of("stale")], 3, ""),
+        (&["top", "@abstract"], 3, "abstract name"),
+        (&["top", "x", "--interval", "0"], 2, "at least 10ms"),
         // No place to listen.
         (&["echo", &of("nowhere/e")], 3, "no directory"),
         (&["echo", &of("file")], 3, "not a socket"),
         (&["echo", &of("shared/e")], 3, "others can replace files"),
+        (&["echo", &of("e"), "--observe", &of("file")], 3, "not a socket"),
         (&["recv", &of("file")], 3, "not a socket"),
         (&["recv", &of("r"), "--timeout", "50ms"], 3, "nobody connected before the deadline"),
         // Files.
@@ -108,7 +115,7 @@ fn help_explains_every_command_with_examples_and_statuses() {
     let general = run(memring().arg("--help"));
     assert!(general.status.success());
     let general = String::from_utf8(general.stdout).unwrap();
-    for command in ["demo", "bench", "echo", "ping", "send", "recv", "doctor"] {
+    for command in ["demo", "bench", "echo", "ping", "send", "recv", "top", "doctor"] {
         assert!(general.contains(&format!("  {command} ")), "{command}");
         for arguments in [[command, "--help"], ["help", command]] {
             let output = run(memring().args(arguments));

@@ -13,7 +13,7 @@
 //! 8. [`attachments`]: [File descriptors](attachments#file-descriptors), [blobs](attachments#blobs)
 //! 9. [`peers`]: [Who is at the other end](peers#who-is-at-the-other-end), [limits](peers#limits),
 //!    [threads, fork, exec](peers#threads-fork-exec), [sandboxes](peers#sandboxes),
-//!    [a peer that is trusted](peers#a-peer-that-is-trusted)
+//!    [a peer that is trusted](peers#a-peer-that-is-trusted), [what it is doing](peers#what-it-is-doing)
 //! 10. [`speed`]: [How to wait](speed#how-to-wait), [how large the lanes](speed#how-large-the-lanes),
 //!     [faster](speed#faster)
 //!

@@ -62,6 +62,7 @@ pub mod guide;
 pub mod hub;
 mod iter;
 mod metadata;
+pub mod observe;
 mod options;
 pub mod polled;
 mod pool;

@@ -1,7 +1,7 @@
 //! Counters: what a half did, written for observers into its own control area.
 //!
-//! One writer, relaxed stores of numbers kept in private memory: nothing is ever read back, and nothing
-//! depends on them.
+//! One writer, relaxed stores of numbers kept in private memory: no half reads them back, and nothing
+//! depends on them. Who shows them is `observer.rs`.
 
 use crate::sync::{Ordering, Region};
 

@@ -20,6 +20,7 @@
 //! | [`fence`] | the asymmetric fence pair |
 //! | [`heads`] | publishing release positions before any wait |
 //! | [`life`] | what a session shares with its halves in private memory |
+//! | [`observer`] | what can be seen of a channel beside its halves |
 //! | [`segment`], [`memory`] | memfds, seals and checks; mappings and the only code that touches them |
 //! | [`fork`] | noticing a forked child |
 
@@ -60,6 +61,7 @@ mod stage;
 #[doc(hidden)]
 pub mod step;
 mod sync;
+mod trace;
 pub mod wait;
 mod writer;
 
@@ -69,6 +71,8 @@ pub mod fork;
 mod futex;
 #[cfg(not(memring_loom))]
 pub mod memory;
+#[cfg(not(memring_loom))]
+pub mod observer;
 #[cfg(not(memring_loom))]
 pub mod segment;
 

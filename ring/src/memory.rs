@@ -217,6 +217,11 @@ impl Mapping {
         self.capacity as u64
     }
 
+    /// Whether it is there: a forked child does not have it.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.generation.is_current()
+    }
+
     fn total(&self) -> usize {
         self.control + 2 * self.capacity
     }

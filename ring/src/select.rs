@@ -6,9 +6,11 @@
 //! Without `futex_waitv`, or for more than it takes, others wait for descriptors: see [`crate::arm`].
 
 use crate::consumer::Consumer;
+use crate::counters::RX;
 use crate::fence::Heavy;
 use crate::step::{self, Step};
 use crate::sync::{self, Bed, Instant, Ordering, mutant};
+use crate::trace;
 use crate::wait::{BACK_OFF, FIRST, SPURIOUS, Wait};
 
 /// How many consumers one wait takes: each has two words, and the kernel takes 128.
@@ -101,8 +103,10 @@ pub fn select(
                 });
             }
             let beds = if mutant("select-sleeps-on-one") { &beds[..1] } else { &beds[..] };
+            trace::sleeps(RX);
             step::at(Step::W6);
             let woken_by = sync::sleep_any(beds, until); // W6
+            trace::woke(RX, woken_by.is_some());
             spurious.iter_mut().for_each(|wakes| *wakes = (*wakes).min(SPURIOUS - 1));
             if let Some(at) = woken_by {
                 let for_nothing = !consumers[at].has_something();

@@ -29,6 +29,7 @@ use crate::life::Life;
 use crate::spin::Learnt;
 use crate::step::{self, Step};
 use crate::sync::{self, Arc, Instant, Ordering, Region, Sleep, mutant};
+use crate::trace;
 
 /// How a blocking call waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -352,6 +353,7 @@ impl<const HALF: usize> Sleeper<HALF> {
             let back_off = (!shared).then(|| Instant::now() + BACK_OFF);
             let until = [deadline, slice, back_off].into_iter().flatten().min();
             self.counted.sleep();
+            trace::sleeps(HALF);
             let how = Sleep { shared, until };
             step::at(Step::W6);
             let woken =
@@ -361,6 +363,7 @@ impl<const HALF: usize> Sleeper<HALF> {
                 place.mine.store32(place.asleep, Asleep::AWAKE, Ordering::Relaxed); // W7
             }
             slept = true;
+            trace::woke(HALF, woken);
             if !shared {
                 spurious = SPURIOUS - 1; // it has had its rest; one more such wake is another
             } else if woken && place.life.word().load(Ordering::Relaxed) == private_seen {

@@ -51,6 +51,7 @@ pub struct BindOptions {
     backlog: i32,
     shared_directory: bool,
     fds: bool,
+    kind: SocketType,
 }
 
 /// A listening control socket. Dropping it stops listening and removes its files.
@@ -70,9 +71,9 @@ pub struct Bound {
 
 /// What `accept` found.
 #[derive(Debug)]
-pub enum Accepted {
+pub enum Accepted<T = ControlSocket> {
     /// Somebody connected. Nothing has been read, and nobody asked who it is.
-    Connection(ControlSocket),
+    Connection(T),
     /// Nobody is waiting.
     WouldBlock,
     /// This is a forked child: who waits is waiting for the parent.
@@ -175,6 +176,7 @@ impl Default for BindOptions {
             backlog: 128,
             shared_directory: false,
             fds: false,
+            kind: SocketType::SEQPACKET,
         }
     }
 }
@@ -222,6 +224,12 @@ impl BindOptions {
     /// Lets clients send descriptors. Without it the kernel refuses them to the sender (Linux 6.16).
     pub fn allow_fds(mut self) -> Self {
         self.fds = true;
+        self
+    }
+
+    /// A socket of bytes, and not of packets: for whoever is to be answered without speaking memring's protocol.
+    pub(crate) fn stream(mut self) -> Self {
+        self.kind = SocketType::STREAM;
         self
     }
 
@@ -300,13 +308,14 @@ impl BindOptions {
     fn new_socket(&self) -> io::Result<OwnedFd> {
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
-            SocketType::SEQPACKET,
+            self.kind,
             SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             None,
         )?;
         // Before listening: connections inherit both from the moment they are made, and what a client
         // sends before it is accepted is subject to them already. Absence is looked at elsewhere.
-        let _ = os::set_pass_pidfd(socket.as_fd(), true)?;
+        let packets = self.kind == SocketType::SEQPACKET;
+        let _ = os::set_pass_pidfd(socket.as_fd(), packets)?;
         let _ = os::set_pass_rights(socket.as_fd(), self.fds)?;
         Ok(socket)
     }
@@ -388,6 +397,15 @@ impl Bound {
     /// What the kernel says beyond the states that [`Accepted`] has: `EINVAL` after
     /// [`shutdown`](Self::shutdown).
     pub fn accept(&self) -> io::Result<Accepted> {
+        self.accept_as(|fd| ControlSocket::accepted(fd, self.fds))
+    }
+
+    /// As [`accept`](Self::accept), for what is no control socket.
+    pub(crate) fn accept_plain(&self) -> io::Result<Accepted<OwnedFd>> {
+        self.accept_as(Ok)
+    }
+
+    fn accept_as<T>(&self, make: impl FnOnce(OwnedFd) -> io::Result<T>) -> io::Result<Accepted<T>> {
         if !self.generation.is_current() {
             return Ok(Accepted::Forked);
         }
@@ -397,7 +415,7 @@ impl Bound {
                 Ok(fd) => {
                     // ORDERING: Relaxed; see below.
                     self.failures.store(0, Ordering::Relaxed);
-                    return Ok(Accepted::Connection(ControlSocket::accepted(fd, self.fds)?));
+                    return make(fd).map(Accepted::Connection);
                 }
                 // One that gave up before it was accepted is gone from the queue. (One that a
                 // security module refuses is not: EPERM is an error, or this would spin.)

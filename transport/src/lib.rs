@@ -15,6 +15,7 @@
 //! | `establish` | a handshake on a socket |
 //! | [`Listener`], [`connect`], [`pair`], [`from_fd`], [`spawn`] | how sessions begin |
 //! | [`Session`] | one session; its watcher and drainer threads |
+//! | [`observe`] | every session of the process at one moment, and a socket to ask for it |
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("memring runs on Linux only: it is built on sealed memfds, futexes and pidfds.");
@@ -34,6 +35,7 @@ mod establish;
 pub mod handshake;
 mod ledger;
 mod listener;
+pub mod observe;
 mod os;
 pub mod peer;
 pub mod policy;
@@ -45,6 +47,7 @@ pub mod socket;
 mod spawn;
 mod tally;
 mod thread;
+mod trace;
 mod watcher;
 
 #[cfg(test)]

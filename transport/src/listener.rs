@@ -42,6 +42,7 @@ use crate::session::Charges;
 use crate::settings::Settings;
 use crate::socket::ControlSocket;
 use crate::tally::{self, Reason};
+use crate::trace;
 
 /// Connections taken from the kernel before the finished ones are looked at again.
 const BURST: usize = 16;
@@ -262,7 +263,8 @@ impl Listener {
                     Ok(Accepted::Connection(socket)) => self.shared.receive(socket),
                     Ok(Accepted::WouldBlock) => break,
                     Ok(Accepted::Forked) => return Err(AcceptError::Forked),
-                    Ok(Accepted::Pause { pause, .. }) => {
+                    Ok(Accepted::Pause { pause, why }) => {
+                        trace::paused(&why);
                         self.shared.failed();
                         paused = Some(Instant::now() + pause);
                         break;
@@ -327,6 +329,7 @@ impl Shared {
         if self.policy.judge(&peer, rustix::process::geteuid().as_raw()).is_err() {
             self.count(Turn::Denied);
             tally::count(Reason::Denied);
+            trace::turned_away(&peer, &"the policy does not admit it");
             // Not which rule: that is for whoever wrote the policy.
             let why =
                 "this server does not admit your process: whoever runs it decides whom it does";
@@ -337,6 +340,7 @@ impl Shared {
             Ok(tickets) => tickets,
             Err(over) => {
                 self.over_quota(&over);
+                trace::turned_away(&peer, &over);
                 return turn_away(&socket, RejectCode::Busy, &over.to_string());
             }
         };
@@ -408,6 +412,7 @@ impl Shared {
             }
             Err(over) => {
                 self.over_quota(&over);
+                trace::turned_away(offer.peer(), &over);
                 // If it cannot be told, it has gone.
                 let _ = offer.refuse(RefuseCode::Quota, &over.to_string());
             }
@@ -434,6 +439,7 @@ impl Shared {
         self.count(Turn::Unfinished);
         tally::count(if waiting.offer.has_gone() { Reason::Gone } else { Reason::Refused });
         let why = "this server took too long to decide: try again later";
+        trace::turned_away(waiting.offer.peer(), &why);
         let _ = waiting.offer.refuse(RefuseCode::Resources, why);
     }
 
@@ -563,6 +569,7 @@ impl Incoming {
     /// [`HandshakeError`] if it could not be told; it is turned away all the same.
     pub fn refuse(self, sentence: &str) -> Result<(), HandshakeError> {
         tally::count(Reason::Refused);
+        trace::turned_away(self.peer(), &sentence);
         self.offer.refuse(RefuseCode::Application, sentence)
     }
 }

@@ -318,7 +318,8 @@ fn pid_behind(pidfd: BorrowedFd<'_>) -> Option<u32> {
     pid.trim().parse().ok().filter(|pid| *pid != 0) // -1: it has ended; 0: not in our namespace
 }
 
-fn known_uid(uid: u32) -> Option<u32> {
+/// The uid, unless the kernel has no number for it here.
+pub(crate) fn known_uid(uid: u32) -> Option<u32> {
     static OVERFLOW: PerProcess<u32> = PerProcess::new();
     let overflow = OVERFLOW.get_or_init(|| overflow_id("/proc/sys/kernel/overflowuid"));
     (uid != *overflow && uid != u32::MAX).then_some(uid)

@@ -25,21 +25,23 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use memring_ring::fork::Generation;
+use memring_ring::observer::Observer;
 use memring_ring::step::{self, Step};
 use memring_ring::{End, Fault, Host, Life};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
 
 use crate::attachments::{Inbox, KnownBlob, Library, Parcel, Shelf};
-use crate::control::{Attachments, Features, MAX_PACKET};
+use crate::control::{Attachments, Features, MAX_PACKET, TypeName};
 use crate::handshake::{Came, Heard, Hears, Negotiated, Notice, after_ready};
 use crate::ledger::Entry;
+use crate::observe::{self, Record};
 use crate::peer::Peer;
 use crate::quota::Ticket;
 use crate::socket::{ControlSocket, ForeignFd, Incoming, Packet, SendProblem};
 use crate::tally::{self, Reason};
 use crate::watcher::Watch;
-use crate::{closer, drainer, watcher};
+use crate::{closer, drainer, trace, watcher};
 
 /// Packets read in one go.
 const PACKETS: usize = 64;
@@ -51,6 +53,18 @@ pub(crate) struct Charges {
     pub descriptors: Arc<Ticket>,
     pub _blobs: Ticket,
     pub _segments: Option<[Entry; 2]>,
+}
+
+/// What a session begins with, beside its socket and its peer.
+pub(crate) struct Beginning {
+    pub negotiated: Negotiated,
+    /// The protocol that its channel speaks.
+    pub protocol: TypeName<'static>,
+    pub life: Arc<Life>,
+    pub observer: Observer,
+    pub generation: Generation,
+    pub charges: Option<Charges>,
+    pub standing: Standing,
 }
 
 /// One session with one peer.
@@ -83,6 +97,7 @@ pub struct Session {
     unix_sockets: bool,
     /// Where both sides allow them.
     further: Option<further::Further>,
+    record: Record,
 }
 
 /// The control lock: whoever holds it is the one reader.
@@ -139,12 +154,10 @@ impl Session {
     pub(crate) fn start(
         socket: ControlSocket,
         peer: Peer,
-        negotiated: Negotiated,
-        life: Arc<Life>,
-        generation: Generation,
-        charges: Option<Charges>,
-        standing: Standing,
+        beginning: Beginning,
     ) -> std::io::Result<Arc<Self>> {
+        let Beginning { negotiated, protocol, life, observer, .. } = beginning;
+        let Beginning { generation, charges, standing, .. } = beginning;
         // Who is there is known by now; each packet would bring a descriptor to close.
         let _it_may_go_on_doing_so = socket.pass_pidfd(false);
         let unix_sockets = standing.settings.unix_sockets;
@@ -186,10 +199,12 @@ impl Session {
             charges,
             unix_sockets,
             further,
+            record: Record::new(protocol, observer),
         });
         let host: Weak<dyn Host> = Arc::downgrade(&(Arc::clone(&session) as Arc<dyn Host>));
         session.life.set_host(host);
         closer::try_again();
+        trace::opened(&session);
         step::at(Step::Lanes);
         let watch = watcher::watch(&session)?;
         let _ = session.watch.set(watch);
@@ -215,6 +230,24 @@ impl Session {
     #[must_use]
     pub fn life(&self) -> &Arc<Life> {
         &self.life
+    }
+
+    /// What is to be seen of this session at this moment: see [`observe`](crate::observe).
+    #[must_use]
+    pub fn observe(&self) -> observe::SessionSnapshot {
+        observe::SessionSnapshot::of(self)
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Which rule the peer broke, as the tally has it.
+    pub(crate) fn reason(&self, fault: Fault) -> Reason {
+        // A fault of the lanes may have come first.
+        let said = self.control_fault.get();
+        let said = said.filter(|_| matches!(fault, Fault::Control | Fault::Blob));
+        said.copied().unwrap_or_else(|| fault.into())
     }
 
     /// Ends the session for both halves and the peer, at once, from any thread.
@@ -263,6 +296,7 @@ impl Session {
     pub(crate) fn on_death(&self) {
         self.life.hang_up();
         self.tell();
+        trace::ended(self, false);
     }
 
     /// Does this as the one reader of the control socket; and then, when others may read again, what it left to do. Who
@@ -281,6 +315,7 @@ impl Session {
             self.life.fail(Fault::Control);
         } else if tell {
             self.notifiers.tell(knows);
+            trace::ended(self, false);
         }
         if let Some(further) = self.further.as_ref().filter(|_| tell) {
             further.wake();
@@ -501,13 +536,11 @@ impl Host for Session {
         if let Some(End::Fault(fault)) = self.life.end()
             && !self.counted.swap(true, Ordering::Relaxed)
         {
-            // A fault of the lanes may have come first.
-            let said = self.control_fault.get();
-            let said = said.filter(|_| matches!(fault, Fault::Control | Fault::Blob));
-            tally::count(said.copied().unwrap_or_else(|| fault.into()));
+            tally::count(self.reason(fault));
         }
         self.socket.shutdown();
         self.tell();
+        trace::ended(self, false);
     }
 
     fn ring_doorbell(self: Arc<Self>) -> bool {
@@ -546,6 +579,7 @@ impl Drop for Session {
             watch.end(&self.socket, &self.peer);
         }
         self.socket.shutdown();
+        trace::ended(self, true);
         if let Some(Charges { descriptors, .. }) = &self.charges {
             self.socket.charge(descriptors);
         }

@@ -52,9 +52,10 @@ pub(crate) struct Watch {
     generation: u32,
 }
 
+static WATCHER: PerProcess<Arc<Watcher>> = PerProcess::new();
+
 /// The watcher of this process, started on first need. What it lacked may be there for the next session.
 fn watcher() -> io::Result<&'static Watcher> {
-    static WATCHER: PerProcess<Arc<Watcher>> = PerProcess::new();
     WATCHER.get_or_try_init(start).map(|watcher| &**watcher)
 }
 
@@ -87,6 +88,16 @@ pub(crate) fn watch(session: &Arc<Session>) -> io::Result<Watch> {
         return Err(error.into());
     }
     Ok(watch)
+}
+
+/// The sessions of this process. None is kept: whoever looks at one holds it for no longer than that, for its end is that
+/// of its last holder.
+pub(crate) fn sessions() -> Vec<Weak<Session>> {
+    WATCHER.get().map_or_else(Vec::new, |watcher| {
+        let slots = watcher.slots();
+        let sessions = slots.list.iter().map(|slot| &slot.session);
+        sessions.filter(|session| session.strong_count() > 0).cloned().collect()
+    })
 }
 
 const CONTROL: epoll::EventFlags = epoll::EventFlags::IN.union(HANG_UPS);

@@ -149,3 +149,36 @@
 //!
 //! A death ends the session by itself. A peer that is stopped, or caught in a loop, is seen by deadlines; and where those say too little, by its
 //! [pulse](crate::Sender::pulse): a word that it [counts up](crate::Sender::beat) at each turn of its loop, and whether it waits for a message.
+//!
+//! # What it is doing
+//!
+//! A process shows its sessions at a socket beside its service:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), memring::BindError> {
+//! let _serving = memring::observe::serve("/run/quotes/quotes.observe")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `memring top /run/quotes/quotes.observe` is the table of them, live: who each is with, how much passes, how full the lanes are, how often
+//! this side sleeps. Prometheus reads the same socket (`/metrics`), or a file that [`write_file`](crate::observe::write_file)
+//! keeps whole; anything else can be made of a [`snapshot`](crate::observe::snapshot). Only this uid and root may look. The
+//! halves do nothing for it that they do not do anyway.
+//!
+//! How to read a table: a lane that stays full has a receiver which is slow, stopped, or not receiving at all. One that stays empty while its
+//! sender sleeps little has a receiver that waits for work. Many sleeps for few messages are those of a session which waits for each
+//! answer; [`Wait`](crate::Wait) or [batches](crate::guide#batches) change that.
+//!
+//! Logs: with the feature `tracing` a subscriber of the application's hears what is rare.
+//!
+//! | target | what | level |
+//! |---|---|---|
+//! | `memring::session` | opened, ended by either side | debug |
+//! | | the peer died; no session came about where we connected | info |
+//! | | the peer broke a rule, which is named | warn |
+//! | `memring::listener` | somebody was turned away, and why | info |
+//! | | somebody broke the handshake; no connections are taken for want of descriptors or memory | warn |
+//! | `memring::wait` | a half begins to sleep in a system call, and is awake again | trace |
+//!
+//! No message has an event. Events come from threads of memring's too, so a subscriber should neither block nor panic.

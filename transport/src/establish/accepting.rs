@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use memring_ring::fork::{Generation, generation};
 use memring_ring::memory::Mapping;
+use memring_ring::observer::Observer;
 use memring_ring::segment::{Geometry, Segment, SegmentError};
 use memring_ring::{Life, Terms, channel};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,10 +19,10 @@ use crate::handshake::{
 };
 use crate::peer::Peer;
 use crate::quota::{OverQuota, Quotas, Resource, Ticket};
-use crate::session::{Charges, Session, Standing};
+use crate::session::{Beginning, Charges, Session, Standing};
 use crate::settings::Settings;
 use crate::tally::Reason;
-use crate::{ledger, tally};
+use crate::{ledger, tally, trace};
 
 /// A channel that a peer asked for, with everything ready; the application has to decide.
 pub(crate) struct Offer {
@@ -44,7 +45,11 @@ pub(crate) fn greet(
     settings: &Settings,
     quotas: Option<(&Quotas, Charges)>,
 ) -> Result<Offer, HandshakeError> {
+    let peer = greeting.peer.clone();
     let outcome = shake(greeting, settings, quotas);
+    if let Err(error) = &outcome {
+        trace::not_greeted(&peer, error);
+    }
     match &outcome {
         Err(HandshakeError::Rejected(ours)) => tally::count(ours.code.into()),
         Err(error) => tally::count_error(error),
@@ -206,6 +211,7 @@ impl Offer {
         self.check_process()?;
         if let Some(mismatch) = Mismatch::between(ours, &self.opened.signature) {
             tally::count(Reason::Mismatch);
+            trace::turned_away(self.peer(), &mismatch);
             let packet = self.handshake.refuse_mismatch(&mismatch);
             let sent = self.answer(&packet);
             return Err(HandshakeError::Refused(crate::handshake::Refusal {
@@ -220,6 +226,7 @@ impl Offer {
                 "messages to the client carry {more}, and it takes none: let it say how many it takes"
             );
             tally::count(Reason::NotTaken);
+            trace::turned_away(self.peer(), &sentence);
             let none = Signature::default();
             let packet = self.handshake.refuse(RefuseCode::NotTaken, &sentence, &none);
             return self.answer(&packet).and(Err(HandshakeError::NotTaken(more)));
@@ -241,17 +248,23 @@ impl Offer {
         let life = Life::new(fences(negotiated.peer_fence), self.generation);
         let terms = Terms::new(negotiated.largest_message).wait(self.settings.wait);
         let (producer, consumer) = channel(&self.mine, &self.theirs, &life, &terms);
+        let observer = Observer::new(&self.mine, &self.theirs);
         let Greeting { socket, peer, .. } = self.greeting;
-        let session = Session::start(
-            socket,
-            peer,
+        let beginning = Beginning {
             negotiated,
+            protocol: ours.protocol.clone().into_owned(),
             life,
-            self.generation,
-            self.charges,
-            Standing { role: Role::Accepting, settings: self.settings, quotas: self.quotas },
-        )
-        .map_err(HandshakeError::system("watching the session"))?;
+            observer,
+            generation: self.generation,
+            charges: self.charges,
+            standing: Standing {
+                role: Role::Accepting,
+                settings: self.settings,
+                quotas: self.quotas,
+            },
+        };
+        let session = Session::start(socket, peer, beginning)
+            .map_err(HandshakeError::system("watching the session"))?;
         Ok(Connection { producer, consumer, session })
     }
 
@@ -286,7 +299,7 @@ impl std::fmt::Debug for Offer {
 }
 
 /// An error and its causes, in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,6 +1,7 @@
 //! The connecting side: speaks first, checks and maps what it is granted, seals what it will write.
 
 use memring_ring::fork::generation;
+use memring_ring::observer::Observer;
 use memring_ring::segment::{
     Candidate, Expect, Geometry, Identity, Rejected, SealMask, SegmentFault, Stage,
 };
@@ -13,9 +14,9 @@ use crate::control::{Metadata, Signature};
 use crate::handshake::{
     ChannelWish, ClientHandshake, ClientStep, GRANTED_FDS, HandshakeFault, MapSegments, Role,
 };
-use crate::session::{Session, Standing};
+use crate::session::{Beginning, Session, Standing};
 use crate::settings::Settings;
-use crate::tally;
+use crate::{tally, trace};
 
 /// Runs the whole handshake for one channel of this signature.
 pub(crate) fn greet(
@@ -23,7 +24,11 @@ pub(crate) fn greet(
     settings: &Settings,
     signature: &Signature<'_>,
 ) -> Result<Connection, HandshakeError> {
-    shake(greeting, settings, signature).inspect_err(tally::count_error)
+    let peer = greeting.peer.clone();
+    shake(greeting, settings, signature).inspect_err(|error| {
+        tally::count_error(error);
+        trace::not_connected(&peer, error);
+    })
 }
 
 fn shake(
@@ -74,12 +79,23 @@ fn shake(
                 let life = Life::new(fences(negotiated.peer_fence), generation);
                 let terms = Terms::new(negotiated.largest_message).wait(settings.wait);
                 let (producer, consumer) = channel(&mine, &theirs, &life, &terms);
+                let observer = Observer::new(&mine, &theirs);
                 let Greeting { socket, peer, .. } = greeting;
-                let settings = settings.clone();
-                let standing = Standing { role: Role::Connecting, settings, quotas: None };
-                let session =
-                    Session::start(socket, peer, negotiated, life, generation, None, standing)
-                        .map_err(HandshakeError::system("watching the session"))?;
+                let beginning = Beginning {
+                    negotiated,
+                    protocol: signature.protocol.clone().into_owned(),
+                    life,
+                    observer,
+                    generation,
+                    charges: None,
+                    standing: Standing {
+                        role: Role::Connecting,
+                        settings: settings.clone(),
+                        quotas: None,
+                    },
+                };
+                let session = Session::start(socket, peer, beginning)
+                    .map_err(HandshakeError::system("watching the session"))?;
                 return Ok(Connection { producer, consumer, session });
             }
         }

@@ -15,6 +15,7 @@ use rustix::time::{
 
 use super::{AcceptError, BURST, Incoming, Listener};
 use crate::bind::Accepted;
+use crate::trace;
 
 /// One who waits for peers at a descriptor, and not in [`Listener::accept`].
 pub struct Doorway {
@@ -112,6 +113,7 @@ impl Doorway {
                 Ok(Accepted::WouldBlock) => return Ok(None),
                 Ok(Accepted::Forked) => return Err(AcceptError::Forked),
                 Ok(Accepted::Pause { pause, why }) => {
+                    trace::paused(&why);
                     let errno = why.raw_os_error().unwrap_or_default();
                     self.why.get_or_insert((Paused { errno }, false));
                     self.listener.shared.failed();
