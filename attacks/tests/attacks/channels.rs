@@ -1,10 +1,14 @@
 //! Further channels: asks and answers that are not due, and too many of them.
 
-use memring::Reason;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memring::{Bytes, ChannelError, Reason};
 
 use crate::attacker::Attacker;
 use crate::scene::{PROTOCOL, Scene};
 use crate::service::ECHO;
+use crate::victim::{Victim, trusting};
 
 /// Feature 2, offered.
 const FURTHER: &str = "offered=4";
@@ -77,5 +81,40 @@ fn attack_64_who_asks_for_more_than_he_may_is_told_so_and_ends_if_he_never_reads
     scene.poisoned(Reason::ChannelFlood);
     drop(attacker);
     scene.counted_times(Reason::Gone, 4);
+    scene.finish();
+}
+
+#[test]
+fn attack_37_a_channel_comes_over_a_socket_of_its_kind_or_not_at_all() {
+    let Some(mut scene) = Scene::without_hub(name!(), "the victim is a client") else { return };
+    let mut attacker = scene.attacker();
+    let path = scene.attackers_directory().join("s").display().to_string();
+    attacker.run(format!("bind {path}"));
+    for kind in ["pipe", "tcp", "eventfd", "epoll", "socket"] {
+        let victim = Victim::with(trusting().channels(4), path.clone());
+        attacker.run("accept");
+        attacker.run("server until=ready features=4");
+        let mut client = victim.session();
+        attacker.run(format!("make p {kind}"));
+        let asks = client.channels();
+        let until = Instant::now() + Duration::from_millis(500);
+        let asking = thread::spawn(move || asks.open_with::<Bytes>("x", &[], until).map(drop));
+        attacker.run("recv");
+        attacker.run("answer number=1 code=0 fds=p");
+        let error = asking.join().expect("no panic").expect_err("no channel");
+        match kind {
+            // It is one, and nobody is at its other end.
+            "socket" => assert!(matches!(error, ChannelError::TimedOut), "{error}"),
+            _ => assert!(matches!(error, ChannelError::Setup(_)), "{kind}: {error}"),
+        }
+        // The session has nothing to do with it.
+        client.send(b"on").expect("sent");
+        assert_eq!(attacker.run("recvmsg").get("hex"), "6f6e");
+        drop(client);
+        attacker.run("close");
+        attacker.run("drop p");
+    }
+    scene.counted(Reason::TimedOut);
+    drop(attacker);
     scene.finish();
 }

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use memring_ring::End;
 use memring_ring::fork::PerProcess;
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::{Look, Session};
 use crate::closer::ForeignFd;
@@ -542,6 +543,12 @@ impl Session {
     ) -> Result<Connection, FurtherError> {
         let deadline = accepting::deadline(settings);
         let not = |why| FurtherError::NotUsable(why);
+        // Asked of the socket layer, which no file system answers for: what else it may be closes where nobody waits.
+        let is_socket = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX)
+            && sockopt::socket_type(&socket) == Ok(SocketType::SEQPACKET);
+        if !is_socket {
+            return Err(not("it is no Unix seqpacket socket".into()));
+        }
         let socket = ControlSocket::from_fd(socket.into_owned()).map_err(|why| not(why.into()))?;
         // The kernel names who made it: that has to be the peer's user, or it is somebody else's socket.
         let peer = Peer::of(&socket, Origin::Inherited).map_err(|why| not(why.into()))?;
