@@ -171,14 +171,13 @@ impl Notifiers {
 
     /// Tells all but one, who knows.
     pub(super) fn tell(&self, but: Option<&Notifier>) {
+        let knows = |notifier: &Notifier| but.is_some_and(|but| std::ptr::eq(but, notifier));
         let list = self.lock();
-        let all: Vec<_> = list.iter().filter_map(Weak::upgrade).collect();
+        // Most often there is nobody else, and then this allocates nothing.
+        let others = list.iter().filter_map(Weak::upgrade).filter(|notifier| !knows(notifier));
+        let others: Vec<_> = others.collect();
         drop(list);
-        for notifier in all {
-            if !but.is_some_and(|but| std::ptr::eq(but, &*notifier)) {
-                notifier.tell();
-            }
-        }
+        others.iter().for_each(|notifier| notifier.tell());
     }
 }
 
