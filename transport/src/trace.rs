@@ -20,6 +20,22 @@ pub(crate) struct Told {
     ended: std::sync::atomic::AtomicBool,
 }
 
+/// Who is in a handshake, for what is told if that fails. It keeps no descriptor: the handshake's own may go meanwhile.
+pub(crate) struct Stranger {
+    #[cfg(feature = "tracing")]
+    peer: Peer,
+}
+
+impl Stranger {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        let _ = peer;
+        Self {
+            #[cfg(feature = "tracing")]
+            peer: peer.without_pidfd(),
+        }
+    }
+}
+
 /// A session stands.
 pub(crate) fn opened(session: &Session) {
     #[cfg(feature = "tracing")]
@@ -49,22 +65,27 @@ pub(crate) fn turned_away(peer: &Peer, why: &dyn Display) {
 }
 
 /// A handshake of somebody who wanted a session of us failed.
-pub(crate) fn not_greeted(peer: &Peer, error: &HandshakeError) {
+pub(crate) fn not_greeted(stranger: &Stranger, error: &HandshakeError) {
     #[cfg(feature = "tracing")]
-    match (error, in_full(error)) {
-        (HandshakeError::Fault(_) | HandshakeError::Segment(_), how) => {
+    match (&stranger.peer, error, in_full(error)) {
+        (peer, HandshakeError::Fault(_) | HandshakeError::Segment(_), how) => {
             tracing::warn!(target: "memring::listener", %peer, how, "broke the handshake");
         }
-        (_, why) => turned_away(peer, &why),
+        (peer, _, why) => turned_away(peer, &why),
     }
-    let _ = (peer, error);
+    let _ = (stranger, error);
 }
 
 /// No session came about with one whom we wanted it of.
-pub(crate) fn not_connected(peer: &Peer, error: &HandshakeError) {
+pub(crate) fn not_connected(stranger: &Stranger, error: &HandshakeError) {
     #[cfg(feature = "tracing")]
-    tracing::info!(target: "memring::session", %peer, why = in_full(error), "not connected");
-    let _ = (peer, error);
+    tracing::info!(
+        target: "memring::session",
+        peer = %stranger.peer,
+        why = in_full(error),
+        "not connected"
+    );
+    let _ = (stranger, error);
 }
 
 /// A listener takes no connections for a while.

@@ -45,10 +45,10 @@ pub(crate) fn greet(
     settings: &Settings,
     quotas: Option<(&Quotas, Charges)>,
 ) -> Result<Offer, HandshakeError> {
-    let peer = greeting.peer.clone();
+    let stranger = trace::Stranger::of(&greeting.peer);
     let outcome = shake(greeting, settings, quotas);
     if let Err(error) = &outcome {
-        trace::not_greeted(&peer, error);
+        trace::not_greeted(&stranger, error);
     }
     match &outcome {
         Err(HandshakeError::Rejected(ours)) => tally::count(ours.code.into()),

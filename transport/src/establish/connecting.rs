@@ -24,10 +24,10 @@ pub(crate) fn greet(
     settings: &Settings,
     signature: &Signature<'_>,
 ) -> Result<Connection, HandshakeError> {
-    let peer = greeting.peer.clone();
+    let stranger = trace::Stranger::of(&greeting.peer);
     shake(greeting, settings, signature).inspect_err(|error| {
         tally::count_error(error);
-        trace::not_connected(&peer, error);
+        trace::not_connected(&stranger, error);
     })
 }
 
