@@ -98,7 +98,8 @@ impl Channels {
     }
 
     /// The next channel that the other side has asked for, if it has. In a hub, after
-    /// [`Event::Asked`](crate::hub::Event::Asked) until this says `None`.
+    /// [`Event::Asked`](crate::hub::Event::Asked) until this says `None`; in an event loop of another kind, when the descriptor of
+    /// something [polled](crate::Polled) of the session was readable, or its `arm` said [`Ready`](crate::Arm::Ready).
     ///
     /// # Errors
     ///

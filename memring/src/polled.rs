@@ -177,7 +177,8 @@ impl<H: Half> Polled<H> {
 
 /// Whether a wait for these may begin, of whoever the notifier tells; see the contract of [`Polled`].
 pub(crate) fn arm_these(half: &mut impl Half, notifier: &Notifier, wants: Wants) -> Arm {
-    if !half.session().begin_to_arm(notifier) {
+    // A channel that was asked for since somebody looked may be what the notifier told of.
+    if !half.session().begin_to_arm(notifier) || half.session().take_news_of_channels() {
         return Arm::Ready;
     }
     if !wants.room() {

@@ -299,6 +299,27 @@ fn in_a_hub_an_event_says_that_channels_are_asked_for() {
 }
 
 #[test]
+fn whoever_polls_something_of_the_session_is_woken_when_channels_are_asked_for() {
+    let (server, client) = session();
+    let mut server = server.polled().expect("descriptors");
+    let asks = client.channels();
+    let asking = thread::spawn(move || asks.open::<Bytes>("x").map(drop));
+    let mut asked = None;
+    let give_up = soon();
+    while asked.is_none() {
+        assert!(Instant::now() < give_up, "a lost wake");
+        asked = server.channels().try_accept().expect("allowed");
+        if asked.is_none() && server.arm() == memring::Arm::Armed {
+            let mut fds = [rustix::event::PollFd::new(&server, rustix::event::PollFlags::IN)];
+            let patience = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+            rustix::event::poll(&mut fds, Some(&patience)).expect("polled");
+        }
+    }
+    asked.expect("asked").open::<Bytes>().map(drop).expect("opens");
+    asking.join().expect("no panic").expect("opened");
+}
+
+#[test]
 fn channels_that_came_and_went_leave_nothing() {
     if !alone("channels_that_came_and_went_leave_nothing") {
         return;
