@@ -6,6 +6,7 @@
 use std::num::NonZeroU16;
 
 use zerocopy::IntoBytes;
+use zerocopy::little_endian::U32;
 
 use super::field::{body, metadata_len, text_len, value};
 use super::text::{Metadata, Name, Sentence};
@@ -71,14 +72,11 @@ impl<'a> Ask<'a> {
     pub(super) fn read(rest: &'a [u8]) -> Result<Self, Malformed> {
         let (body, mut tails) = body::<layout::Ask>("body of Ask", rest)?;
         let ask = Self {
-            number: body.number.get(),
+            number: numbered(body.number)?,
             name: tails.text("name of a channel", body.name_len.get())?,
             metadata: tails.metadata("metadata of a channel", body.metadata_len.get())?,
         };
         tails.end()?;
-        if ask.number == 0 {
-            return Err(value("number of an ask", 0_u32, "asks are numbered from 1"));
-        }
         Ok(ask)
     }
 
@@ -105,14 +103,11 @@ impl<'a> Answer<'a> {
     pub(super) fn read(rest: &'a [u8]) -> Result<Self, Malformed> {
         let (body, mut tails) = body::<layout::Answer>("body of Answer", rest)?;
         let answer = Self {
-            number: body.number.get(),
+            number: numbered(body.number)?,
             declined: DeclineCode::from_wire(body.code.get()),
             sentence: tails.text("sentence", body.sentence_len.get())?,
         };
         tails.end()?;
-        if answer.number == 0 {
-            return Err(value("number of an ask", 0_u32, "asks are numbered from 1"));
-        }
         Ok(answer)
     }
 
@@ -131,5 +126,12 @@ impl<'a> Answer<'a> {
         };
         packet.extend_from_slice(body.as_bytes());
         packet.extend_from_slice(self.sentence.as_str().as_bytes());
+    }
+}
+
+fn numbered(number: U32) -> Result<u32, Malformed> {
+    match number.get() {
+        0 => Err(value("number of an ask", 0_u32, "asks are numbered from 1")),
+        number => Ok(number),
     }
 }
