@@ -38,6 +38,8 @@ pub(crate) enum Left {
     Messages,
     /// Nothing ever: the producer's end mark was read.
     End,
+    /// Nothing ever: the session ended, and the consumer has said so.
+    Over,
 }
 
 /// One consumer's release position.

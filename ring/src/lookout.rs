@@ -62,6 +62,13 @@ impl Lookout {
         if !open && (self.life.is_over() || self.life.is_forked()) {
             return self.ended();
         }
+        // What the consumer has said that it ended is not looked at any more, whatever the peer still writes there.
+        if self.head.has_left(Left::End) {
+            return Sight::Ended(End::Closed);
+        }
+        if self.head.has_left(Left::Over) {
+            return self.ended();
+        }
         if self.head.has_left(Left::Messages) {
             return Sight::Something;
         }
@@ -70,9 +77,6 @@ impl Lookout {
         if word as u32 != 0 {
             let end = word == Header::new(Kind::End, 0).word();
             return if end { Sight::Ended(End::Closed) } else { Sight::Something };
-        }
-        if self.head.has_left(Left::End) {
-            return Sight::Ended(End::Closed);
         }
         if open { Sight::Nothing } else { self.ended() }
     }

@@ -387,7 +387,7 @@ impl Reader {
             Ok(()) => Ok(()),
             Err(End::Fault(fault)) => Err(self.fault(fault)),
             Err(end) => {
-                self.end = Some(end);
+                self.over(end);
                 Err(end)
             }
         }
@@ -654,6 +654,12 @@ impl Reader {
         &self.life
     }
 
+    /// The session has ended, and with it this direction: nothing is read any more.
+    fn over(&mut self, end: End) {
+        self.end = Some(end);
+        self.cursor.shared().leaves(Left::Over);
+    }
+
     /// Says how the direction ended, when nothing is left to take.
     #[cold]
     pub(crate) fn judge(&mut self) -> End {
@@ -661,7 +667,9 @@ impl Reader {
             return End::Forked;
         }
         if self.end.is_none() {
-            self.end = self.life.end();
+            if let Some(end) = self.life.end() {
+                self.over(end);
+            }
             self.settle();
         }
         self.end.unwrap_or(End::HungUp)

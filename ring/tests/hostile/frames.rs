@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use memring_ring::consumer::{RecvError, TryRecvError};
 use memring_ring::frame::{Entry, Header, Kind};
+use memring_ring::lookout::Sight;
 use memring_ring::{End, Fault, Terms, Wait};
 use proptest::prelude::*;
 
@@ -109,6 +110,12 @@ fn check(case: &str, frames: &[Frame], messages: &[&[u8]], error: TryRecvError) 
             };
             assert_eq!(delivered, messages, "{case}, start {start:#x}: delivered");
             assert_eq!(outcome, error, "{case}, start {start:#x}");
+            // Whoever looks from outside sees no more than was to be received, whatever lies behind an end.
+            let seen = match error {
+                TryRecvError::Ended(end) => Sight::Ended(end),
+                _ => Sight::Nothing,
+            };
+            assert_eq!(target.us.consumer.lookout().sight(), seen, "{case}, start {start:#x}");
             match error {
                 TryRecvError::Ended(End::Fault(fault)) => target.assert_faulted(fault, case),
                 _ => target.assert_isolated(case),
@@ -391,6 +398,23 @@ fn a_peer_that_hung_up_and_writes_on_is_not_read_for_ever() {
     assert_eq!(consumer.try_recv().err(), Some(TryRecvError::Empty));
     let outcome = consumer.recv(Some(Instant::now()));
     assert_eq!(outcome.err(), Some(RecvError::TimedOut));
+}
+
+#[test]
+fn what_a_peer_writes_after_its_end_is_not_seen_from_outside() {
+    let mut target = Target::new(0);
+    let lookout = target.us.consumer.lookout();
+    let late = data(b"late");
+    target.us.life.hang_up();
+    assert_eq!(lookout.sight(), Sight::Ended(End::HungUp));
+    // What came before it was said is still delivered.
+    target.peer.frame(late.word, late.tag, &late.payload);
+    assert_eq!(lookout.sight(), Sight::Something);
+    assert!(target.us.consumer.try_recv().is_ok());
+    assert_eq!(target.us.consumer.try_recv().err(), Some(TryRecvError::Ended(End::HungUp)));
+    target.peer.frame(late.word, late.tag, &late.payload);
+    assert_eq!(lookout.sight(), Sight::Ended(End::HungUp));
+    assert_eq!(target.us.consumer.try_recv().err(), Some(TryRecvError::Ended(End::HungUp)));
 }
 
 #[test]
