@@ -20,7 +20,7 @@ use crate::socket::{self, Ancillary};
 use crate::sys::{check, descriptor, duplicate, fcntl};
 
 /// The kinds, as `help` shows them.
-pub const KINDS: &str = "memfd hugetlb secret file tmpfs pipe socket tcp linger eventfd epoll pidfd \
+pub const KINDS: &str = "memfd hugetlb secret file tmpfs pipe socket listening tcp linger eventfd epoll pidfd \
                          userfaultfd devzero devnull opath dir open readonly readwrite dup inflight";
 
 /// A descriptor, and the other end that keeps it what it is.
@@ -43,6 +43,7 @@ pub fn make(
         "tmpfs" => alone(Shape::told(line)?.give(unnamed("/dev/shm")?)?),
         "pipe" => pipe(),
         "socket" => socket::pair(libc::SOCK_SEQPACKET).map(|(a, b)| (a, Some(b))),
+        "listening" => alone(socket::listen(line.get("at").unwrap_or("listening"), 1)?),
         "linger" => linger(line.number_or("seconds", 5)?),
         "tcp" | "eventfd" | "epoll" | "pidfd" | "userfaultfd" => {
             // SAFETY: each makes a descriptor.

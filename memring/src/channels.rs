@@ -80,7 +80,7 @@ impl Channels {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Ended`] when the session has ended, which is said after what was asked for before;
+    /// [`ChannelError::Ended`] when the session has ended, and with it what was asked for and not decided on;
     /// [`ChannelError::NotAllowed`].
     pub fn accept(&self) -> Result<Asked, ChannelError> {
         let asked = self.session.await_asked(None);

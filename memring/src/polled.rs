@@ -178,7 +178,7 @@ impl<H: Half> Polled<H> {
 /// Whether a wait for these may begin, of whoever the notifier tells; see the contract of [`Polled`].
 pub(crate) fn arm_these(half: &mut impl Half, notifier: &Notifier, wants: Wants) -> Arm {
     // A channel that was asked for since somebody looked may be what the notifier told of.
-    if !half.session().begin_to_arm(notifier) || half.session().take_news_of_channels() {
+    if !half.session().begin_to_arm(notifier) || half.session().has_news_of_channels(notifier) {
         return Arm::Ready;
     }
     if !wants.room() {

@@ -163,40 +163,59 @@ fn one_that_closes_disturbs_no_other_and_neither_does_the_first() {
 }
 
 #[test]
-fn who_waits_is_told_when_the_session_ends() {
+fn those_that_are_being_decided_on_count_too() {
     both_ways(|asks, serves| {
-        let (tid, waits) = std::sync::mpsc::channel();
-        let accepting = thread::spawn(move || {
-            tid.send(support::tid()).expect("heard");
-            serves.accept().map(drop)
+        let asking: Vec<_> = (0..4)
+            .map(|_| {
+                let asks = asks.clone();
+                thread::spawn(move || asks.open::<Bytes>("x").map(drop))
+            })
+            .collect();
+        let in_hand: Vec<_> =
+            (0..4).map(|_| serves.accept_deadline(soon()).expect("asked")).collect();
+        let fifth = asks.open::<Bytes>("x").map(drop);
+        assert!(matches!(fifth, Err(ChannelError::TooMany(_))), "{fifth:?}");
+        drop(in_hand);
+        for asking in asking {
+            assert!(asking.join().expect("no panic").is_err(), "dropped, and so declined");
+        }
+        let serving = thread::spawn(move || {
+            serves.accept_deadline(soon()).expect("asked").open::<Bytes>().map(drop)
         });
-        support::eventually_asleep(waits.recv().expect("a thread"));
-        let closer = asks.clone();
-        let (tid, waits) = std::sync::mpsc::channel();
-        let asking = thread::spawn(move || {
-            tid.send(support::tid()).expect("heard");
-            asks.open::<Bytes>("x").map(drop)
-        });
-        let _ = (waits.recv().expect("a thread"), &closer);
-        // It is taken by nobody: accepting was for the other's asking.
-        let accepted = accepting.join().expect("no panic");
-        assert!(accepted.is_ok(), "{accepted:?}"); // and dropped, so declined
-        assert!(asking.join().expect("no panic").is_err());
+        asks.open::<Bytes>("x").map(drop).expect("there is room again");
+        serving.join().expect("no panic").expect("opens");
     });
+}
+
+/// Waits for this in a thread, which sleeps by now.
+fn waiting<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
+    let (says, tid) = std::sync::mpsc::channel();
+    let waiting = thread::spawn(move || {
+        says.send(support::tid()).expect("heard");
+        wait()
+    });
+    support::eventually_asleep(tid.recv().expect("a thread"));
+    waiting
+}
+
+#[test]
+fn who_waits_is_told_when_the_session_ends() {
+    for server_ends in [false, true] {
+        let (server, client) = session();
+        let [accepts, asks] = [server.channels(), client.channels()];
+        let accepting = waiting(move || accepts.accept().map(drop));
+        let ends = if server_ends { server.session() } else { client.session() };
+        ends.close();
+        let ended = accepting.join().expect("no panic");
+        assert!(matches!(ended, Err(ChannelError::Ended(_))), "{ended:?}");
+        eventually("it is over", || matches!(asks.open::<Bytes>("x"), Err(ChannelError::Ended(_))));
+    }
+    // And who asks, and is answered by nobody: the connecting side waits for that, the accepting side for the handshake.
     let (server, client) = session();
-    let channels = server.channels();
-    let (tid, waits) = std::sync::mpsc::channel();
-    let accepting = thread::spawn(move || {
-        tid.send(support::tid()).expect("heard");
-        channels.accept().map(drop)
-    });
-    support::eventually_asleep(waits.recv().expect("a thread"));
-    client.session().close();
-    let ended = accepting.join().expect("no panic");
-    assert!(matches!(ended, Err(ChannelError::Ended(_))), "{ended:?}");
-    eventually("it is over", || {
-        matches!(server.channels().open::<Bytes>("x"), Err(ChannelError::Ended(_)))
-    });
+    let asks = client.channels();
+    let asking = waiting(move || asks.open::<Bytes>("x").map(drop));
+    server.session().close();
+    assert!(asking.join().expect("no panic").is_err());
 }
 
 #[test]
@@ -316,6 +335,31 @@ fn whoever_polls_something_of_the_session_is_woken_when_channels_are_asked_for()
         }
     }
     asked.expect("asked").open::<Bytes>().map(drop).expect("opens");
+    asking.join().expect("no panic").expect("opened");
+}
+
+#[test]
+fn of_several_that_wait_each_hears_that_channels_are_asked_for() {
+    let (server, client) = session();
+    let (tx, rx) = server.split();
+    let mut tx = tx.polled().expect("descriptors");
+    let mut hub = Hub::new().expect("a hub");
+    let member = hub.add(rx).expect("joins");
+    let asks = client.channels();
+    let asking = thread::spawn(move || asks.open::<Bytes>("x").map(drop));
+    // Whoever looks first does not take it from the other.
+    while tx.try_send(&[0; 1000]).is_ok() {}
+    while tx.arm_for_room() == memring::Arm::Armed {
+        let mut fds = [rustix::event::PollFd::new(&tx, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&patience)), Ok(1));
+    }
+    match hub.wait(Some(soon())).expect("waits").expect("asked") {
+        Event::Asked(key) => assert_eq!(key, member.key()),
+        other => panic!("{other:?}"),
+    }
+    let asked = member.channels().try_accept().expect("allowed").expect("one");
+    asked.open::<Bytes>().map(drop).expect("opens");
     asking.join().expect("no panic").expect("opened");
 }
 

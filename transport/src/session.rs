@@ -318,7 +318,7 @@ impl Session {
             trace::ended(self, false);
         }
         if let Some(further) = self.further.as_ref().filter(|_| tell) {
-            further.wake();
+            further.wake(self.life.end().is_some());
         }
         said.into_iter().for_each(|said| self.on_said(said));
         done

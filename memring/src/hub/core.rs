@@ -346,7 +346,7 @@ impl Core {
             seen.session.leave_hub(self.epoll.as_fd());
         }
         seen.has_room |= seen.state.room.take();
-        seen.asked |= seen.session.take_news_of_channels();
+        seen.asked |= seen.session.has_news_of_channels(&seen.notifier);
         self.touch(key);
     }
 

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use memring_ring::End;
 use memring_ring::fork::PerProcess;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-use super::{Look, Session};
+use super::{Look, Notifier, Session};
 use crate::closer::ForeignFd;
 use crate::connection::Connection;
 use crate::control::{Answer, Ask, Control, DeclineCode, Metadata, Name, Sentence, Signature};
@@ -50,8 +50,8 @@ pub(super) struct Further {
     asking: Mutex<()>,
     state: Mutex<State>,
     changed: Condvar,
-    /// Something was offered since somebody last asked.
-    news: AtomicBool,
+    /// How often something was offered: whoever waits for several things looks whether that has grown since he last did.
+    news: AtomicU64,
 }
 
 #[derive(Default)]
@@ -63,6 +63,8 @@ struct State {
     waiting: BTreeMap<u32, Option<Answered>>,
     /// The peer's, for the application to decide.
     offered: VecDeque<Offered>,
+    /// Those that it is deciding on.
+    in_hand: usize,
     /// Handshakes of what it asked for.
     under_way: usize,
     /// Channels that it asked for and has.
@@ -89,6 +91,13 @@ struct Offered {
     name: Name<'static>,
     metadata: Metadata<'static>,
     what: What,
+}
+
+impl Offered {
+    /// Whether the peer has left while it waited.
+    fn has_gone(&self) -> bool {
+        matches!(&self.what, What::Offer(offer) if offer.has_gone())
+    }
 }
 
 #[derive(Debug)]
@@ -148,7 +157,7 @@ impl Further {
             asking: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
-            news: AtomicBool::new(false),
+            news: AtomicU64::new(0),
         }
     }
 
@@ -160,10 +169,13 @@ impl Further {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whoever waits has to look.
-    pub(super) fn wake(&self) {
+    /// Whoever waits has to look. Once the session is over nothing is offered any more, and those who asked see it at once.
+    pub(super) fn wake(&self, over: bool) {
         // Under the lock, so that nobody is between his look and his sleep.
-        let _state = self.lock();
+        let mut state = self.lock();
+        if over {
+            state.offered.clear();
+        }
         self.changed.notify_all();
     }
 
@@ -184,7 +196,8 @@ impl State {
     /// How many the peer has of those that it asked for, or may yet have.
     fn held(&mut self) -> usize {
         self.open.retain(|session| session.strong_count() > 0);
-        self.open.len() + self.under_way + self.offered.len()
+        self.offered.retain(|offered| !offered.has_gone());
+        self.open.len() + self.under_way + self.offered.len() + self.in_hand
     }
 }
 
@@ -298,7 +311,7 @@ impl Session {
         let mut state = further.lock();
         state.under_way -= 1;
         // A failure was counted, and the peer has seen it.
-        if let Ok(offer) = outcome {
+        if let (Ok(offer), None) = (outcome, self.life.end()) {
             let what = What::Offer(Box::new(offer));
             state.offered.push_back(Offered { name, metadata, what });
             drop(state);
@@ -307,7 +320,8 @@ impl Session {
     }
 
     fn offer_news(&self, further: &Further) {
-        further.news.store(true, Ordering::Release);
+        // ORDERING: Release; pairs with the Acquire in `has_news_of_channels`: who sees it finds what was offered.
+        further.news.fetch_add(1, Ordering::Release);
         self.tell();
     }
 
@@ -458,22 +472,32 @@ impl Session {
         socket: Option<OwnedFd>,
         deadline: Instant,
     ) -> Result<Waiting<'a>, FurtherError> {
-        let _in_order = further.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = further.lock();
-        let number = state.asked.checked_add(1).ok_or(FurtherError::NotAllowed)?;
-        state.asked = number;
-        state.waiting.insert(number, None);
-        drop(state);
-        let waiting = Waiting { further, number };
-        let ask = Control::Ask(Ask { number, name, metadata }).encode();
         let fds: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
-        let sent = self.socket.send_deadline(&ask, &fds, Some(deadline));
-        match sent {
-            Ok(()) => Ok(waiting),
-            Err(problem) => {
-                // The peer does not know the number, and so there is none.
-                further.lock().asked = number - 1;
-                Err(HandshakeError::from(problem).into())
+        loop {
+            // Not held while this waits: others have deadlines of their own.
+            let in_order = further.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = further.lock();
+            let number = state.asked.checked_add(1).ok_or(FurtherError::NotAllowed)?;
+            state.asked = number;
+            state.waiting.insert(number, None);
+            drop(state);
+            let waiting = Waiting { further, number };
+            let (name, metadata) = (name.borrow(), metadata.borrow());
+            let ask = Control::Ask(Ask { number, name, metadata }).encode();
+            let problem = match self.socket.send(&ask, &fds) {
+                Ok(()) => return Ok(waiting),
+                Err(problem) => problem,
+            };
+            // The peer does not know the number, and so there is none.
+            further.lock().asked = number - 1;
+            drop(waiting);
+            drop(in_order);
+            match problem {
+                _ if Instant::now() >= deadline => return Err(FurtherError::TimedOut),
+                SendProblem::WouldBlock => {
+                    self.wait_for_socket(deadline).map_err(HandshakeError::system("waiting"))?;
+                }
+                problem => return Err(HandshakeError::from(problem).into()),
             }
         }
     }
@@ -545,9 +569,11 @@ impl Session {
         let not = |why| FurtherError::NotUsable(why);
         // Asked of the socket layer, which no file system answers for: what else it may be closes where nobody waits.
         let is_socket = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX)
-            && sockopt::socket_type(&socket) == Ok(SocketType::SEQPACKET);
+            && sockopt::socket_type(&socket) == Ok(SocketType::SEQPACKET)
+            // In the queue of one that listens may lie connections with anything in theirs.
+            && sockopt::socket_acceptconn(&socket) == Ok(false);
         if !is_socket {
-            return Err(not("it is no Unix seqpacket socket".into()));
+            return Err(not("it is no connected Unix seqpacket socket".into()));
         }
         let socket = ControlSocket::from_fd(socket.into_owned()).map_err(|why| not(why.into()))?;
         // The kernel names who made it: that has to be the peer's user, or it is somebody else's socket.
@@ -559,10 +585,10 @@ impl Session {
         Ok(connecting::greet(greeting, settings, signature)?)
     }
 
-    /// Whether something was offered since this was last asked: [`next_asked`](Self::next_asked) may have it.
+    /// Whether something was offered since this was last asked for this notifier: [`next_asked`](Self::next_asked) may have it.
     #[must_use]
-    pub fn take_news_of_channels(&self) -> bool {
-        self.further.as_ref().is_some_and(|it| it.news.swap(false, Ordering::Acquire))
+    pub fn has_news_of_channels(&self, notifier: &Notifier) -> bool {
+        self.further.as_ref().is_some_and(|it| notifier.is_news(it.news.load(Ordering::Acquire)))
     }
 
     /// The next channel that the peer asks for, if it does.
@@ -572,8 +598,8 @@ impl Session {
     /// [`FurtherError::NotAllowed`], [`FurtherError::Ended`].
     pub fn next_asked(self: &Arc<Self>) -> Result<Option<Asked>, FurtherError> {
         let further = self.further()?;
-        if let Some(offered) = further.lock().offered.pop_front() {
-            return Ok(Some(Asked { session: Arc::clone(self), offered }));
+        if let Some(asked) = self.take_asked(&mut further.lock()) {
+            return Ok(Some(asked));
         }
         self.life.end().map_or(Ok(None), |end| Err(end.into()))
     }
@@ -589,11 +615,19 @@ impl Session {
         self.drain();
         let mut state = further.lock();
         loop {
-            if let Some(offered) = state.offered.pop_front() {
-                return Ok(Asked { session: Arc::clone(self), offered });
+            if let Some(asked) = self.take_asked(&mut state) {
+                return Ok(asked);
             }
             state = self.wait_for_news(further, state, deadline)?;
         }
+    }
+}
+
+impl Session {
+    fn take_asked(self: &Arc<Self>, state: &mut State) -> Option<Asked> {
+        let offered = state.offered.pop_front()?;
+        state.in_hand += 1;
+        Some(Asked { session: Arc::clone(self), offered })
     }
 }
 
@@ -642,7 +676,7 @@ impl Asked {
                 let settings = further.settings(carries, deadline);
                 self.session.greet_over(socket, &settings, signature)?
             }
-            What::Decided => return Err(FurtherError::TimedOut),
+            What::Decided => unreachable!("whoever decides has it no more"),
         };
         further.lock().open.push(Arc::downgrade(&connection.session));
         Ok(connection)
@@ -673,6 +707,9 @@ impl Drop for Asked {
     fn drop(&mut self) {
         if self.session.generation.is_current() {
             self.decide_against("");
+            if let Some(further) = &self.session.further {
+                further.lock().in_hand -= 1;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -28,6 +28,8 @@ use crate::drainer;
 pub struct Notifier {
     who: Who,
     told: Mutex<Told>,
+    /// The news of further channels that it has had.
+    channels: AtomicU64,
 }
 
 /// Who waits, and how he is told.
@@ -120,6 +122,12 @@ impl Notifier {
 
     fn lock(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this count is another than it was.
+    pub(super) fn is_news(&self, count: u64) -> bool {
+        // ORDERING: Relaxed; one notifier is one waiter's.
+        self.channels.swap(count, Ordering::Relaxed) != count
     }
 
     /// The loop has to look.
@@ -248,7 +256,8 @@ impl Session {
     }
 
     fn add_notifier(&self, who: Who) -> Arc<Notifier> {
-        let notifier = Arc::new(Notifier { who, told: Mutex::default() });
+        let notifier =
+            Arc::new(Notifier { who, told: Mutex::default(), channels: AtomicU64::new(0) });
         self.notifiers.add(&notifier);
         // A loop sleeps often, and each call of membarrier interrupts every process that runs and has registered.
         if self.life.fences().prefer_full() {
@@ -320,7 +329,7 @@ impl Session {
     pub(crate) fn tell(&self) {
         self.notifiers.tell(None);
         if let Some(further) = &self.further {
-            further.wake();
+            further.wake(self.life.end().is_some());
         }
     }
 }
