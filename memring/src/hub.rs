@@ -97,6 +97,8 @@ pub use memring_transport::Paused;
 /// # Ok::<(), Box<dyn Error>>(())
 /// ```
 ///
+/// Wakers, subscribers and the like, which a wait may call, must not use this hub's members from there.
+///
 /// Hubs and their members stay in one thread. For more processors, have one each, all with a place at the same listener; other
 /// threads wake one by its [`Remote`].
 pub struct Hub {
@@ -238,10 +240,7 @@ impl Hub {
     ///
     /// In a forked child.
     pub fn after(&mut self, delay: Duration) -> io::Result<Key> {
-        let now = Instant::now();
-        // Who waits for longer than the clock goes waits for ever, or for ten years.
-        let due = now.checked_add(delay).unwrap_or(now + Duration::from_secs(10 * 366 * 86_400));
-        self.at(due)
+        self.at(after(delay))
     }
 
     /// One [`Event::Timer`], at this instant.
@@ -265,7 +264,7 @@ impl Hub {
     /// If the period is zero.
     pub fn every(&mut self, period: Duration) -> io::Result<Key> {
         assert!(!period.is_zero(), "a period of no time has no end");
-        let due = Instant::now() + period;
+        let due = after(period);
         self.core.borrow_mut().add_timer(Timer { due, every: Some(period) })
     }
 
@@ -291,7 +290,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// In a forked child; `InvalidInput` for what is no signal, or cannot be blocked; what the kernel says of one more descriptor.
+    /// In a forked child; `InvalidInput` for what is no signal, or cannot be blocked; `AlreadyExists` for one that this thread takes
+    /// already; what the kernel says of one more descriptor.
     pub fn signals(&mut self, signals: &[Signal]) -> io::Result<Key> {
         let numbers: Vec<_> = signals.iter().map(|signal| signal.0).collect();
         let place = Place::Signals(signals::Signals::new(&numbers)?);
@@ -309,6 +309,12 @@ impl Hub {
     pub fn remote(&self) -> Remote {
         Remote::new(&self.core.borrow().bell)
     }
+}
+
+/// The instant after so long. Who waits for longer than the clock goes waits for ever, or for ten years.
+fn after(delay: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(delay).unwrap_or(now + Duration::from_secs(10 * 366 * 86_400))
 }
 
 impl Drop for Hub {

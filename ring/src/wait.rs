@@ -150,6 +150,12 @@ impl Patience {
         self.strategy = strategy;
     }
 
+    /// Whether it never sleeps.
+    #[must_use]
+    pub fn always_spins(&self) -> bool {
+        self.strategy == Wait::Spin
+    }
+
     /// Spins until `look` finds something, for as long as recent waits make likely. Whether it has; if not, whoever waits
     /// sleeps now, and says [`slept`](Self::slept).
     pub fn spin(&mut self, mut look: impl FnMut() -> bool) -> bool {

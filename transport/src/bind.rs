@@ -39,7 +39,7 @@ use files::{Claim, Files, probe};
 
 /// Pauses of a listener that cannot accept: doubled from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How to bind: mode 0600, our own uid and gid, a private directory, no descriptors from clients.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
@@ -13,10 +14,16 @@ use std::ptr;
 #[derive(Debug)]
 pub struct Signals {
     descriptor: OwnedFd,
+    signals: Vec<i32>,
     /// What this has blocked, and was not before.
     newly: Vec<i32>,
     /// The mask is a thread's.
     _here: PhantomData<*const ()>,
+}
+
+thread_local! {
+    /// Those that are taken: were one taken twice, who leaves first would let it through to its handler.
+    static HELD: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Signals {
@@ -24,10 +31,17 @@ impl Signals {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a number that is no signal's, or that of one which cannot be blocked; what the kernel says of one more
+    /// `InvalidInput` for a number that is no signal's, or that of one which cannot be blocked; `AlreadyExists` for one that another
+    /// of this thread takes; what the kernel says of one more
     /// descriptor.
     pub fn new(signals: &[i32]) -> io::Result<Self> {
         let set = set_of(signals)?;
+        if let Some(taken) =
+            signals.iter().find(|signal| HELD.with_borrow(|held| held.contains(signal)))
+        {
+            let why = format!("signal {taken} is taken in this thread already");
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+        }
         // SAFETY: a set that is alive, and -1 for a new descriptor.
         let made =
             unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
@@ -43,7 +57,8 @@ impl Signals {
         let was_blocked =
             |signal: i32| unsafe { libc::sigismember(&raw const before, signal) == 1 };
         let newly = signals.iter().copied().filter(|signal| !was_blocked(*signal)).collect();
-        Ok(Self { descriptor, newly, _here: PhantomData })
+        HELD.with_borrow_mut(|held| held.extend(signals));
+        Ok(Self { descriptor, signals: signals.to_vec(), newly, _here: PhantomData })
     }
 
     /// The next that is pending, if any is.
@@ -68,6 +83,8 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        let _a_thread_that_ends_has_none =
+            HELD.try_with(|held| held.borrow_mut().retain(|signal| !self.signals.contains(signal)));
         if let Ok(set) = set_of(&self.newly) {
             let _nothing_left_to_do_if_not = change_mask(libc::SIG_UNBLOCK, &set, None);
         }

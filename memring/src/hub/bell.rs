@@ -91,8 +91,8 @@ impl Remote {
 
     /// Wakes the hub. What this thread did before is seen by the hub's thread after the event.
     pub fn wake(&self) {
-        // ORDERING: Release; pairs with the Acquire in `answer`.
-        if !self.bell.woken.swap(true, Ordering::AcqRel) {
+        // ORDERING: the Release pairs with the Acquire in `answer`.
+        if !self.bell.woken.swap(true, Ordering::Release) {
             self.bell.ring();
         }
     }

@@ -31,7 +31,7 @@ use crate::polled::PolledListener;
 
 /// Events between two looks at what the kernel has to say.
 const LOOK_EVERY: u32 = 64;
-/// The same, in looks at the round of a hub that spins.
+/// The same, in looks at the round of a hub that spins; a power of two, for the count wraps.
 const SPINS: u32 = 128;
 /// Descriptors that one look takes.
 const BATCH: usize = 64;
@@ -59,7 +59,6 @@ pub(super) struct Core {
     turn: u64,
     cleared: u64,
     patience: Patience,
-    spins: bool,
     /// Events since the kernel was asked.
     since: u32,
     /// Another thread has woken this one.
@@ -189,7 +188,6 @@ impl Core {
             turn: 0,
             cleared: 0,
             patience: Patience::new(Wait::Adaptive),
-            spins: false,
             since: 0,
             woken: false,
             told: Vec::new(),
@@ -198,7 +196,6 @@ impl Core {
     }
 
     pub(super) fn set_wait_strategy(&mut self, wait: Wait) {
-        self.spins = wait == Wait::Spin;
         self.patience.set_strategy(wait);
     }
 
@@ -306,13 +303,21 @@ impl Core {
         true
     }
 
-    /// Nobody waits here any more.
+    /// Nobody waits here any more. Watched descriptors stay with their owners.
     pub(super) fn dissolve(&mut self) {
         for key in self.places.keys() {
-            if let Some(Slot { place: Place::Session(seen), .. }) = self.places.get_mut(key) {
-                let session = Arc::clone(&seen.session);
-                self.remove(key, Kind::Session);
-                session.leave_loop();
+            let session = match self.places.get_mut(key).map(|slot| &slot.place) {
+                Some(Place::Session(seen)) => Some(Arc::clone(&seen.session)),
+                _ => None,
+            };
+            match session {
+                Some(session) => {
+                    self.remove(key, Kind::Session);
+                    session.leave_loop();
+                }
+                None => {
+                    self.remove(key, Kind::Plain);
+                }
             }
         }
     }
@@ -324,6 +329,7 @@ impl Core {
         if let Some(slot) = self.places.get_mut(key)
             && !std::mem::replace(&mut slot.in_round, true)
         {
+            self.at = self.at.min(self.round.len());
             self.round.push(key);
         }
     }
@@ -371,7 +377,7 @@ impl Core {
             match visit {
                 Visit::Nothing | Visit::Has(_) => self.at += 1,
                 Visit::Leaves | Visit::Last(_) => {
-                    self.round.swap_remove(self.at);
+                    self.round.remove(self.at); // in their order: of timers, the first comes first
                     if let Some(slot) = self.places.get_mut(key) {
                         slot.in_round = false;
                     }
@@ -460,6 +466,14 @@ impl Core {
         }
     }
 
+    /// Whether the member of this key is of this session still.
+    pub(super) fn holds(&mut self, key: Key, session: &Arc<Session>) -> bool {
+        match self.places.get_mut(key).map(|slot| &slot.place) {
+            Some(Place::Session(seen)) => Arc::ptr_eq(&seen.session, session),
+            _ => true, // the hub has gone
+        }
+    }
+
     // Waiting.
 
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> io::Result<Option<Event>> {
@@ -536,14 +550,17 @@ impl Core {
 
     /// Looks at the round for as long as recent waits make it likely that something comes. Whether there is reason to go on.
     fn spin(&mut self, deadline: Option<Instant>) -> bool {
-        if self.round.is_empty() && !self.spins {
+        if self.round.is_empty() && !self.patience.always_spins() {
             return false;
         }
+        if self.patience.always_spins() {
+            Heads::of_process().publish_all(); // which a sleep does, and this never comes to one
+        }
         let Self { epoll, clock, places, round, patience, .. } = self;
-        let (mut looks, mut asks) = (0, false);
+        let (mut looks, mut asks) = (0_u32, false);
         let found = patience.spin(|| {
-            looks += 1;
-            if looks % SPINS == 0 {
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(SPINS) {
                 let until = clock.next(deadline);
                 asks = is_readable(epoll) || until.is_some_and(|until| Instant::now() >= until);
                 if asks {

@@ -40,7 +40,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Generations of a place are counted modulo this, so that a key's bits leave some numbers to others.
+/// How often a place is used: so a key's bits leave some numbers to others.
 const GENERATIONS: u32 = 1 << 31;
 
 /// Places by key.
@@ -98,8 +98,11 @@ impl<T> Places<T> {
             return None;
         }
         let value = value.take()?;
-        *generation = (*generation + 1) % GENERATIONS;
-        self.free.push(key.index);
+        // One whose numbers are used up is used no more.
+        if *generation + 1 < GENERATIONS {
+            *generation += 1;
+            self.free.push(key.index);
+        }
         Some(value)
     }
 }

@@ -20,6 +20,11 @@ use crate::select::Selectable;
 /// the hub, and closes it.
 ///
 /// It stays in the hub's thread. For a sender in another thread, split the channel and add its receiver.
+///
+/// # Panics
+///
+/// [`into_inner`](Self::into_inner) and [`await_room`](Self::await_room), if another channel was put in the place of the one that joined:
+/// the hub waits for that.
 pub struct Member<H: Joins> {
     half: Option<H>,
     key: Key,
@@ -47,7 +52,8 @@ impl<H: Joins> Member<H> {
     /// answer that there is no room for, and takes no further question before that has gone. The peer's messages stay in its
     /// lane, and when that is full it waits; the hub does not spend time on them.
     ///
-    /// An end is told when nothing lies before it, and room that is [awaited](Self::await_room) is all the same.
+    /// An end is told when nothing lies before it, but of a peer that only stopped sending, which is told after `resume`. Room that is
+    /// [awaited](Self::await_room) is told all the same.
     pub fn pause(&mut self) {
         self.state.paused.set(true);
     }
@@ -62,9 +68,15 @@ impl<H: Joins> Member<H> {
     /// What it was made of, which no hub waits for any more.
     #[must_use]
     pub fn into_inner(mut self) -> H {
+        self.check();
         let half = self.take();
         half.session().leave_loop();
         half
+    }
+
+    fn check(&self) {
+        let same = self.core.borrow_mut().holds(self.key, self.session());
+        assert!(same, "another channel was put in the place of the one that the hub waits for");
     }
 
     fn take(&mut self) -> H {
@@ -103,6 +115,7 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Member<Channel<S, R>> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn await_room(&mut self) -> Arm {
+        self.check();
         self.state.room.set(true);
         let (sender, _) = self.halves();
         sender.ask_for_room();

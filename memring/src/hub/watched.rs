@@ -35,7 +35,8 @@ impl Interest {
     }
 }
 
-/// Something with a descriptor that a hub waits for: it derefs to it. Dropping it takes it out of the hub.
+/// Something with a descriptor that a hub waits for: it derefs to it. Dropping it takes it out of the hub. Its descriptor has to stay
+/// the one that it was made with: the hub waits for that.
 ///
 /// ```
 /// use std::io::Read;
@@ -101,6 +102,7 @@ impl<F: AsFd> Watched<F> {
 
     fn leave(&self) {
         let Some(descriptor) = &self.descriptor else { return };
+        let descriptor = descriptor.as_fd();
         let mut core = self.core.borrow_mut();
         // In a forked child the epoll is its parent's too.
         if core.remove(self.key, Kind::Watched) && core.check_process().is_ok() {

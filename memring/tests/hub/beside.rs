@@ -39,12 +39,24 @@ fn timers_ring_in_order_again_and_not_once_removed() {
     assert!(!hub.remove(early), "one that was for once has left");
     assert!(hub.remove(beat));
     nothing(&mut hub);
+    // Those that are due by the time that anybody looks, too.
+    let now = Instant::now();
+    let mut due: Vec<_> = [4, 2, 0, 3, 1]
+        .map(|at| (at, hub.at(now + ms(at)).expect("a timer")))
+        .into_iter()
+        .collect();
+    due.sort_unstable();
+    thread::sleep(ms(10));
+    for (at, key) in due {
+        assert!(matches!(next(&mut hub), Event::Timer(rung) if rung == key), "{at}");
+    }
+    nothing(&mut hub);
     // Thousands that come and go leave nothing behind, and none of them rings.
     for _ in 0..10_000 {
         let key = hub.after(Duration::from_secs(3600)).expect("a timer");
         assert!(hub.remove(key));
     }
-    assert!(hub.after(Duration::MAX).is_ok());
+    assert!(hub.after(Duration::MAX).is_ok() && hub.every(Duration::MAX).is_ok());
     nothing(&mut hub);
 }
 
@@ -162,6 +174,18 @@ fn hubs_of_several_threads_share_a_listener() {
 }
 
 #[test]
+fn a_hub_that_goes_leaves_its_listeners_whoever_of_its_members_stays() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let mut hub = Hub::new().expect("a hub");
+    hub.listen(&listener).expect("joins");
+    let (_member, _client) = pair_in(&mut hub);
+    drop(hub);
+    drop(listener);
+    assert!(scratch.files().is_empty(), "{:?}", scratch.files());
+}
+
+#[test]
 fn signals_come_as_events_and_as_signals_again_afterwards() {
     if !alone("beside::signals_come_as_events_and_as_signals_again_afterwards") {
         return;
@@ -176,6 +200,8 @@ fn take_signals() {
     assert!(hub.signals(&[Signal(libc::SIGKILL)]).is_err());
     assert!(hub.signals(&[Signal(0)]).is_err());
     let key = hub.signals(&[Signal::TERM, Signal::USR1]).expect("signals");
+    let twice = hub.signals(&[Signal::HUP, Signal::TERM]).expect_err("taken already");
+    assert_eq!(twice.kind(), std::io::ErrorKind::AlreadyExists);
     raise(Sent::USR1);
     raise(Sent::TERM);
     let mut came: Vec<_> = (0..2)
@@ -190,6 +216,10 @@ fn take_signals() {
     assert_eq!(came, sent);
     nothing(&mut hub);
     assert!(hub.remove(key));
+    // A hub that goes gives them back too, whoever of its members stays.
+    hub.signals(&[Signal::TERM, Signal::USR1]).expect("signals again");
+    let (_member, _client) = pair_in(&mut hub);
+    drop(hub);
     // Now what it did before: it ends a process.
     let ended = Forked::start(|| {
         raise(Sent::USR1);

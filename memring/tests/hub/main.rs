@@ -18,7 +18,7 @@ use support::{Stage, play, soon};
 
 #[test]
 fn role() {
-    play(&[("dies", dies), ("connects", connects)]);
+    play(&[("dies", dies), ("connects", connects), ("fills", sessions::fills)]);
 }
 
 fn dies(stage: &Stage) {

@@ -7,9 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use memring::hub::{Event, Hub, Interest, Member};
-use memring::{Bytes, Connector, End, Lanes, Listener, RecvError, TryRecvError, Wait};
+use memring::{Arm, Bytes, Connector, End, Lanes, Listener, RecvError, TryRecvError, Wait};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::support::{Scratch, soon};
+use crate::support::{Helper, PATIENCE, Scratch, Stage, soon};
 use crate::{Ends, Number, Numbers, asleep_then, closed, next, nothing, pair_in, readable};
 
 #[test]
@@ -243,4 +244,59 @@ fn what_is_lent_in_place_was_received_already() {
         assert_eq!(&*receiver.try_recv().expect("it was said"), [round]);
         nothing(&mut hub);
     }
+}
+
+/// Sends what leaves the lane nearly empty, and then what takes nearly all of it at once.
+pub fn fills(stage: &Stage) {
+    let connector = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Normal);
+    let mut client = connector.connect::<Bytes>(stage.path()).expect("connects");
+    client.send(&[1; 400]).expect("sent");
+    assert_eq!(stage.hear(), "read");
+    let mut client = client.polled().expect("descriptors");
+    while client.try_send(&[7; 3900]).is_err() {
+        if client.arm_for_room() == Arm::Armed {
+            let mut fds = [PollFd::new(&client, PollFlags::IN)];
+            let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            assert_eq!(poll(&mut fds, Some(&patience)), Ok(1), "a lost wake: room");
+        }
+    }
+    stage.linger();
+}
+
+#[test]
+fn a_hub_that_spins_hears_everything_and_gives_back_room() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(scratch.socket()).expect("binds");
+    let mut hub = Hub::new().expect("a hub");
+    hub.set_wait_strategy(Wait::Spin);
+    hub.listen(&listener).expect("joins");
+    let mut helper = Helper::start("fills", &[("path", &scratch.socket().display())]);
+    let mut member = match next(&mut hub) {
+        Event::Connected(_, incoming) => {
+            hub.add(incoming.open::<Bytes>().expect("opens")).expect("joins")
+        }
+        other => panic!("{other:?}"),
+    };
+    let (mut quiet, mut rare) = pair_in(&mut hub);
+    assert_eq!(readable(&mut hub), member.key());
+    assert_eq!(&*member.try_recv().expect("it was said"), [1; 400]);
+    // It has no room for the next before that is given back, and nobody sleeps here who would.
+    helper.tell("read");
+    let come = loop {
+        assert_eq!(readable(&mut hub), member.key());
+        match member.try_recv() {
+            Ok(whole) => break whole.to_vec(),
+            Err(TryRecvError::Empty) => {}
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert!(come == [7; 3900]);
+    helper.kill();
+    assert!(matches!(closed(&mut hub).1, End::PeerDied(_)));
+    rare.send(b"now and then").expect("sent");
+    assert_eq!(readable(&mut hub), quiet.key());
+    quiet.try_recv().expect("it was said");
+    let timer = hub.after(Duration::from_millis(5)).expect("a timer");
+    assert!(matches!(next(&mut hub), Event::Timer(key) if key == timer));
+    nothing(&mut hub);
 }

@@ -14,7 +14,7 @@ use rustix::time::{
 };
 
 use super::{AcceptError, BURST, Incoming, Listener};
-use crate::bind::Accepted;
+use crate::bind::{Accepted, LONGEST_PAUSE};
 use crate::trace;
 
 /// One who waits for peers at a descriptor, and not in [`Listener::accept`].
@@ -95,8 +95,15 @@ impl Doorway {
             if Instant::now() < until {
                 return Ok(None);
             }
-            // It was there before, and is watched as it was.
-            self.add(&self.listener.bound.as_fd()).map_err(AcceptError::System)?;
+            // It was there before, and is watched as it was; or when there is memory for that.
+            match self.add(&self.listener.bound.as_fd()) {
+                Err(error) if error.raw_os_error() != Some(Errno::EXIST.raw_os_error()) => {
+                    self.paused = Some(Instant::now() + LONGEST_PAUSE);
+                    self.set_timer(LONGEST_PAUSE).map_err(AcceptError::System)?;
+                    return Ok(None);
+                }
+                _ => {}
+            }
             self.set_timer(Duration::ZERO).map_err(AcceptError::System)?;
             self.paused = None;
         }
