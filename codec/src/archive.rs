@@ -178,6 +178,22 @@ where
         .map_err(|source| DecodeError::Invalid { source })
 }
 
+/// The owned value that an archive holds, which is checked first.
+///
+/// # Errors
+///
+/// As [`Format::decode`] and [`deserialize`].
+#[inline]
+pub fn from_archive<T>(bytes: &[u8]) -> Result<T, DecodeError>
+where
+    T: Archivable,
+    T::Archived: Deserialize<T, Strategy<Owner, Reason>>,
+{
+    let checked = <Rkyv as Format<T>>::decode(bytes)?;
+    // SAFETY: (1) these very bytes were just decoded. (2) They are borrowed shared, until this returns.
+    deserialize(unsafe { <Rkyv as Format<T>>::view(&checked, bytes) })
+}
+
 /// The deserialiser behind [`deserialize`]: it pools no shared pointers.
 #[derive(Debug)]
 pub struct Owner;

@@ -110,6 +110,12 @@ impl Arrivals for Alone {
     }
 }
 
+/// What came with a message that nothing came with.
+#[must_use]
+pub fn nothing() -> Arc<dyn Arrivals> {
+    Arc::new(Alone)
+}
+
 /// What a message carries that was received and checked. What is not taken out goes with it.
 pub struct Carried(Arc<dyn Arrivals>);
 
@@ -350,4 +356,20 @@ where
 {
     deserialize_using::<T, Taker<'_>, Reason>(archived, &mut Taker(carried))
         .map_err(|source| DecodeError::Invalid { source })
+}
+
+/// The owned value that an archive holds, which is checked first, with what came beside it.
+///
+/// # Errors
+///
+/// As [`Format::decode_with`] and [`take_value`].
+pub fn take_from_archive<T>(bytes: &[u8], arrivals: Arc<dyn Arrivals>) -> Result<T, DecodeError>
+where
+    T: Attachable,
+    T::Archived: for<'a> Deserialize<T, Strategy<Taker<'a>, Reason>>,
+{
+    let carried = <Attached as Format<T>>::decode_with(bytes, arrivals)?;
+    // SAFETY: (1) these very bytes were just decoded. (2) They are borrowed shared, until this returns.
+    let archived = unsafe { <Attached as Format<T>>::view(&carried, bytes) };
+    take_value(archived, &carried)
 }

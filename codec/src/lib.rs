@@ -28,6 +28,7 @@ mod described;
 mod encode;
 mod fd;
 mod fingerprint;
+mod lent;
 mod message;
 mod options;
 #[cfg(feature = "serde")]
@@ -43,12 +44,15 @@ mod table;
 #[doc(inline)]
 pub use rkyv;
 
-pub use archive::{Archivable, Check, DEPTH, Failure, Owner, Rkyv, Serializer, deserialize};
-pub use attached::{Attachable, Attached, take_value};
+pub use archive::{
+    Archivable, Check, DEPTH, Failure, Owner, Rkyv, Serializer, deserialize, from_archive,
+};
+pub use attached::{Attachable, Attached, take_from_archive, take_value};
 pub use described::Wrapped;
 pub use encode::{EncodeError, Encoder, Sink, SinkFull};
 pub use fd::{ArchivedFd, ChecksFds, Fd, SerializesFds, TakesFds};
 pub use fingerprint::Fingerprint;
+pub use lent::{Lent, LentValue};
 pub use message::{Carriage, Checked, DecodeError, Format, Message, View};
 pub use options::FormatOptions;
 #[cfg(feature = "cbor")]
@@ -73,7 +77,7 @@ pub use table::{Entry, LARGEST_VALUE, Steady, Table, TableError, TableWriteError
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        Archivable, Attachable, Attached, Carries, Fingerprint, Fingerprinted, Format, Message,
+        Archivable, Attachable, Attached, Carries, Lent, LentValue, deserialize, take_value, Fingerprint, Fingerprinted, Format, Message,
         Rkyv, Schema, carried_by, fingerprint_in, fingerprint_of, name_of,
     };
     // Of a format whose feature is off, the compiler then says that it is, and once.
@@ -88,4 +92,5 @@ pub mod __private {
     pub use core;
     pub use rkyv;
     pub use std::string::String;
+    pub use std::vec::Vec;
 }

@@ -11,6 +11,7 @@ use syn::{
 };
 
 use crate::attributes::{self, Format, Rkyv};
+use crate::errors::Errors;
 
 /// What the fingerprint is told about a field.
 pub(crate) struct Part {
@@ -156,26 +157,5 @@ impl<'ast> Visit<'ast> for Scan<'_> {
         // What a macro makes of its input is not ours to see; an omitted bound does no harm.
         let owner = self.owner.to_string();
         self.recursive |= attributes::mentions(ty.to_token_stream(), &[&owner, "Self"]);
-    }
-}
-
-/// Every error of a declaration at once, each at its place.
-#[derive(Default)]
-struct Errors(Option<Error>);
-
-impl Errors {
-    fn add(&mut self, error: Error) {
-        match &mut self.0 {
-            Some(all) => all.combine(error),
-            None => self.0 = Some(error),
-        }
-    }
-
-    fn take<T>(&mut self, result: Result<T>) -> Option<T> {
-        result.map_err(|error| self.add(error)).ok()
-    }
-
-    fn finish(self) -> Result<()> {
-        self.0.map_or(Ok(()), Err)
     }
 }

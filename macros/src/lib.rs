@@ -9,7 +9,9 @@
 
 mod attributes;
 mod declaration;
+mod errors;
 mod expand;
+mod interface;
 
 use proc_macro::TokenStream;
 
@@ -49,6 +51,28 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn message(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::message(arguments.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes an interface of a trait, for calls: clients, and what servers implement. Needs memring's feature `rpc`.
+///
+/// The trait is a description; see `memring::rpc` for what becomes of it. It has methods and signals, without `self`, without
+/// `async` and without code:
+///
+/// - `fn name(argument: Type, ..) -> Result<T, E>`, or `-> T`, or nothing: a call. An argument that is a reference is lent by
+///   the caller, and read where it arrived by the handler: `&str` as that, `&[T]` as a slice of `Archived<T>`, any other `&T` as an
+///   `Archived<T>`. Other arguments, results and errors are made for whoever gets them.
+/// - `-> Stream<T>`, or `Result<Stream<T>, E>`: a call with many replies.
+/// - `#[oneway]`: a call that nothing comes back from.
+/// - `#[signal]`: sent by the server to those who subscribed.
+/// - `#[attachments]`: descriptors or blobs go with arguments or results. It is seen where a type is called `Fd` or
+///   `Blob`; where another type hides them it has to be said.
+///
+/// `name` and `version` are what two programs compare, and `crate = path` says where memring is found, if not at `::memring`.
+#[proc_macro_attribute]
+pub fn interface(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    interface::expand::interface(arguments.into(), item.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

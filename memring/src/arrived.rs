@@ -14,6 +14,8 @@ use memring_transport::socket::ForeignFd;
 pub(crate) struct Arrived {
     session: Arc<Session>,
     fds: u32,
+    /// The blobs that the message names were listed beside it, and no others count.
+    listed: bool,
     inner: Mutex<Inner>,
 }
 
@@ -30,7 +32,26 @@ impl Arrived {
         let fds = parcel.sent_fds() as u32; // a packet carries at most 253
         let lost = parcel.is_lost();
         let came = parcel.into_fds().into_iter().map(Some).collect();
-        Self { session, fds, inner: Mutex::new(Inner { fds: came, blobs: BTreeMap::new(), lost }) }
+        let inner = Mutex::new(Inner { fds: came, blobs: BTreeMap::new(), lost });
+        Self { session, fds, listed: false, inner }
+    }
+
+    /// As [`new`](Self::new), of a message that is looked into later, if ever: the blobs that it names are listed, and
+    /// have been named with this. `None` if one is not known.
+    #[cfg(feature = "rpc")]
+    pub(crate) fn listing(
+        session: Arc<Session>,
+        parcel: Parcel,
+        blobs: impl Iterator<Item = u64>,
+    ) -> Option<Self> {
+        let mut this = Self::new(session, parcel);
+        for number in blobs {
+            if !this.claim_blob(number) {
+                return None;
+            }
+        }
+        this.listed = true;
+        Some(this)
     }
 
     /// Whether something that the message names could not be had here.
@@ -54,8 +75,8 @@ impl Arrivals for Arrived {
 
     fn claim_blob(&self, number: u64) -> bool {
         let mut inner = self.lock();
-        if inner.blobs.contains_key(&number) {
-            return true;
+        if inner.blobs.contains_key(&number) || self.listed {
+            return inner.blobs.contains_key(&number);
         }
         let known = match self.session.name_blob(number) {
             None => return false,

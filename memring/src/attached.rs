@@ -136,6 +136,8 @@ pub(crate) struct Post<'a> {
     pub under_way: &'a mut UnderWay,
     /// Set when the control socket had no room for what goes ahead of a message.
     pub socket_full: &'a mut bool,
+    /// What travels with the message, in its header.
+    pub tag: u64,
 }
 
 impl Post<'_> {
@@ -248,15 +250,22 @@ impl Post<'_> {
         Ok(())
     }
 
+    /// Sends a message that was encoded before, if that can be now.
+    #[cfg(feature = "rpc")]
+    pub(crate) fn try_send_going(&mut self, bytes: &[u8], going: &Going) -> Result<(), TrySendError> {
+        let fds: Vec<_> = going.fds.iter().map(AsFd::as_fd).collect();
+        Ok(self.send_bytes(bytes, &fds, &going.known, &going.new, When::Now)?)
+    }
+
     /// Sends a message with which nothing goes.
     fn send_alone(&mut self, bytes: &[u8], when: When) -> Result<(), Failed> {
         let peer = self.session.peer();
         match when {
             When::Now => {
-                self.producer.try_send(bytes, 0).map_err(|error| try_send_error(error, peer))?;
+                self.producer.try_send(bytes, self.tag).map_err(|error| try_send_error(error, peer))?;
             }
             When::By(deadline) => {
-                let sent = self.producer.send(bytes, 0, deadline);
+                let sent = self.producer.send(bytes, self.tag, deadline);
                 sent.map_err(|error| send_error(error, peer))?;
             }
         }
@@ -277,11 +286,11 @@ impl Post<'_> {
             let ahead = |position| session.send_ahead(position, list, fds);
             let sent = match when {
                 When::Now => {
-                    let sent = self.producer.try_send_with_fds(pieces, 0, count, ahead);
+                    let sent = self.producer.try_send_with_fds(pieces, self.tag, count, ahead);
                     lane(sent, |error| try_send_error(error, peer).into())?
                 }
                 When::By(deadline) => {
-                    let sent = self.producer.send_with_fds(pieces, 0, count, deadline, ahead);
+                    let sent = self.producer.send_with_fds(pieces, self.tag, count, deadline, ahead);
                     lane(sent, |error| send_error(error, peer).into())?
                 }
             };
@@ -364,6 +373,91 @@ impl Post<'_> {
             }
             other => Failed::Fds(io::Error::other(other)),
         }
+    }
+}
+
+/// What goes with a message that was encoded and not sent.
+#[cfg(feature = "rpc")]
+pub(crate) struct Going {
+    fds: Vec<Fd>,
+    known: Vec<Numbered>,
+    new: Vec<Numbered>,
+}
+
+#[cfg(feature = "rpc")]
+impl Going {
+    /// The blobs that the message names.
+    pub(crate) fn blobs(&self) -> impl ExactSizeIterator<Item = u64> {
+        let numbers: Vec<_> = self.known.iter().chain(&self.new).map(|(number, _)| *number).collect();
+        numbers.into_iter()
+    }
+}
+
+/// A way out that is no half of a channel any more: messages of any types, each with a tag.
+#[cfg(feature = "rpc")]
+pub(crate) struct Outbound {
+    producer: Producer,
+    session: Arc<Session>,
+    under_way: UnderWay,
+    socket_full: bool,
+}
+
+#[cfg(feature = "rpc")]
+impl Outbound {
+    pub(crate) fn of(sender: crate::sender::Sender<[u8]>) -> Self {
+        let (producer, session, under_way) = sender.into_parts();
+        Self { producer, session, under_way, socket_full: false }
+    }
+
+    #[inline]
+    pub(crate) fn producer(&mut self) -> &mut Producer {
+        &mut self.producer
+    }
+
+    /// Encodes what may carry something. It is to be sent next.
+    pub(crate) fn encode(
+        &self,
+        scratch: &mut Scratch,
+        encode: impl FnOnce(&mut Scratch, &mut dyn Attaches) -> Result<(), EncodeError>,
+    ) -> Result<Going, EncodeError> {
+        let mut along =
+            Along { session: &self.session, fds: Vec::new(), known: Vec::new(), new: Vec::new() };
+        encode(scratch, &mut along)?;
+        let Along { fds, known, new, .. } = along;
+        Ok(Going { fds, known, new })
+    }
+
+    /// Sends it, if that can be now.
+    pub(crate) fn try_send(
+        &mut self,
+        bytes: &[u8],
+        going: &Going,
+        tag: u64,
+    ) -> Result<(), TrySendError> {
+        self.socket_full = false;
+        let Self { producer, session, under_way, socket_full } = self;
+        Post { producer, session, under_way, socket_full, tag }.try_send_going(bytes, going)
+    }
+
+    /// See [`Producer::try_send_on`].
+    pub(crate) fn try_send_on(
+        &mut self,
+        bytes: &[u8],
+        tag: u64,
+        sent: &mut u64,
+    ) -> Result<(), TrySendError> {
+        self.socket_full = false;
+        let went = self.producer.try_send_on(bytes, tag, sent);
+        went.map_err(|error| try_send_error(error, self.session.peer()))
+    }
+
+    /// Waits until what had no room last may have it; the deadline at most.
+    pub(crate) fn wait_for_room(&mut self, until: Instant) -> Result<(), SendError> {
+        if self.socket_full {
+            self.session.wait_for_socket(until).map_err(SendError::Fds)?;
+        }
+        let room = self.producer.wait_for_what_was_full(Some(until));
+        room.map_err(|error| send_error(error, self.session.peer()))
     }
 }
 

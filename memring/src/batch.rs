@@ -77,7 +77,7 @@ impl<T: Message + ?Sized> Batch<'_, T> {
     /// Messages that carry something share no frame: each goes by itself, after what was pushed before.
     fn post(&mut self) -> (Post<'_>, &mut Scratch) {
         let Self { batch, session, under_way, socket_full, scratch, .. } = self;
-        (Post { producer: batch.producer(), session, under_way, socket_full }, scratch)
+        (Post { producer: batch.producer(), session, under_way, socket_full, tag: 0 }, scratch)
     }
 
     /// Publishes what was pushed so far.

@@ -68,6 +68,8 @@ pub mod polled;
 mod pool;
 mod protocol;
 mod receiver;
+#[cfg(feature = "rpc")]
+pub mod rpc;
 pub mod select;
 mod sender;
 mod server;
@@ -107,6 +109,8 @@ pub use memring_codec::{
     ArchivedFd, DecodeError, EncodeError, Fd, Fingerprint, Fingerprinted, FormatOptions, Message,
     deserialize, rkyv,
 };
+#[cfg(feature = "rpc")]
+pub use memring_macros::interface;
 pub use memring_macros::message;
 pub use memring_ring::fence::{AlreadyChosen, Fence, choose as choose_fence};
 pub use memring_ring::grant::GrantFull;

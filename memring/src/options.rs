@@ -49,11 +49,11 @@ impl Lanes {
 }
 
 /// File descriptors that may be under way to a side that connected to receive some, unless it said how many.
-const DEFAULT_FDS: u16 = 64;
+pub(crate) const DEFAULT_FDS: u16 = 64;
 
 /// Blobs that it keeps likewise, and their bytes.
-const DEFAULT_BLOBS: u16 = 64;
-const DEFAULT_BLOB_BYTES: u64 = 16 << 30;
+pub(crate) const DEFAULT_BLOBS: u16 = 64;
+pub(crate) const DEFAULT_BLOB_BYTES: u64 = 16 << 30;
 
 /// Settings under construction: the first that breaks a limit is reported when they are used.
 #[derive(Clone, Debug)]

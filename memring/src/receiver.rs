@@ -467,6 +467,12 @@ impl<T: Message + ?Sized> Receiver<T> {
         Ok(try_next!(self))
     }
 
+    /// What it is made of, for calls.
+    #[cfg(feature = "rpc")]
+    pub(crate) fn into_consumer(self) -> Consumer {
+        self.consumer
+    }
+
     pub(crate) fn consumer_mut(&mut self) -> &mut Consumer {
         &mut self.consumer
     }
@@ -529,7 +535,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     }
 }
 
-fn full_text(error: &dyn std::error::Error) -> String {
+pub(crate) fn full_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

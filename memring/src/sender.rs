@@ -163,6 +163,12 @@ impl<T: Message + ?Sized> Sender<T> {
 
     waits_elsewhere!();
 
+    /// What it is made of, for calls.
+    #[cfg(feature = "rpc")]
+    pub(crate) fn into_parts(self) -> (Producer, Arc<Session>, UnderWay) {
+        (self.producer, self.session, self.under_way)
+    }
+
     pub(crate) fn producer_mut(&mut self) -> &mut Producer {
         &mut self.producer
     }
@@ -222,7 +228,7 @@ impl<T: Message + ?Sized> Sender<T> {
     fn post(&mut self) -> (Post<'_>, &mut Scratch) {
         self.socket_full = false;
         let Self { producer, session, under_way, socket_full, scratch, .. } = self;
-        (Post { producer, session, under_way, socket_full }, scratch)
+        (Post { producer, session, under_way, socket_full, tag: 0 }, scratch)
     }
 
     /// Sends messages that are there already as one batch: they share frames, and those of a frame, up to a quarter of the

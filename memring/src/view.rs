@@ -246,6 +246,13 @@ macro_rules! takes_out {
                 crate::blob::find(&self.checked, blob)
             }
 
+            /// What it carries, for code that a macro writes.
+            #[doc(hidden)]
+            #[must_use]
+            pub fn carried(&self) -> &Carried {
+                &self.checked
+            }
+
             /// The message as an owned value of its type, with the file descriptors taken out of it.
             ///
             /// # Errors

@@ -37,6 +37,9 @@ pub enum Fault {
     /// A message did not validate as the agreed type.
     #[error("the peer sent bytes that are no valid message of the agreed type")]
     Decode,
+    /// A packet of calls breaks a rule of theirs.
+    #[error("the peer broke the rules of calls")]
+    Calls,
     /// The control socket brought something that the protocol does not allow.
     #[error("the peer broke the control protocol")]
     Control,

@@ -385,6 +385,16 @@ impl Producer {
         self.claim(len, deadline).map(drop)
     }
 
+    /// Waits until what a send that does not wait had no room for last would have it. What is unfinished of a message in parts stays
+    /// so: see [`try_send_on`](Self::try_send_on).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TimedOut`], [`SendError::Ended`].
+    pub fn wait_for_what_was_full(&mut self, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.wait_room(self.writer.wanted, deadline)
+    }
+
     /// The largest message that one frame holds, in bytes; larger ones go in parts.
     #[must_use]
     pub fn largest_frame(&self) -> usize {

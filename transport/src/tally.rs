@@ -165,6 +165,8 @@ reasons! {
     LanePack = "lane.pack",
     /// Bytes that are no message of the agreed type.
     LaneDecode = "lane.decode",
+    /// See [`Fault::Calls`].
+    LaneCalls = "lane.calls",
     /// Another rule of a lane or segment, of a later day.
     Other = "other",
     /// Not the peer's doing: descriptors, memory or threads are wanting here.
@@ -356,6 +358,7 @@ impl From<Fault> for Reason {
             Fault::Parts => Self::LaneParts,
             Fault::Pack => Self::LanePack,
             Fault::Decode => Self::LaneDecode,
+            Fault::Calls => Self::LaneCalls,
             _ => Self::Other,
         }
     }

@@ -1,0 +1,475 @@
+//! Writes what `#[interface]` stands for: the description, clients, and servers' traits with what serves them.
+//!
+//! All of it is safe code. What has no name for people lives in a block of its own, so that it can collide with nothing.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Ident, ItemTrait, Path, Result, Type};
+
+use super::{Argument, Arguments, Interface, Lent, Member, Shape};
+
+pub(crate) fn interface(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let arguments: Arguments = syn::parse2(arguments)?;
+    let interface = Interface::read(syn::parse2::<ItemTrait>(item)?)?;
+    Ok(Expansion::new(&arguments, &interface).all())
+}
+
+struct Expansion<'a> {
+    arguments: &'a Arguments,
+    interface: &'a Interface,
+    path: &'a Path,
+    private: TokenStream,
+    rpc: TokenStream,
+    client: Ident,
+    server: Ident,
+}
+
+impl<'a> Expansion<'a> {
+    fn new(arguments: &'a Arguments, interface: &'a Interface) -> Self {
+        let path = &arguments.path;
+        let ident = &interface.ident;
+        Self {
+            arguments,
+            interface,
+            path,
+            private: quote!(#path::__private),
+            rpc: quote!(#path::rpc),
+            client: format_ident!("{}Client", ident.unraw()),
+            server: format_ident!("{}Server", ident.unraw()),
+        }
+    }
+
+    fn all(&self) -> TokenStream {
+        let marker = self.marker();
+        let client = self.client();
+        let server = self.server();
+        let hidden = [self.structs(), self.description(), self.client_impl(), self.server_impl()];
+        quote! {
+            #marker
+            #client
+            #server
+            #[allow(non_local_definitions, clippy::all, clippy::pedantic)]
+            const _: () = {
+                #(#hidden)*
+            };
+        }
+    }
+
+    /// What names the interface.
+    fn marker(&self) -> TokenStream {
+        let Interface { docs, visibility, ident, .. } = self.interface;
+        quote! {
+            #(#docs)*
+            #[derive(Clone, Copy, Debug)]
+            #visibility enum #ident {}
+        }
+    }
+
+    fn client(&self) -> TokenStream {
+        let Self { client, rpc, .. } = self;
+        let Interface { visibility, .. } = self.interface;
+        let docs = format!("Calls [`{}`].", self.interface.ident.unraw());
+        quote! {
+            #[doc = #docs]
+            #[derive(Clone, Debug)]
+            #visibility struct #client {
+                bound: #rpc::Bound,
+            }
+        }
+    }
+
+    /// The trait that a server implements.
+    fn server(&self) -> TokenStream {
+        let Self { server, rpc, private, .. } = self;
+        let Interface { visibility, .. } = self.interface;
+        let docs = format!(
+            "Serves [`{0}`]: `{0}::serve` makes a service of whoever implements it.",
+            self.interface.ident.unraw()
+        );
+        let methods = self.interface.members.iter().filter_map(|member| {
+            let Member { docs, ident, .. } = member;
+            let parameters: Vec<_> = member.arguments.iter().map(|one| self.received(one)).collect();
+            let result = match member.shape {
+                Shape::Call => self.returned(member),
+                Shape::OneWay => quote!(()),
+                Shape::Stream => {
+                    let (item, error) = (&member.result, self.error(member));
+                    return Some(quote! {
+                        #(#docs)*
+                        fn #ident(
+                            &self,
+                            call: &#rpc::Call<'_>,
+                            #(#parameters,)*
+                            replies: #rpc::Replies<#item, #error>,
+                        );
+                    });
+                }
+                Shape::Signal => return None,
+            };
+            Some(quote! {
+                #(#docs)*
+                fn #ident(&self, call: &#rpc::Call<'_>, #(#parameters),*) -> #result;
+            })
+        });
+        quote! {
+            #[doc = #docs]
+            #visibility trait #server: #private::core::marker::Send
+                + #private::core::marker::Sync + 'static
+            {
+                #(#methods)*
+            }
+        }
+    }
+
+    /// What a handler returns.
+    fn returned(&self, member: &Member) -> TokenStream {
+        let (private, result) = (&self.private, &member.result);
+        match &member.error {
+            Some(error) => quote!(#private::core::result::Result<#result, #error>),
+            None => quote!(#result),
+        }
+    }
+
+    /// The method's own error.
+    fn error(&self, member: &Member) -> TokenStream {
+        let rpc = &self.rpc;
+        member.error.as_ref().map_or_else(|| quote!(#rpc::Never), |error| quote!(#error))
+    }
+
+    /// How values travel.
+    fn carrier(&self, carries: bool) -> TokenStream {
+        let rpc = &self.rpc;
+        if carries { quote!(#rpc::Attaching) } else { quote!(#rpc::Plainly) }
+    }
+
+    /// Types of a member for the runtime: the carrier of its arguments, its result and that one's carrier, its error and
+    /// that one's.
+    fn types(&self, member: &Member) -> [TokenStream; 5] {
+        let (result, rpc) = (&member.result, &self.rpc);
+        let carrier = self.carrier(member.carries[1]);
+        let of_error =
+            if member.error.is_some() { carrier.clone() } else { quote!(#rpc::NoError) };
+        [
+            self.carrier(member.carries[0]),
+            quote!(#result),
+            carrier,
+            self.error(member),
+            of_error,
+        ]
+    }
+
+    /// A handler's parameter.
+    fn received(&self, argument: &Argument) -> TokenStream {
+        let (ident, path) = (&argument.ident, self.path);
+        match &argument.lent {
+            Lent::Not => {
+                let ty = &argument.ty;
+                quote!(#ident: #ty)
+            }
+            Lent::Str => quote!(#ident: &str),
+            Lent::Slice(ty) => quote!(#ident: &[#path::rkyv::Archived<#ty>]),
+            Lent::Value(ty) => quote!(#ident: &#path::rkyv::Archived<#ty>),
+        }
+    }
+
+    /// Arguments of each member, as one message.
+    fn structs(&self) -> TokenStream {
+        let Self { path, private, .. } = self;
+        let one = |member: &Member| {
+            let name = arguments_ident(member);
+            let life = lifetime(member);
+            let fields = member.arguments.iter().map(|argument| {
+                let ident = &argument.ident;
+                let lent = match &argument.lent {
+                    Lent::Not => {
+                        let ty = &argument.ty;
+                        return quote!(#ident: #ty);
+                    }
+                    Lent::Str => quote!(&'a str),
+                    Lent::Slice(ty) => quote!(&'a [#ty]),
+                    Lent::Value(ty) => quote!(&'a #ty),
+                };
+                let with = match &argument.lent {
+                    Lent::Value(_) => quote!(#private::LentValue),
+                    _ => quote!(#private::Lent),
+                };
+                quote!(#[rkyv(with = #with)] #ident: #lent)
+            });
+            let described = member.arguments.iter().map(|argument| {
+                let name = argument.ident.unraw().to_string();
+                let ty = self.owned(argument);
+                quote_spanned!(argument.ty.span()=> into.field::<#ty>(#name);)
+            });
+            let format = if member.carries[0] { quote!(Attached) } else { quote!(Rkyv) };
+            let for_ever = life.as_ref().map(|_| quote!(<'static>));
+            let carries = member.carries[0].then(|| {
+                quote! {
+                    fn carries() -> #private::Carries {
+                        #private::carried_by::<Self>()
+                    }
+                }
+            });
+            quote! {
+                #[derive(#path::rkyv::Archive, #path::rkyv::Serialize)]
+                #[rkyv(crate = #path::rkyv)]
+                struct #name #life {
+                    #(#fields,)*
+                }
+
+                impl #private::Fingerprinted for #name #for_ever {
+                    fn fingerprint(into: &mut #private::Schema) {
+                        into.structure("arguments");
+                        #(#described)*
+                    }
+                }
+
+                impl #private::Message for #name #for_ever {
+                    type Format = #private::#format;
+
+                    fn fingerprint() -> #private::Fingerprint {
+                        #private::fingerprint_of::<Self>()
+                    }
+
+                    fn name() -> #private::String {
+                        #private::name_of::<Self>()
+                    }
+
+                    #carries
+                }
+            }
+        };
+        self.interface.members.iter().map(one).collect()
+    }
+
+    /// The type that an argument is to whoever compares.
+    fn owned(&self, argument: &Argument) -> TokenStream {
+        let private = &self.private;
+        match &argument.lent {
+            Lent::Not => {
+                let ty: &Type = &argument.ty;
+                quote!(#ty)
+            }
+            Lent::Str => quote!(#private::String),
+            Lent::Slice(ty) => quote!(#private::Vec<#ty>),
+            Lent::Value(ty) => quote!(#ty),
+        }
+    }
+
+    /// The description of the interface.
+    fn description(&self) -> TokenStream {
+        let Self { rpc, private, .. } = self;
+        let Interface { ident, visibility, members, .. } = self.interface;
+        let Arguments { name, version, .. } = self.arguments;
+        let members = members.iter().map(|member| {
+            let name = member.ident.unraw().to_string();
+            let signature = member.signature();
+            let shape = match member.shape {
+                Shape::Call => quote!(Call),
+                Shape::Stream => quote!(Stream),
+                Shape::OneWay => quote!(OneWay),
+                Shape::Signal => quote!(Signal),
+            };
+            let arguments = arguments_ident(member);
+            let for_ever = lifetime(member).map(|_| quote!(<'static>));
+            let result = &member.result;
+            let error = self.error(member);
+            let [given, returned] = member.carries;
+            quote! {
+                #rpc::Member {
+                    shape: #rpc::Shape::#shape,
+                    name: #name,
+                    signature: #signature,
+                    prints: || #rpc::Prints {
+                        arguments: #private::fingerprint_of::<#arguments #for_ever>(),
+                        result: #private::fingerprint_of::<#result>(),
+                        error: #private::fingerprint_of::<#error>(),
+                    },
+                    carries: [#given, #returned],
+                }
+            }
+        });
+        quote! {
+            impl #ident {
+                /// What is compared with the peer's when it is opened.
+                #visibility const INTERFACE: #rpc::Interface = #rpc::Interface {
+                    name: #name,
+                    version: #version,
+                    members: &[#(#members),*],
+                };
+            }
+        }
+    }
+
+    fn client_impl(&self) -> TokenStream {
+        let Self { client, rpc, path, private, .. } = self;
+        let ident = &self.interface.ident;
+        let methods = self.interface.members.iter().enumerate().filter_map(|(place, member)| {
+            let Member { docs, ident, arguments, .. } = member;
+            let parameters = arguments.iter().map(|Argument { ident, ty, .. }| quote!(#ident: #ty));
+            let names: Vec<_> = arguments.iter().map(|argument| &argument.ident).collect();
+            let packed = arguments_ident(member);
+            let packed = quote!(&#packed { #(#names),* });
+            let [given, result, carrier, error, of_error] = self.types(member);
+            let outcome = quote!(#private::core::result::Result);
+            let (returned, body) = match member.shape {
+                Shape::Call => (
+                    quote!(#outcome<#result, #rpc::CallError<#error>>),
+                    quote!(call::<_, #given, #result, #carrier, #error, #of_error>),
+                ),
+                Shape::Stream => (
+                    quote!(#outcome<#rpc::Stream<#result, #error>, #rpc::CallError>),
+                    quote!(stream::<_, #given, #result, #carrier, #error, #of_error>),
+                ),
+                Shape::OneWay => (
+                    quote!(#outcome<(), #rpc::CallError>),
+                    quote!(tell::<_, #given>),
+                ),
+                Shape::Signal => return None,
+            };
+            Some(quote! {
+                #(#docs)*
+                pub fn #ident(&self, #(#parameters),*) -> #returned {
+                    self.bound.#body(#place, #packed)
+                }
+            })
+        });
+        quote! {
+            impl #rpc::Client for #client {
+                fn interface() -> &'static #rpc::Interface {
+                    const { &#ident::INTERFACE }
+                }
+
+                fn bind(bound: #rpc::Bound) -> Self {
+                    Self { bound }
+                }
+            }
+
+            impl #client {
+                /// Connects to a server, and opens the interface there.
+                ///
+                /// # Errors
+                ///
+                /// If there is no server, or it does not serve the interface.
+                pub fn connect(
+                    address: impl #path::ToAddress,
+                ) -> #private::core::result::Result<Self, #rpc::OpenError> {
+                    #rpc::connect_to::<Self>(address)
+                }
+
+                /// The same, with these options for each call.
+                #[must_use]
+                pub fn with(&self, options: #rpc::Options) -> Self {
+                    Self { bound: self.bound.with(options) }
+                }
+
+                /// The session in which it was opened.
+                #[must_use]
+                pub fn link(&self) -> #rpc::Link {
+                    self.bound.link()
+                }
+
+                #(#methods)*
+            }
+        }
+    }
+
+    fn server_impl(&self) -> TokenStream {
+        let Self { server, rpc, private, .. } = self;
+        let Interface { ident, visibility, .. } = self.interface;
+        let arms = self.interface.members.iter().enumerate().filter_map(|(place, member)| {
+            let place = place as u32; // at most 1024
+            let name = &member.ident;
+            let arguments = arguments_ident(member);
+            let for_ever = lifetime(member).map(|_| quote!(<'static>));
+            let arguments = quote!(#arguments #for_ever);
+            let given = self.given(member);
+            let [_, result, carrier, error, of_error] = self.types(member);
+            let ok = quote!(#private::core::result::Result::Ok);
+            let call = quote!(<S as #server>::#name(&self.0, call, #(#given),*));
+            Some(match member.shape {
+                Shape::Call => {
+                    let outcome = if member.error.is_some() { call } else { quote!(#ok(#call)) };
+                    quote! {
+                        #place => request.answer::<#arguments, #result, #carrier, #error, #of_error>(
+                            |call, arguments| #ok(#outcome),
+                        ),
+                    }
+                }
+                Shape::OneWay => quote! {
+                    #place => request.tell::<#arguments>(|call, arguments| #ok(#call)),
+                },
+                Shape::Stream => quote! {
+                    #place => request.stream::<#arguments, #result, #carrier, #error, #of_error>(
+                        |call, arguments, replies| #ok(
+                            <S as #server>::#name(&self.0, call, #(#given,)* replies)
+                        ),
+                    ),
+                },
+                Shape::Signal => return None,
+            })
+        });
+        let serve_docs = format!("Makes a service of what implements [`{server}`].");
+        quote! {
+            struct Serves<S>(S);
+
+            impl<S: #server> #rpc::Service for Serves<S> {
+                fn interface(&self) -> &'static #rpc::Interface {
+                    const { &#ident::INTERFACE }
+                }
+
+                fn call(&self, member: u32, request: #rpc::Request<'_>) {
+                    match member {
+                        #(#arms)*
+                        _ => {} // members are looked at before
+                    }
+                }
+            }
+
+            impl #ident {
+                #[doc = #serve_docs]
+                #visibility fn serve(server: impl #server) -> impl #rpc::Service {
+                    Serves(server)
+                }
+            }
+        }
+    }
+
+    /// A handler's arguments, out of those that came.
+    fn given(&self, member: &Member) -> Vec<TokenStream> {
+        let private = &self.private;
+        let one = |argument: &Argument| {
+            let (ident, ty) = (&argument.ident, &argument.ty);
+            match (&argument.lent, member.carries[0]) {
+                (Lent::Str, _) => quote!(arguments.#ident.as_str()),
+                (Lent::Slice(_), _) => quote!(arguments.#ident.as_slice()),
+                (Lent::Value(_), _) => quote!(&arguments.#ident),
+                (Lent::Not, false) => quote!(#private::deserialize::<#ty>(&arguments.#ident)?),
+                (Lent::Not, true) => {
+                    quote!(#private::take_value::<#ty>(&arguments.#ident, arguments.carried())?)
+                }
+            }
+        };
+        member.arguments.iter().map(one).collect()
+    }
+}
+
+/// The name of the message that a member's arguments are.
+fn arguments_ident(member: &Member) -> Ident {
+    let words = member.ident.unraw().to_string();
+    let camel: String = words
+        .split('_')
+        .flat_map(|word| {
+            let mut chars = word.chars();
+            chars.next().map(|first| first.to_uppercase().chain(chars)).into_iter().flatten()
+        })
+        .collect();
+    format_ident!("{}Arguments", camel, span = member.ident.span())
+}
+
+/// The lifetime of what is lent, if anything is.
+fn lifetime(member: &Member) -> Option<TokenStream> {
+    let lent = |argument: &Argument| !matches!(argument.lent, Lent::Not);
+    member.arguments.iter().any(lent).then(|| quote!(<'a>))
+}

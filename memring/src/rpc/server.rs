@@ -1,0 +1,177 @@
+//! A server of calls: a thread for each client.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::link::{Link, MOST_RUNNING, Shared};
+use super::service::Service;
+use super::services::{Serve, Services};
+use super::session::Calls;
+use crate::address::ToAddress;
+use crate::error::{AcceptFailed, BindError};
+use crate::server::{Listener, ListenerBuilder};
+
+/// What is served to whoever connects, and how.
+///
+/// Each client has a thread of its own, or several: so a handler that blocks keeps no other client waiting.
+#[must_use = "a server does nothing until it is bound and runs"]
+pub struct Server {
+    services: Services,
+    listener: ListenerBuilder,
+    at_once: u32,
+    threads: usize,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("services", &self.services).finish_non_exhaustive()
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Server {
+    /// Serves nothing yet.
+    pub fn new() -> Self {
+        Self {
+            services: Services::default(),
+            listener: Listener::builder(),
+            at_once: MOST_RUNNING,
+            threads: 1,
+        }
+    }
+
+    /// Serves an interface to every client.
+    ///
+    /// # Panics
+    ///
+    /// If the same version of the same interface is served already.
+    pub fn serve(self, service: impl Service) -> Self {
+        self.serve_to(Serve::new(service))
+    }
+
+    /// Serves an interface to some clients.
+    ///
+    /// # Panics
+    ///
+    /// As [`serve`](Self::serve).
+    pub fn serve_to(mut self, serve: Serve) -> Self {
+        self.services.add(serve);
+        self
+    }
+
+    /// How clients are listened for: who is admitted, how large their lanes are, what they may send.
+    pub fn listener(mut self, listener: ListenerBuilder) -> Self {
+        self.listener = listener;
+        self
+    }
+
+    /// How many calls of a client's run or wait at once; 1024 unless said otherwise.
+    pub fn calls_at_once(mut self, most: u32) -> Self {
+        self.at_once = most.max(1);
+        self
+    }
+
+    /// How many calls of one client run beside each other; one unless said otherwise. Each takes a thread.
+    pub fn threads_per_client(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Listens at an address.
+    ///
+    /// # Errors
+    ///
+    /// As [`ListenerBuilder::bind`].
+    pub fn bind(self, address: impl ToAddress) -> Result<Serving, BindError> {
+        let listener = self.listener.bind(address)?;
+        Ok(Serving {
+            listener,
+            services: Arc::new(self.services),
+            at_once: self.at_once,
+            threads: self.threads,
+            links: Mutex::default(),
+        })
+    }
+}
+
+/// A server that listens.
+pub struct Serving {
+    listener: Listener,
+    services: Arc<Services>,
+    at_once: u32,
+    threads: usize,
+    links: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl Serving {
+    /// Takes clients and serves them, until [`shut_down`](Self::shut_down).
+    ///
+    /// # Errors
+    ///
+    /// What ended the listening before.
+    pub fn run(&self) -> Result<(), AcceptFailed> {
+        for incoming in self.listener.incoming() {
+            let incoming = incoming?;
+            // One that speaks something else is told so, and one that has gone has gone.
+            let Ok(channel) = incoming.open::<Calls>() else { continue };
+            let shared = Shared::new(channel, self.at_once);
+            shared.services.get_or_init(|| Arc::clone(&self.services));
+            let mut links = self.links();
+            links.retain(|link| link.strong_count() != 0);
+            links.push(Arc::downgrade(&shared));
+            drop(links);
+            for _ in 0..self.threads {
+                let link = Link::of(&shared);
+                let run = move || drop(link.run());
+                if spawn(run).is_err() {
+                    shared.close(); // it is told, and comes again when there is more room for threads
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes no more clients, refuses new calls, and waits until those that run have ended, or for `patience`; then the
+    /// sessions end.
+    pub fn shut_down(&self, patience: Duration) {
+        self.listener.shut_down();
+        let links: Vec<_> = self.links().drain(..).filter_map(|link| link.upgrade()).collect();
+        links.iter().for_each(|link| link.stop());
+        let end = Instant::now() + patience;
+        for link in links {
+            while !link.table().is_quiet() && Instant::now() < end {
+                thread::sleep(Duration::from_millis(1));
+            }
+            link.close();
+        }
+    }
+
+    /// The listener: its address, and whom it turned away.
+    #[must_use]
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    fn links(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name("memring-calls".into()).spawn(run).map(drop)
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! What a side serves: its interfaces, and who may use which part of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use memring_transport::{Peer, Policy};
+
+use super::interface::{Interface, Member};
+use super::service::Service;
+use super::wire::{self, Code, Header, Kind, MemberSpec, Opening, Prints, Standing};
+
+/// One interface, and who may use it.
+///
+/// ```ignore
+/// Serve::new(Calculator.service()).policy(Policy::same_uid()).method("reset", Policy::same_uid().allow_uid(0))
+/// ```
+pub struct Serve {
+    service: Arc<dyn Service>,
+    policy: Option<Policy>,
+    members: BTreeMap<&'static str, Policy>,
+    /// The types of its members, computed once.
+    prints: OnceLock<Box<[Prints]>>,
+}
+
+impl Serve {
+    /// An interface for whoever has a session.
+    #[must_use]
+    pub fn new(service: impl Service) -> Self {
+        Self {
+            service: Arc::new(service),
+            policy: None,
+            members: BTreeMap::new(),
+            prints: OnceLock::new(),
+        }
+    }
+
+    /// Lets only these peers open it.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Lets only these peers call one method, or subscribe to one signal.
+    ///
+    /// # Panics
+    ///
+    /// If the interface has none of this name.
+    #[must_use]
+    pub fn method(mut self, name: &str, policy: Policy) -> Self {
+        let interface = self.service.interface();
+        let Some(member) = interface.members.iter().find(|member| member.name == name) else {
+            panic!("{interface} has no method and no signal `{name}`");
+        };
+        self.members.insert(member.name, policy);
+        self
+    }
+
+    fn interface(&self) -> &'static Interface {
+        self.service.interface()
+    }
+
+    fn prints(&self) -> &[Prints] {
+        self.prints.get_or_init(|| {
+            self.interface().members.iter().map(|member| (member.prints)()).collect()
+        })
+    }
+
+    /// What of it this peer may use, or `None` if nothing.
+    fn judge(&self, peer: &Peer) -> Option<Opened> {
+        let ours = rustix::process::geteuid().as_raw();
+        let may = |policy: &Policy| policy.judge(peer, ours).is_ok();
+        if self.policy.as_ref().is_some_and(|policy| !may(policy)) {
+            return None;
+        }
+        if self.members.is_empty() {
+            return Some(Opened { denied: None });
+        }
+        let denied = |member: &Member| {
+            self.members.get(member.name).is_some_and(|policy| !may(policy))
+        };
+        Some(Opened { denied: Some(self.interface().members.iter().map(denied).collect()) })
+    }
+
+    /// How our members stand to those that are asked for, in the order of these.
+    fn compare(&self, asked: &[MemberSpec<'_>], opened: &Opened) -> Vec<Standing<'static>> {
+        let members = self.interface().members;
+        let one = |asked: &MemberSpec<'_>| {
+            let same_name = |member: &Member| member.name == asked.name;
+            let Some(place) = members.iter().position(same_name) else {
+                return Standing::Unknown;
+            };
+            let ours = &members[place];
+            if ours.shape != asked.shape || self.prints()[place] != asked.prints {
+                Standing::Changed(ours.signature)
+            } else if opened.allows(place) {
+                Standing::Same(place as u32)
+            } else {
+                Standing::Denied
+            }
+        };
+        asked.iter().map(one).collect()
+    }
+}
+
+impl fmt::Debug for Serve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve").field("interface", &self.interface().to_string()).finish()
+    }
+}
+
+/// What a peer opened of an interface.
+pub(crate) struct Opened {
+    /// Members that it may not use, if there are any.
+    denied: Option<Box<[bool]>>,
+}
+
+impl Opened {
+    #[inline]
+    pub(crate) fn allows(&self, member: usize) -> bool {
+        self.denied.as_ref().is_none_or(|denied| !denied.get(member).copied().unwrap_or(true))
+    }
+}
+
+/// All that a side serves.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    list: Vec<Serve>,
+}
+
+impl Services {
+    /// Adds one.
+    ///
+    /// # Panics
+    ///
+    /// If the same version of the same interface is there already, or its names break a limit.
+    pub(crate) fn add(&mut self, serve: Serve) {
+        let added = serve.interface();
+        let twice = |one: &Serve| {
+            one.interface().name == added.name && one.interface().version == added.version
+        };
+        assert!(!self.list.iter().any(twice), "{added} is served already");
+        assert!(self.list.len() < usize::from(u16::MAX), "65,535 interfaces are enough");
+        self.list.push(serve);
+    }
+
+    pub(crate) fn get(&self, place: usize) -> Option<&Arc<dyn Service>> {
+        self.list.get(place).map(|serve| &serve.service)
+    }
+
+    #[inline]
+    pub(crate) fn members(&self, place: usize) -> &'static [Member] {
+        self.list.get(place).map_or(&[], |serve| serve.interface().members)
+    }
+
+    /// Answers an opening: the packet, and what was opened where.
+    pub(crate) fn answer(
+        &self,
+        asked: &Opening<'_>,
+        peer: &Peer,
+        most: u32,
+    ) -> (Vec<u8>, Option<(usize, Opened)>) {
+        let named = |serve: &&Serve| serve.interface().name == asked.name;
+        let found = self.list.iter().position(|serve| {
+            serve.interface().name == asked.name && serve.interface().version == asked.version
+        });
+        let Some(place) = found else {
+            let mut versions = self.list.iter().filter(named).peekable();
+            if versions.peek().is_none() {
+                return (Self::none(), None);
+            }
+            let mut packet = refusal(Code::UnknownVersion);
+            wire::encode_versions(versions.map(|serve| serve.interface().version), &mut packet);
+            return (packet, None);
+        };
+        let serve = &self.list[place];
+        let Some(opened) = serve.judge(peer) else {
+            return (refusal(Code::Denied), None);
+        };
+        let header = Header {
+            interface: place as u16,
+            number: most,
+            time: super::link::now_nanos(),
+            ..Header::new(Kind::Opened)
+        };
+        let mut packet = header.encode().to_vec();
+        wire::encode_standings(&serve.compare(&asked.members, &opened), &mut packet);
+        (packet, Some((place, opened)))
+    }
+
+    /// Answers an opening where nothing is served.
+    pub(crate) fn none() -> Vec<u8> {
+        refusal(Code::UnknownInterface)
+    }
+}
+
+fn refusal(code: Code) -> Vec<u8> {
+    Header { number: code as u32, ..Header::new(Kind::Refused) }.encode().to_vec()
+}

@@ -1,0 +1,3 @@
+//! Calls: interfaces, their methods, and everything that can become of a call.
+
+mod basics;
