@@ -35,6 +35,8 @@
 //! What a peer says of itself, its name and its own counters, is shown as such and nothing more. No text in a snapshot commands a
 //! terminal.
 
+#[doc(hidden)] // for the command, which shows what servers and peers say
+pub use memring_transport::observe::is_unseen;
 pub use memring_transport::observe::{
     ANSWER_IN, CONNECTIONS, Endpoint, Lane, MOST_REQUEST_BYTES, PeerSnapshot, Serving,
     SessionSnapshot, Snapshot, State, snapshot, write_file,

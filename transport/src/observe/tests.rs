@@ -149,6 +149,7 @@ fn texts_are_quoted_by_table() {
         (b"\x1b]0;title\x07", "\u{fffd}]0;title\u{fffd}"),
         (b"\xff", "\u{fffd}"),
         ("\u{202e}txt.exe\u{200b}".as_bytes(), "\u{fffd}txt.exe\u{fffd}"),
+        ("a\u{ad}b\u{e0100}".as_bytes(), "a\u{fffd}b\u{fffd}"),
     ] {
         assert_eq!(shown(bytes), text);
     }
