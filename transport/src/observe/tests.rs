@@ -253,6 +253,16 @@ fn a_file_holds_a_whole_snapshot_and_nothing_is_left_beside_it() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("# HELP memring_sessions "), "{text}");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+    // What a process of this number left behind when it was killed, as the first of a container always has: it is left alone.
+    let left = |number| format!(".memring.prom.{}-{number}.new", std::process::id());
+    (0..100).for_each(|number| std::fs::write(scratch.join(&left(number)), "left").unwrap());
+    write_file(&path).unwrap();
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("# HELP memring_sessions "));
+    for number in 0..100 {
+        let left = scratch.join(&left(number));
+        assert_eq!(std::fs::read_to_string(&left).unwrap(), "left");
+        std::fs::remove_file(left).unwrap();
+    }
     // Where it cannot be put in place, what was there stays.
     std::fs::create_dir(scratch.join("taken")).unwrap();
     std::fs::write(scratch.join("taken/by"), "").unwrap();
