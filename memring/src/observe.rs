@@ -24,7 +24,9 @@
 //! $ curl --unix-socket ./quotes.observe http://localhost/metrics
 //! ```
 //!
-//! The socket has mode 0600, and the kernel is asked who connects: processes of this uid, and root. Each connection is one request, `json` or
+//! The socket has mode 0600, and the kernel is asked who connects: processes of this uid, and root. Others hear one bare sentence, whatever
+//! they asked, and their connection is closed with that unread: to a client that speaks HTTP that is no response (curl says `Received HTTP/0.9`, or
+//! that the connection was reset). Each connection is one request, `json` or
 //! `metrics` on a line or `GET /json` or `GET /metrics` over HTTP, and is answered with one snapshot. Its thread, `memring-observe`,
 //! makes no system call while nobody asks.
 //!
