@@ -25,8 +25,8 @@
 //! ```
 //!
 //! The socket has mode 0600, and the kernel is asked who connects: processes of this uid, and root. Others hear one bare sentence, whatever
-//! they asked, and their connection is closed with that unread: to a client that speaks HTTP that is no response (curl says `Received HTTP/0.9`, or
-//! that the connection was reset). Each connection is one request, `json` or
+//! they asked, and their connection is closed with that unread: to a client that speaks HTTP that is no response (curl says, as it happens, that it could not
+//! connect, that it received HTTP/0.9, or that the connection was reset). Each connection is one request, `json` or
 //! `metrics` on a line or `GET /json` or `GET /metrics` over HTTP, and is answered with one snapshot. Its thread, `memring-observe`,
 //! makes no system call while nobody asks.
 //!
