@@ -368,6 +368,15 @@ mod tests {
     }
 
     #[test]
+    fn a_state_takes_its_cell_and_no_more_whatever_a_server_says() {
+        let mut broke = session(1, "x", lane(0, 0, 0, 0));
+        (broke["state"], broke["fault"]) = ("s\u{1b}".repeat(100).into(), "f".repeat(100).into());
+        let now = seen(0, &[broke]);
+        let text = View { address: "o", now: &now, before: None }.text(9);
+        assert!(text.contains(&format!("  {}  61s ", "s?".repeat(MOST_REASON / 2))), "{text}");
+    }
+
+    #[test]
     fn the_line_about_a_server_ends_whatever_it_says() {
         let mut now = seen(0, &[]);
         now.program = Some(format!("/{}/end\u{202e}", "x".repeat(1 << 20)));
