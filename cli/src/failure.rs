@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use memring::observe::is_unseen;
 use memring::{AcceptFailed, BindError, ConnectError, RecvError, SendError};
 use serde::Serialize;
 
@@ -181,9 +182,9 @@ fn without_number(error: &io::Error) -> String {
     }
 }
 
-/// Names and sentences of strangers end up in lines: none may break out of it or command a terminal.
+/// Names and sentences of strangers end up in lines: none may break out of it, command a terminal or hide what is beside it.
 pub(crate) fn one_line(text: &str) -> String {
-    let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let shown: String = text.chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect();
     shown.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -192,12 +193,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_an_error_says_becomes_one_line_without_control_characters() {
+    fn whatever_an_error_says_becomes_one_line_of_characters_that_are_seen() {
         for (text, line) in [
             ("plain", "plain"),
             ("two\nlines", "two lines"),
             ("\x1b[31mred\x07", "[31mred"),
             ("  spread   out ", "spread out"),
+            ("turned\u{202e}dnuora\u{2028}\u{feff}\u{e0041}\u{fe0f}", "turned dnuora"),
         ] {
             assert_eq!(Failure::new(Status::Local, text).line(), Some(line));
         }

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use memring::observe::is_unseen;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -27,10 +28,29 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// One JSON object and a line's end.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
-    let mut line = serde_json::to_string(value)
+    let json = serde_json::to_string(value)
         .map_err(|error| Failure::because(crate::failure::Status::Local, &error))?;
+    Ok(fit_json(&json))
+}
+
+/// The same JSON on one line, and its end. What commands a terminal, or cannot be seen on one, is escaped where it is in a string;
+/// outside of those there are only ends of lines and tabs, which mean nothing.
+pub(crate) fn fit_json(json: &str) -> String {
+    let mut line = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        match c {
+            '\n' | '\r' | '\t' => {}
+            c if is_unseen(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // A string takes whatever is written to it.
+                    let _ = write!(line, "\\u{unit:04x}");
+                }
+            }
+            c => line.push(c),
+        }
+    }
     line.push('\n');
-    Ok(line)
+    line
 }
 
 /// One line on standard error. If that is gone there is nobody to tell.
@@ -212,6 +232,19 @@ mod tests {
         assert_eq!(rate(12.0, "B"), "12 B/s");
         assert_eq!(scaled(2_500_000.0), "2.5M");
         assert_eq!(scaled(0.0), "0");
+    }
+
+    #[test]
+    fn json_is_one_line_that_commands_nothing_and_says_the_same() {
+        for text in ["plain", "\"\\/\n\t\0", "\u{7f}\u{9b}31m", "\u{202e}txt.exe", "\u{e0041}🦀ü"]
+        {
+            let line = json_line(&text).unwrap();
+            let within = line.strip_suffix('\n').unwrap();
+            assert!(!within.chars().any(is_unseen), "{line:?}");
+            assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+        }
+        assert_eq!(fit_json("{\r\n\t\"a\": [1,\n2]\n}\n"), "{\"a\": [1,2]}\n");
+        assert_eq!(fit_json("\"\u{e0041}\u{ad}\""), "\"\\udb40\\udc41\\u00ad\"\n");
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use support::{Running, Scratch, memring, one_line, run};
+use support::{Running, Scratch, memring, one_line, run, shell};
 
 /// A server with a socket to look at, and a client that pings it every few milliseconds.
 struct Scene {
@@ -99,7 +99,7 @@ fn with_json_each_look_is_one_object() {
 }
 
 #[test]
-fn a_server_that_ends_and_a_socket_that_is_none_of_its_are_one_line() {
+fn a_server_that_ends_and_a_file_that_is_none_of_its_are_one_line() {
     let scene = Scene::new();
     let service = run(memring().arg("top").arg(scene.scratch.path("e")));
     assert!(one_line(&service, 3).contains("where a service meets its clients"));
@@ -119,26 +119,75 @@ fn a_server_that_ends_and_a_socket_that_is_none_of_its_are_one_line() {
         "{line}"
     );
 
-    let stranger = scene.scratch.path("stranger");
-    let listener = UnixListener::bind(&stranger).unwrap();
-    let says = |answer: &'static [u8]| {
-        let listener = listener.try_clone().unwrap();
-        let path = stranger.clone();
-        let answering = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.read_exact(&mut [0; 5]).unwrap();
-            stream.write_all(answer).unwrap();
+    let file = scene.scratch.path("file");
+    File::create(&file).unwrap();
+    assert!(one_line(&run(memring().arg("top").arg(file)), 3).contains("is no socket"));
+}
+
+/// What the command says of a server that answers this to whoever asks; with these arguments, below these limits of a shell.
+fn beside(answer: &[u8], limits: &str, more: &str) -> Output {
+    let scratch = Scratch::new();
+    let path = scratch.path("stranger");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok((mut stream, _)) = listener.accept() {
+                stream.read_exact(&mut [0; 5]).unwrap();
+                let _it_may_have_had_enough = stream.write_all(answer);
+            }
         });
-        let output = run(memring().arg("top").arg(path).arg("--once"));
-        answering.join().unwrap();
-        one_line(&output, 3)
-    };
+        let output = shell(&format!("{limits} exec \"$0\" top '{}' --once {more}", path.display()));
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+        output
+    })
+}
+
+/// An answer of a server without sessions, of this program, with one more member.
+fn answer(program: &str, more: &str) -> String {
+    format!(
+        r#"{{"pid":1,"uid":2,"program":"{program}","taken_ns":3,"begun":4,"refusals":{{}},"sessions":[]{more}}}"#
+    )
+}
+
+#[test]
+fn what_a_stranger_answers_is_one_line_and_not_a_long_one() {
+    let says = |answer: &[u8]| one_line(&beside(answer, "", ""), 3);
     assert!(says(b"").contains("closed without an answer"));
     assert!(says(b"SSH-2.0-OpenSSH\r\n").contains("no server of memring's"));
     assert!(says(b"{\"format\":1}\n").contains("no server of memring's"));
     assert!(says(b"\xff\x1b[2J\n").contains("no server of memring's"));
     let told = says(b"memring: only processes of uid 7 and root may look\n");
     assert!(told.ends_with("only processes of uid 7 and root may look"), "{told}");
+    let told = says(b"memring: turned\xe2\x80\xaednuora \xff\nand more\n");
+    assert!(told.ends_with(": turned dnuora \u{fffd}"), "{told}");
+    let told = says(format!("memring: {}", "ü".repeat(1 << 20)).as_bytes());
+    assert_eq!(told.matches('ü').count(), 512);
+}
+
+#[test]
+fn json_of_a_stranger_is_one_line_that_commands_nothing_and_says_the_same() {
+    let said = answer("\u{7f}\u{9b}2J\u{202e}\u{ad}\u{e0041}ü", ",\n\t\"more\": [\"\u{200b}\"]");
+    let output = beside(said.as_bytes(), "", "--json");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.strip_suffix('\n').unwrap();
+    assert!(!line.chars().any(memring::observe::is_unseen), "{line:?}");
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(value(line), value(&said));
+}
+
+#[test]
+fn whatever_a_stranger_answers_little_memory_is_taken() {
+    const LIMIT: &str = "ulimit -v 300000;"; // in KiB
+    // As values in memory these would take more than ten times their bytes.
+    let much = answer("/p", &format!(r#","more":[0{}]"#, ",0".repeat(10 << 20)));
+    let table = beside(much.as_bytes(), LIMIT, "--interval 10ms");
+    let text = String::from_utf8_lossy(&table.stdout);
+    assert!(text.ends_with(": pid 1 uid 2 /p, 0 of 4 sessions\n"), "{table:?}");
+    let json = beside(much.as_bytes(), LIMIT, "--json");
+    assert!(json.status.success() && json.stdout.len() == much.len() + 1, "{:?}", json.status);
+    let endless = vec![b' '; 65 << 20];
+    let line = one_line(&beside(&endless, LIMIT, ""), 1);
+    assert!(line.ends_with("the answer has more than 64 MiB"), "{line}");
 }
 
 /// A terminal: what is drawn on it, and its other end.

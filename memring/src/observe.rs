@@ -24,7 +24,9 @@
 //! $ curl --unix-socket ./quotes.observe http://localhost/metrics
 //! ```
 //!
-//! The socket has mode 0600, and the kernel is asked who connects: processes of this uid, and root. Each connection is one request, `json` or
+//! The socket has mode 0600, and the kernel is asked who connects: processes of this uid, and root. Others hear one bare sentence, whatever
+//! they asked, and their connection is closed with that unread: to a client that speaks HTTP that is no response (curl says, as it happens, that it could not
+//! connect, that it received HTTP/0.9, or that the connection was reset). Each connection is one request, `json` or
 //! `metrics` on a line or `GET /json` or `GET /metrics` over HTTP, and is answered with one snapshot. Its thread, `memring-observe`,
 //! makes no system call while nobody asks.
 //!
@@ -35,6 +37,8 @@
 //! What a peer says of itself, its name and its own counters, is shown as such and nothing more. No text in a snapshot commands a
 //! terminal.
 
+#[doc(hidden)] // for the command, which shows what servers and peers say
+pub use memring_transport::observe::is_unseen;
 pub use memring_transport::observe::{
     ANSWER_IN, CONNECTIONS, Endpoint, Lane, MOST_REQUEST_BYTES, PeerSnapshot, Serving,
     SessionSnapshot, Snapshot, State, snapshot, write_file,

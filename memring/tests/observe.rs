@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use memring::observe::{self, SessionSnapshot, State};
 use memring::{Address, Bytes, Connector, Listener};
@@ -183,11 +185,18 @@ fn an_endpoint_is_served_in_a_loop_of_the_application_s() {
 
 #[test]
 fn snapshots_are_taken_while_sessions_come_and_go() {
-    let done = std::sync::atomic::AtomicBool::new(false);
+    /// Has the others end, whatever became of this test: a scope waits for them.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                while !done.load(Relaxed) {
                     let (mut server, mut client) = memring::pair::<Bytes>().expect("a pair");
                     for _ in 0..100 {
                         server.send(b"x").expect("sends");
@@ -196,16 +205,24 @@ fn snapshots_are_taken_while_sessions_come_and_go() {
                 }
             });
         }
-        let mut last = 0;
-        for _ in 0..200 {
+        let _done = Done(&done);
+        let (mut looks, mut last) = (0, 0);
+        let mut busy = HashSet::new();
+        eventually("many are seen at what they do", || {
             let seen = observe::snapshot();
             assert!(seen.begun >= last);
             last = seen.begun;
             assert!(seen.sessions.is_sorted_by(|a, b| a.number < b.number));
-            for lane in seen.sessions.iter().flat_map(|one| [one.outbound, one.inbound]).flatten() {
-                assert!(lane.used <= lane.capacity);
+            for session in &seen.sessions {
+                for lane in [session.outbound, session.inbound].into_iter().flatten() {
+                    assert!(lane.used <= lane.capacity);
+                    if lane.ours.messages > 0 {
+                        busy.insert(session.number);
+                    }
+                }
             }
-        }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+            looks += 1;
+            looks >= 200 && busy.len() >= 10
+        });
     });
 }

@@ -584,8 +584,13 @@ fn a_listener_goes_on_behind_a_burst_of_those_who_say_nothing() {
     let listener = Listener::builder().handshake_timeout(patience).bind(&path).expect("binds");
     // All of them are there before the loop looks for the first time, and nothing else comes to wake it.
     let silent: Vec<OwnedFd> = (0..40).map(|_| connection(&path)).collect();
-    let client = thread::spawn(move || hello(&path));
-    thread::sleep(Duration::from_millis(100)); // so that it is there too
+    let (says, tid) = std::sync::mpsc::channel();
+    let client = thread::spawn(move || {
+        says.send(support::tid()).expect("heard");
+        hello(&path);
+    });
+    // So that it is there too: it waits for what the server says.
+    support::eventually_asleep(tid.recv().expect("a thread"));
     assert_eq!(accept(Kind::Edge, &listener, 1).len(), 1);
     client.join().expect("greeted");
     drop(silent);

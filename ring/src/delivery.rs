@@ -41,8 +41,11 @@ impl Producer {
     /// dead.
     ///
     /// Received is what the peer has said it has read, which it says now and then: while it lives it may have read more. Of
-    /// a batch, all counts as received once it has taken the first. A peer that lies about it is believed; if what it says
-    /// makes no sense, everything is in doubt, as it is in a forked child.
+    /// a batch, all counts as received once it has taken the first.
+    ///
+    /// A peer that lies about it is believed. A position outside of what was sent counts as not said: then the last holds that
+    /// this half found sensible when it looked for room, and without one nothing was received. Of one in the midst of a frame, or where
+    /// frames were written over, nobody can count what lies behind it: then everything is in doubt, as it is in a forked child.
     #[must_use]
     pub fn delivery(&self) -> Delivery {
         let writer = &self.writer;

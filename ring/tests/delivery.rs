@@ -156,6 +156,33 @@ fn attack_51_a_head_that_makes_no_sense_leaves_everything_in_doubt() {
 }
 
 #[test]
+fn attack_51_a_head_that_makes_no_sense_takes_nothing_back_of_what_made_room() {
+    for start in STARTS {
+        let (mine, theirs) = (Memory::new(CAPACITY), Memory::new(CAPACITY));
+        let mut us = side(&mine, &theirs, &terms(start), Fencing::Ours);
+        let head = |read: u64| {
+            theirs.writer.control().store64(HEAD, start.wrapping_add(read), Ordering::Release);
+        };
+        head(0);
+        let mut sent = 0;
+        while us.producer.try_send(&[0xee; 240], 0).is_ok() {
+            sent += 1;
+        }
+        // Four make room for one, which is found there.
+        head(4 * 256);
+        us.producer.try_send(&[0xee; 240], 0).expect("room");
+        sent += 1;
+        head(6 * 256);
+        check(&us, sent, 6, sent - 6); // asking keeps nothing of it
+        for read in [3 * 256, 0, (sent + 1) * 256, 6 * 256 + 8, 1 << 63] {
+            head(read);
+            check(&us, sent, 4, sent - 4);
+        }
+        assert!(us.life.end().is_none(), "asking ends nothing");
+    }
+}
+
+#[test]
 fn attack_51_frames_that_a_peer_has_written_over_leave_everything_in_doubt() {
     // Who made the segment may have kept a way to write it.
     for (word, tag) in [

@@ -108,7 +108,9 @@ fn attack_37_a_channel_comes_over_a_socket_of_its_kind_or_not_at_all() {
         let error = asking.join().expect("no panic").expect_err("no channel");
         match error {
             ChannelError::TimedOut if vain => {}
-            ChannelError::Setup(_) if !vain => {}
+            ChannelError::Setup(why) if !vain => {
+                assert_eq!(why.to_string(), "what the peer sent is no socket of this session's");
+            }
             other => panic!("{kind}: {other}"),
         }
         // The session has nothing to do with it.

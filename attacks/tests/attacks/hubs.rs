@@ -1,11 +1,19 @@
 //! Section D of the list: what a peer can do to whoever serves others in the same thread. What it comes to for those is told by
 //! the bystander.
 
-use memring::End;
+use memring::{Bytes, End};
 
 use crate::attacker::Attacker;
 use crate::scene::{PROTOCOL, Scene};
+use crate::service::{Service, receive};
 use crate::session::SMALL;
+use crate::victim::Victim;
+
+/// Takes what comes.
+const TAKES: Service<Bytes> = Service::of(|channel, how| {
+    receive::<Bytes>(channel, how)?;
+    Ok(None)
+});
 
 /// Sends messages with their numbers until there is room for no more; how many.
 #[track_caller]
@@ -40,6 +48,26 @@ fn attack_64_who_reads_no_answers_is_asked_for_no_more_questions_until_it_does()
         }
     }
     fill(&mut attacker);
+    drop(attacker);
+    assert!(matches!(scene.ended(), End::PeerDied(_)));
+    scene.finish();
+}
+
+#[test]
+fn attack_64_who_always_has_another_message_has_its_turns_and_no_more() {
+    let Some(mut scene) = Scene::with(name!(), |builder| builder, TAKES) else { return };
+    let mut attacker = scene.attacker();
+    attacker.run(format!("connect {}", scene.path()));
+    attacker.run(format!("client until=ready {PROTOCOL} {SMALL}"));
+    // Four frames that fill the lane for good: behind the last is the first again.
+    for _ in 0..4 {
+        attacker.run("frame kind=1 len=1008 payload=00 next=keep");
+    }
+    scene.answers_others();
+    // And who comes now is served too.
+    drop(Victim::connect(&scene.path()).session());
+    assert!(matches!(scene.ended(), End::Closed));
+    attacker.run("store64 mine data 0 0");
     drop(attacker);
     assert!(matches!(scene.ended(), End::PeerDied(_)));
     scene.finish();

@@ -38,6 +38,7 @@ mod lane;
 mod life;
 mod loops;
 mod names;
+mod observing;
 mod payloads;
 mod scene;
 mod segments;
@@ -55,5 +56,5 @@ mod way;
 
 #[test]
 fn role() {
-    support::play(&[("bystander", bystander::bystander)]);
+    support::play(&[("bystander", bystander::bystander), ("onlooker", observing::onlooker)]);
 }

@@ -346,6 +346,12 @@ impl Scene {
         }
     }
 
+    /// Sees that the bystander is answered while the attack goes on.
+    #[track_caller]
+    pub fn answers_others(&mut self) {
+        self.p99(ANSWERS);
+    }
+
     /// The attacker has gone by now: sees that everything else is as it was.
     #[track_caller]
     pub fn finish(mut self) {
@@ -453,7 +459,8 @@ fn named(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 impl Drop for Server {
     fn drop(&mut self) {
         self.listener.shut_down();
-        if let Some(serving) = self.serving.take() {
+        // A test that has failed ends, and its process with it, whatever holds the server up.
+        if let Some(serving) = self.serving.take().filter(|_| !std::thread::panicking()) {
             serving.join().ok();
         }
     }

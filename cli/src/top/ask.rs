@@ -1,7 +1,7 @@
 //! Asking a server for its snapshot: one connection, one line, one JSON object.
 
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,8 +14,10 @@ use super::view::Seen;
 use crate::failure::{Failure, Status};
 use crate::output;
 
-/// Bytes of an answer: a hundred thousand sessions have a kilobyte each.
-const MOST: u64 = 256 << 20;
+/// Bytes of an answer: a hundred thousand sessions have 600 each.
+const MOST: usize = 64 << 20;
+/// Characters of a sentence that stands for an answer.
+const MOST_SAID: usize = 512;
 
 /// Where a server says how its sessions are.
 pub(super) struct Server {
@@ -35,8 +37,8 @@ impl Server {
         Ok(Self { path: address.to_string().into(), address })
     }
 
-    /// Asks, and has an answer within this time: what there is to see, and the object as it came.
-    pub(super) fn ask(&self, timeout: Duration) -> Result<(Seen, serde_json::Value), Failure> {
+    /// Asks, and has an answer within this time: what there is to see, and the JSON object as it came.
+    pub(super) fn ask(&self, timeout: Duration) -> Result<(Seen, String), Failure> {
         let until = Instant::now() + timeout;
         let mut stream = self.connect(timeout)?;
         let answer = exchange(&mut stream, until).map_err(|error| match error.kind() {
@@ -45,17 +47,15 @@ impl Server {
             }
             _ => Failure::io(&format!("asking at {}", self.address), &error),
         })?;
-        let answer = String::from_utf8_lossy(&answer);
-        if let Some(sentence) = answer.strip_prefix("memring: ") {
-            return Err(no(format!("{}: {sentence}", self.address)));
+        if let Some(sentence) = answer.strip_prefix(b"memring: ") {
+            return Err(no(format!("{}: {}", self.address, first_line(sentence))));
         }
         if answer.is_empty() {
             return Err(no(format!("{} closed without an answer: it has ended", self.address)));
         }
-        let stranger =
-            |_| no(format!("what answers at {} is no server of memring's", self.address));
-        let object: serde_json::Value = serde_json::from_str(&answer).map_err(stranger)?;
-        let seen = Seen::of(&object).map_err(stranger)?;
+        let stranger = || no(format!("what answers at {} is no server of memring's", self.address));
+        let object = String::from_utf8(answer).map_err(|_| stranger())?;
+        let seen = Seen::of(&object).map_err(|_| stranger())?;
         Ok((seen, object))
     }
 
@@ -78,6 +78,10 @@ impl Server {
             Errno::NOENT => {
                 format!("nothing at {at}: the server has to call memring::observe::serve")
             }
+            // So the kernel says of any file.
+            Errno::CONNREFUSED if !self.is_socket() => {
+                format!("{at} is no socket: give that of the server's memring::observe::serve")
+            }
             Errno::CONNREFUSED => format!("nobody listens at {at}: its server has ended"),
             Errno::PROTOTYPE => format!(
                 "{at} is where a service meets its clients: give the socket of its memring::observe::serve"
@@ -92,12 +96,24 @@ impl Server {
             error => return Failure::io(&format!("connecting to {at}"), &error.into()),
         })
     }
+
+    /// Or one that has gone meanwhile.
+    fn is_socket(&self) -> bool {
+        std::fs::metadata(&self.path).map_or(true, |facts| facts.file_type().is_socket())
+    }
+}
+
+/// The first line of what a stranger said, and not all of a long one.
+fn first_line(said: &[u8]) -> String {
+    let line = said.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = &line[..line.len().min(4 * MOST_SAID)]; // a character has four bytes at most
+    String::from_utf8_lossy(line).chars().take(MOST_SAID).collect()
 }
 
 fn exchange(stream: &mut UnixStream, until: Instant) -> io::Result<Vec<u8>> {
     stream.write_all(b"json\n").or_else(|error| match error.kind() {
         // Whoever is not admitted is told so at once.
-        io::ErrorKind::BrokenPipe => Ok(()),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(()),
         _ => Err(error),
     })?;
     let mut answer = Vec::new();
@@ -116,8 +132,11 @@ fn exchange(stream: &mut UnixStream, until: Instant) -> io::Result<Vec<u8>> {
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        if answer.len() as u64 > MOST {
-            return Err(io::Error::other("the answer has no end"));
+        if answer.len() > MOST {
+            return Err(io::Error::other(format!(
+                "the answer has more than {}",
+                output::bytes(MOST as u64)
+            )));
         }
     }
 }

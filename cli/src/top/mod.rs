@@ -36,7 +36,7 @@ pub(crate) fn run(options: &args::Top, json: bool) -> Result<(), Failure> {
             answered => answered?,
         };
         if json {
-            output::print_json(&object)?;
+            output::print(&output::fit_json(&object))?;
         } else if before.is_some() || !options.once {
             let view = View { address: &options.path, now: &seen, before: before.as_ref() };
             screen.draw(&view)?;

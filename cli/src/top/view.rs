@@ -2,16 +2,24 @@
 //!
 //! Texts come from a server, and in it from its peers: whatever they are, they take one cell and command nothing.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use memring::observe::is_unseen;
 use serde::Deserialize;
 
 use crate::output::{Table, scaled};
 
 /// Characters of a text in a cell.
 const MOST_SHOWN: usize = 24;
+/// Of a state with the rule that was broken, and of a reason to turn somebody away.
+const MOST_REASON: usize = 48;
+/// Of the path of the server's program: as many as a server says.
+const MOST_PATH: usize = 256;
+/// Reasons why somebody was turned away, the most frequent first.
+const MOST_REASONS: usize = 16;
 
 /// A snapshot, as far as it is shown.
 #[derive(Clone, Debug, Deserialize)]
@@ -60,8 +68,9 @@ struct Stats {
 }
 
 impl Seen {
-    pub(super) fn of(object: &serde_json::Value) -> Result<Self, serde_json::Error> {
-        Self::deserialize(object)
+    /// Of one JSON object. What is not shown is read over, and takes no memory.
+    pub(super) fn of(json: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json)
     }
 }
 
@@ -75,8 +84,15 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// As text of so many lines at most.
     pub(super) fn text(&self, most: usize) -> String {
+        if most == 0 {
+            return String::new();
+        }
         let mut text = self.about();
         let mut rows: Vec<_> = self.rates();
+        // A head alone says nothing.
+        if rows.is_empty() || most < 3 {
+            return text;
+        }
         rows.sort_by(|(a, one), (b, other)| {
             let busy = |rates: &Option<Rates>| rates.map_or(0.0, |rates| rates.messages());
             busy(other).total_cmp(&busy(one)).then(a.number.cmp(&b.number))
@@ -85,9 +101,6 @@ impl View<'_> {
         let fits = most.saturating_sub(2);
         let (count, fits) =
             if rows.len() <= fits { (rows.len(), true) } else { (fits.saturating_sub(1), false) };
-        if rows.is_empty() {
-            return text;
-        }
         let mut table = Table::default();
         table.row([
             "peer", "pid", "uid", "protocol", "state", "age", "out/s", "B/s", "fill", "in/s",
@@ -106,15 +119,21 @@ impl View<'_> {
 
     fn about(&self) -> String {
         let Seen { pid, uid, program, begun, refusals, sessions, .. } = self.now;
-        let program =
-            program.as_deref().map_or_else(String::new, |path| format!(" {}", plain(path)));
+        let program = program
+            .as_deref()
+            .map_or_else(String::new, |path| format!(" {}", cut(path, MOST_PATH)));
         let (address, open) = (plain(self.address), sessions.len());
         let mut line =
             format!("{address}: pid {pid} uid {uid}{program}, {open} of {begun} sessions");
+        let mut reasons: Vec<_> = refusals.iter().collect();
+        reasons.sort_by_key(|(_, times)| Reverse(**times));
         let mut separator = "; turned away: ";
-        for (reason, times) in refusals {
-            let _ = write!(line, "{separator}{} {times}", plain(reason));
+        for (reason, times) in reasons.iter().take(MOST_REASONS) {
+            let _ = write!(line, "{separator}{} {times}", cut(reason, MOST_REASON));
             separator = ", ";
+        }
+        if let Some(more) = reasons.len().checked_sub(MOST_REASONS).filter(|more| *more > 0) {
+            let _ = write!(line, ", and for {more} more reasons");
         }
         line.push('\n');
         line
@@ -199,7 +218,7 @@ impl Session {
             number(self.peer.pid),
             number(self.peer.uid),
             cell(&self.protocol),
-            cell(&state),
+            cut(&state, MOST_REASON),
             age(self.age_ms / 1000),
             rate(rates.map(|rates| rates.out.messages)),
             rate(rates.map(|rates| rates.out.bytes)),
@@ -227,25 +246,24 @@ impl Peer {
 
 /// A text on one line, without what commands a terminal or hides what follows.
 fn plain(text: &str) -> String {
-    let unseen = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    text.chars().map(|c| if unseen(c) { '?' } else { c }).collect()
+    text.chars().map(|c| if is_unseen(c) { '?' } else { c }).collect()
 }
 
 /// A text for one cell: not long, either.
 fn cell(text: &str) -> String {
-    let shown = plain(text);
-    match shown.char_indices().nth(MOST_SHOWN) {
+    cut(text, MOST_SHOWN)
+}
+
+/// A text of so many characters at most.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
         // The end of a path says more than its beginning.
-        Some(_) if shown.starts_with('/') => {
-            let end: Vec<char> = shown.chars().rev().take(MOST_SHOWN - 2).collect();
-            format!("..{}", end.into_iter().rev().collect::<String>())
+        Some(_) if text.starts_with('/') => {
+            let end = text.char_indices().rev().take(most - 2).last();
+            format!("..{}", plain(end.map_or("", |(at, _)| &text[at..])))
         }
-        Some((at, _)) => shown[..at].to_owned(),
-        None => shown,
+        Some((at, _)) => plain(&text[..at]),
+        None => plain(text),
     }
 }
 
@@ -284,7 +302,7 @@ mod tests {
             "format": 1, "pid": 7, "uid": 8, "program": "/opt/server", "taken_ns": taken_ns,
             "begun": 5, "refusals": {"denied": 3}, "sessions": sessions,
         });
-        Seen::of(&object).unwrap()
+        Seen::of(&object.to_string()).unwrap()
     }
 
     #[test]
@@ -325,10 +343,60 @@ mod tests {
     }
 
     #[test]
+    fn it_has_no_more_lines_than_the_terminal() {
+        let sessions: Vec<_> = (1..=3).map(|n| session(n, "x", lane(0, 0, 0, 0))).collect();
+        for count in 0..=3 {
+            let now = seen(0, &sessions[..count]);
+            let view = View { address: "o", now: &now, before: None };
+            for (most, lines) in (0..8).zip([0, 1, 1, 3, 4, 5, 5, 5]) {
+                let whole = if count == 0 { 1 } else { count + 2 };
+                let text = view.text(most);
+                assert_eq!(text.lines().count(), whole.min(lines), "{count} in {most}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_that_was_broken_is_shown_whole() {
+        for rule in ["packet.descriptors_flood", "handshake.descriptors_lost"] {
+            let mut broke = session(1, "x", lane(0, 0, 0, 0));
+            (broke["state"], broke["fault"]) = ("fault".into(), rule.into());
+            let now = seen(0, &[broke]);
+            let text = View { address: "o", now: &now, before: None }.text(9);
+            assert!(text.contains(&format!("  fault {rule}  ")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_state_takes_its_cell_and_no_more_whatever_a_server_says() {
+        let mut broke = session(1, "x", lane(0, 0, 0, 0));
+        (broke["state"], broke["fault"]) = ("s\u{1b}".repeat(100).into(), "f".repeat(100).into());
+        let now = seen(0, &[broke]);
+        let text = View { address: "o", now: &now, before: None }.text(9);
+        assert!(text.contains(&format!("  {}  61s ", "s?".repeat(MOST_REASON / 2))), "{text}");
+    }
+
+    #[test]
+    fn the_line_about_a_server_ends_whatever_it_says() {
+        let mut now = seen(0, &[]);
+        now.program = Some(format!("/{}/end\u{202e}", "x".repeat(1 << 20)));
+        now.refusals = (0..1000).map(|n| (format!("{n:04}{}", "x".repeat(1 << 10)), n)).collect();
+        let text = View { address: "o", now: &now, before: None }.text(9);
+        assert!(text.contains("/end?, 0 of 5 sessions; turned away: 0999xx"), "{text}");
+        assert!(text.ends_with("x 984, and for 984 more reasons\n"), "{text}");
+        assert!(text.len() < 2000, "{}", text.len());
+        now.refusals.retain(|_, times| *times < MOST_REASONS as u64);
+        let text = View { address: "o", now: &now, before: None }.text(9);
+        assert!(!text.contains("more"), "{text}");
+    }
+
+    #[test]
     fn texts_take_one_cell_and_command_nothing() {
         for (text, shown) in [
             ("plain", "plain"),
             ("\x1b[2J\nhello\u{202e}", "?[2J?hello?"),
+            ("soft\u{ad}\u{fff9}\u{e0041}", "soft???"),
+            ("/\u{fe0f}äöü/äöü/äöü/äöü/äöü/äöü", "..öü/äöü/äöü/äöü/äöü/äöü"),
             ("123456789012345678901234567", "123456789012345678901234"),
             ("/a/long/path/to/some/program", "..g/path/to/some/program"),
         ] {

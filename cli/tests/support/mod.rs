@@ -34,7 +34,7 @@ pub fn one_line(output: &Output, status: i32) -> String {
     let line = said.strip_suffix('\n').unwrap_or_else(|| panic!("no whole line: {said:?}"));
     assert!(!line.contains('\n'), "more than one line: {said}");
     assert!(line.starts_with("memring: "), "{said}");
-    assert!(!line.chars().any(char::is_control), "{said:?}");
+    assert!(!line.chars().any(memring::observe::is_unseen), "{said:?}");
     assert!(!line.contains("os error") && !line.contains("fault of memring"), "{said}");
     line.to_owned()
 }

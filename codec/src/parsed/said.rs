@@ -1,7 +1,7 @@
 //! What a library said about a message or a value, made fit to be shown.
 //!
 //! Why not its error: it repeats names and texts out of the message, so the peer decides how long it is and
-//! which control characters a terminal gets to see.
+//! which characters a terminal gets to obey or to hide.
 
 use std::fmt::{self, Write};
 
@@ -33,7 +33,8 @@ impl Write for Short {
             if self.0.len() >= MOST {
                 return Err(fmt::Error);
             }
-            if c.is_control() {
+            // Of those beyond ASCII, `Debug` escapes what cannot be seen.
+            if c.is_control() || (!c.is_ascii() && c.escape_debug().len() > 1) {
                 self.0.extend(c.escape_default());
             } else {
                 self.0.push(c);
@@ -48,10 +49,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_cut_and_control_characters_shown() {
+    fn words_are_cut_and_what_is_not_seen_is_shown() {
         let check = |words: &str, expected: &str| assert_eq!(Said::new(words).0, expected);
         check("unknown variant `Ü`", "unknown variant `Ü`");
         check("a\nb\u{1b}[2J", "a\\nb\\u{1b}[2J");
+        check("\"it's\" \\\u{202e}\u{200b}\u{feff}", "\"it's\" \\\\u{202e}\\u{200b}\\u{feff}");
         check(&"x".repeat(MOST), &"x".repeat(MOST));
         check(&"x".repeat(1 << 20), &format!("{} ...", "x".repeat(MOST)));
     }

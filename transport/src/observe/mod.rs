@@ -13,6 +13,7 @@
 //! | `endpoint.rs` | a socket that answers each connection with one snapshot |
 //! | `serving.rs` | the thread that does so |
 //! | `file.rs` | a file that always holds a whole snapshot |
+//! | `unseen.rs` | which characters of a text from elsewhere are not shown. Pure |
 
 mod endpoint;
 mod file;
@@ -20,6 +21,7 @@ mod json;
 mod prometheus;
 mod request;
 mod serving;
+mod unseen;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +36,7 @@ pub use endpoint::{ANSWER_IN, CONNECTIONS, Endpoint};
 pub use file::write_file;
 pub use request::MOST_REQUEST_BYTES;
 pub use serving::{Serving, serve};
+pub use unseen::is_unseen;
 
 use crate::control::TypeName;
 use crate::peer::Origin;
@@ -263,19 +266,13 @@ fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut fitted = String::with_capacity(text.len().min(MOST_TEXT));
     for c in text.chars() {
-        let c = if c.is_control() || is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c };
+        let c = if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c };
         if fitted.len() + c.len_utf8() > MOST_TEXT {
             break;
         }
         fitted.push(c);
     }
     fitted
-}
-
-/// Characters without a width that hide others, break lines or change their direction.
-fn is_unseen(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// How the connection came about, in a word.

@@ -149,6 +149,7 @@ fn texts_are_quoted_by_table() {
         (b"\x1b]0;title\x07", "\u{fffd}]0;title\u{fffd}"),
         (b"\xff", "\u{fffd}"),
         ("\u{202e}txt.exe\u{200b}".as_bytes(), "\u{fffd}txt.exe\u{fffd}"),
+        ("a\u{ad}b\u{e0100}".as_bytes(), "a\u{fffd}b\u{fffd}"),
     ] {
         assert_eq!(shown(bytes), text);
     }
@@ -209,8 +210,11 @@ fn attack_09_whoever_says_nothing_or_reads_nothing_is_let_go_and_delays_nobody_f
     assert!(ask(address, b"json\n").ends_with("}\n"));
     for mut stream in silent.into_iter().chain(more) {
         let mut nothing = Vec::new();
-        let ended = stream.read_to_end(&mut nothing);
-        assert!(ended.is_ok_and(|read| read == 0) || nothing.is_empty(), "{nothing:?}");
+        // Not that we gave up first.
+        if let Err(error) = stream.read_to_end(&mut nothing) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+        assert!(nothing.is_empty(), "{nothing:?}");
     }
 }
 
@@ -233,11 +237,10 @@ fn attack_64_a_client_that_does_not_read_takes_its_answer_and_no_more() {
     stream.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "memring: say json or metrics\n");
     // It is let go when its time is up, read or not.
-    while endpoint.due().is_some() {
-        let left = due.saturating_duration_since(Instant::now());
-        std::thread::sleep(left.min(Duration::from_millis(10)));
+    eventually("its time is up", || {
         endpoint.turn().unwrap();
-    }
+        endpoint.due().is_none()
+    });
     drop(sessions);
 }
 
@@ -250,6 +253,16 @@ fn a_file_holds_a_whole_snapshot_and_nothing_is_left_beside_it() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("# HELP memring_sessions "), "{text}");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+    // What a process of this number left behind when it was killed, as the first of a container always has: it is left alone.
+    let left = |number| format!(".memring.prom.{}-{number}.new", std::process::id());
+    (0..100).for_each(|number| std::fs::write(scratch.join(&left(number)), "left").unwrap());
+    write_file(&path).unwrap();
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("# HELP memring_sessions "));
+    for number in 0..100 {
+        let left = scratch.join(&left(number));
+        assert_eq!(std::fs::read_to_string(&left).unwrap(), "left");
+        std::fs::remove_file(left).unwrap();
+    }
     // Where it cannot be put in place, what was there stays.
     std::fs::create_dir(scratch.join("taken")).unwrap();
     std::fs::write(scratch.join("taken/by"), "").unwrap();

@@ -719,3 +719,6 @@ impl fmt::Debug for Further {
         f.debug_struct("Further").field("role", &self.role()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
