@@ -44,6 +44,7 @@ pub mod fault;
 pub mod fence;
 pub mod frame;
 pub mod grant;
+pub mod halves;
 pub mod heads;
 mod item;
 pub mod lane;

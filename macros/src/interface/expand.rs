@@ -23,6 +23,7 @@ struct Expansion<'a> {
     private: TokenStream,
     rpc: TokenStream,
     client: Ident,
+    async_client: Ident,
     server: Ident,
 }
 
@@ -37,18 +38,25 @@ impl<'a> Expansion<'a> {
             private: quote!(#path::__private),
             rpc: quote!(#path::rpc),
             client: format_ident!("{}Client", ident.unraw()),
+            async_client: format_ident!("{}AsyncClient", ident.unraw()),
             server: format_ident!("{}Server", ident.unraw()),
         }
     }
 
     fn all(&self) -> TokenStream {
         let marker = self.marker();
-        let client = self.client();
+        let clients = self.clients();
         let server = self.server();
-        let hidden = [self.structs(), self.description(), self.client_impl(), self.server_impl()];
+        let hidden = [
+            self.structs(),
+            self.description(),
+            self.client_impl(),
+            self.async_client_impl(),
+            self.server_impl(),
+        ];
         quote! {
             #marker
-            #client
+            #clients
             #server
             #[allow(non_local_definitions, clippy::all, clippy::pedantic)]
             const _: () = {
@@ -67,14 +75,22 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    fn client(&self) -> TokenStream {
-        let Self { client, rpc, .. } = self;
-        let Interface { visibility, .. } = self.interface;
-        let docs = format!("Calls [`{}`].", self.interface.ident.unraw());
+    /// The clients, for threads and for tasks.
+    fn clients(&self) -> TokenStream {
+        let Self { client, async_client, rpc, .. } = self;
+        let Interface { visibility, ident, .. } = self.interface;
+        let docs = format!("Calls [`{}`], and waits for answers.", ident.unraw());
+        let async_docs = format!("Calls [`{}`]; answers are futures.", ident.unraw());
         quote! {
             #[doc = #docs]
             #[derive(Clone, Debug)]
             #visibility struct #client {
+                bound: #rpc::Bound,
+            }
+
+            #[doc = #async_docs]
+            #[derive(Clone, Debug)]
+            #visibility struct #async_client {
                 bound: #rpc::Bound,
             }
         }
@@ -304,16 +320,10 @@ impl<'a> Expansion<'a> {
 
     fn client_impl(&self) -> TokenStream {
         let Self { client, rpc, path, private, .. } = self;
-        let ident = &self.interface.ident;
-        let methods = self.interface.members.iter().enumerate().filter_map(|(place, member)| {
-            let Member { docs, ident, arguments, .. } = member;
-            let parameters = arguments.iter().map(|Argument { ident, ty, .. }| quote!(#ident: #ty));
-            let names: Vec<_> = arguments.iter().map(|argument| &argument.ident).collect();
-            let packed = arguments_ident(member);
-            let packed = quote!(&#packed { #(#names),* });
+        let methods = self.methods(|member| {
             let [given, result, carrier, error, of_error] = self.types(member);
             let outcome = quote!(#private::core::result::Result);
-            let (returned, body) = match member.shape {
+            match member.shape {
                 Shape::Call => (
                     quote!(#outcome<#result, #rpc::CallError<#error>>),
                     quote!(call::<_, #given, #result, #carrier, #error, #of_error>),
@@ -322,29 +332,14 @@ impl<'a> Expansion<'a> {
                     quote!(#outcome<#rpc::Stream<#result, #error>, #rpc::CallError>),
                     quote!(stream::<_, #given, #result, #carrier, #error, #of_error>),
                 ),
-                Shape::OneWay => (
-                    quote!(#outcome<(), #rpc::CallError>),
-                    quote!(tell::<_, #given>),
-                ),
-                Shape::Signal => return None,
-            };
-            Some(quote! {
-                #(#docs)*
-                pub fn #ident(&self, #(#parameters),*) -> #returned {
-                    self.bound.#body(#place, #packed)
-                }
-            })
-        });
-        quote! {
-            impl #rpc::Client for #client {
-                fn interface() -> &'static #rpc::Interface {
-                    const { &#ident::INTERFACE }
-                }
-
-                fn bind(bound: #rpc::Bound) -> Self {
-                    Self { bound }
+                Shape::OneWay | Shape::Signal => {
+                    (quote!(#outcome<(), #rpc::CallError>), quote!(tell::<_, #given>))
                 }
             }
+        });
+        let bound = self.bound(client);
+        quote! {
+            #bound
 
             impl #client {
                 /// Connects to a server, and opens the interface there.
@@ -358,6 +353,56 @@ impl<'a> Expansion<'a> {
                     #rpc::connect_to::<Self>(address)
                 }
 
+                #methods
+            }
+        }
+    }
+
+    fn async_client_impl(&self) -> TokenStream {
+        let Self { async_client, rpc, private, .. } = self;
+        let methods = self.methods(|member| {
+            let [given, result, carrier, error, of_error] = self.types(member);
+            let outcome = quote!(#private::core::result::Result);
+            match member.shape {
+                Shape::Call => (
+                    quote!(#rpc::Pending<#result, #error>),
+                    quote!(start::<_, #given, #result, #carrier, #error, #of_error>),
+                ),
+                Shape::Stream => (
+                    quote!(#outcome<#rpc::Stream<#result, #error>, #rpc::CallError>),
+                    quote!(stream::<_, #given, #result, #carrier, #error, #of_error>),
+                ),
+                Shape::OneWay | Shape::Signal => {
+                    (quote!(#outcome<(), #rpc::CallError>), quote!(tell::<_, #given>))
+                }
+            }
+        });
+        let bound = self.bound(async_client);
+        quote! {
+            #bound
+
+            impl #async_client {
+                #methods
+            }
+        }
+    }
+
+    /// What all clients have.
+    fn bound(&self, client: &Ident) -> TokenStream {
+        let Self { rpc, .. } = self;
+        let ident = &self.interface.ident;
+        quote! {
+            impl #rpc::Client for #client {
+                fn interface() -> &'static #rpc::Interface {
+                    const { &#ident::INTERFACE }
+                }
+
+                fn bind(bound: #rpc::Bound) -> Self {
+                    Self { bound }
+                }
+            }
+
+            impl #client {
                 /// The same, with these options for each call.
                 #[must_use]
                 pub fn with(&self, options: #rpc::Options) -> Self {
@@ -369,10 +414,28 @@ impl<'a> Expansion<'a> {
                 pub fn link(&self) -> #rpc::Link {
                     self.bound.link()
                 }
-
-                #(#methods)*
             }
         }
+    }
+
+    /// A client's methods: `how` says what each returns, and what makes the call.
+    fn methods(&self, how: impl Fn(&Member) -> (TokenStream, TokenStream)) -> TokenStream {
+        let members = self.interface.members.iter().enumerate();
+        let callable = members.filter(|(_, member)| member.shape != Shape::Signal);
+        let methods = callable.map(|(place, member)| {
+            let Member { docs, ident, arguments, .. } = member;
+            let parameters = arguments.iter().map(|Argument { ident, ty, .. }| quote!(#ident: #ty));
+            let names: Vec<_> = arguments.iter().map(|argument| &argument.ident).collect();
+            let packed = arguments_ident(member);
+            let (returned, how) = how(member);
+            quote! {
+                #(#docs)*
+                pub fn #ident(&self, #(#parameters),*) -> #returned {
+                    self.bound.#how(#place, &#packed { #(#names),* })
+                }
+            }
+        });
+        methods.collect()
     }
 
     fn server_impl(&self) -> TokenStream {
@@ -403,7 +466,7 @@ impl<'a> Expansion<'a> {
                 Shape::Stream => quote! {
                     #place => request.stream::<#arguments, #result, #carrier, #error, #of_error>(
                         |call, arguments, replies| #ok(
-                            <S as #server>::#name(&self.0, call, #(#given,)* replies)
+                            <S as #server>::#name(&self.0, call, #(#given,)* replies())
                         ),
                     ),
                 },

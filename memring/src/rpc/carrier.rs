@@ -7,11 +7,11 @@ use memring_codec::rkyv::Deserialize;
 use memring_codec::rkyv::rancor::Strategy;
 use memring_codec::{
     Archivable, Attachable, Attached, DecodeError, EncodeError, Encoder, Format, Owner, Reason,
-    Rkyv, Scratch, Sink,
+    Rkyv, Scratch,
 };
 
 use super::error::Never;
-use super::link::Body;
+use super::sending::Body;
 use crate::arrived::Arrived;
 
 /// A way of values into packets.
@@ -19,6 +19,13 @@ pub trait Carries<T> {
     /// Whether something may go along that is no bytes.
     #[doc(hidden)]
     const MORE: bool;
+
+    /// The encoding of `value`, if it lies there already.
+    #[doc(hidden)]
+    fn ready(value: &T) -> Option<&[u8]> {
+        let _ = value;
+        None
+    }
 
     #[doc(hidden)]
     fn encode(
@@ -53,14 +60,16 @@ impl<T: Archivable> Carries<T> for Plainly {
     const MORE: bool = false;
 
     #[inline]
+    fn ready(value: &T) -> Option<&[u8]> {
+        <Rkyv as Format<T>>::ready(value)
+    }
+
+    #[inline]
     fn encode(
         value: &T,
         into: &mut Scratch,
         _: Option<&mut dyn Attaches>,
     ) -> Result<(), EncodeError> {
-        if let Some(ready) = <Rkyv as Format<T>>::ready(value) {
-            return Ok(into.write(ready)?);
-        }
         <Rkyv as Format<T>>::encode(value, &mut Encoder::new(into))
     }
 }
@@ -142,6 +151,11 @@ impl<'a, T, C> Value<'a, T, C> {
 
 impl<T, C: Carries<T>> Body for Value<'_, T, C> {
     const CARRIES: bool = C::MORE;
+
+    #[inline]
+    fn ready(&self) -> Option<&[u8]> {
+        C::ready(self.0)
+    }
 
     #[inline]
     fn encode(

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use super::carrier::{Came, Carries, Delivers, Value};
 use super::error::CallError;
 use super::interface::{Interface, Reached};
-use super::link::{Got, Link, Shared, Stopped, now_nanos};
-use super::session::{not_sent, stopped_call};
-use super::table::{Asked, Table};
+use super::pending::Pending;
+use super::receiving::Stopped;
+use super::session::{Link, not_sent, unanswered};
+use super::shared::{Shared, now_nanos};
+use super::stream::Stream;
+use super::table::Asked;
 use super::wire::{Code, Header, Kind, sentence};
 
 /// A client of an interface. `#[memring::interface]` writes them.
@@ -222,76 +225,82 @@ impl Bound {
         }
         let header = self.header(Kind::Call, number, deadline);
         let arguments = Value::<A, CA>::new(arguments);
-        let call = self
-            .shared
-            .ask(header, &arguments, Asked::Waiting(None), deadline)
-            .map_err(|error| not_sent(error).widen())?;
         let answered = match &self.options.cancel {
-            None => self.answered::<R, CR, E, CE>(call, deadline),
+            None => self.shared.call(header, &arguments, deadline, read::<R, CR, E, CE>),
             Some(cancel) => {
-                cancel.add(&self.shared, call);
-                let answered = self.answered_unless::<R, CR, E, CE>(call, deadline, cancel);
-                cancel.remove(call);
-                answered
+                let call = self.shared.ask(header, &arguments, Asked::Waiting(None), deadline);
+                let call = call.map_err(|error| not_sent(error).widen())?;
+                return self.answer_unless::<R, CR, E, CE>(call, deadline, cancel);
             }
         };
-        answered.unwrap_or_else(|stopped| Err(stopped_call(&self.shared, call, stopped).widen()))
+        answered.unwrap_or_else(|why| Err(unanswered(why).widen()))
     }
 
-    #[inline]
-    fn answered<R, CR, E, CE>(
-        &self,
-        call: u64,
-        deadline: Option<Instant>,
-    ) -> Result<Result<R, CallError<E>>, Stopped>
-    where
-        CR: Delivers<R>,
-        CE: Delivers<E>,
-    {
-        let ready = |table: &mut Table| table.take_answer(call);
-        let mine = |_: &Header, of: u64| of == call;
-        let got = self.shared.wait(false, deadline, ready, mine, |table, waiter| {
-            if let Some(Asked::Waiting(slot)) = table.asked(call) {
-                *slot = Some(waiter);
-            }
-        })?;
-        Ok(match got {
-            Got::Ready(packet) => {
-                let arrived = packet.arrived.as_ref().map(|arrived| Came(Arc::clone(arrived)));
-                read::<R, CR, E, CE>(packet.header, packet.body(), arrived)
-            }
-            Got::Here(here) => {
-                let arrived = here.arrived().map(|arrived| Came(Arc::clone(arrived)));
-                let answer = read::<R, CR, E, CE>(here.header, here.body(), arrived);
-                here.done();
-                answer
-            }
-        })
-    }
-
-    /// The same, unless it is cancelled.
-    fn answered_unless<R, CR, E, CE>(
+    /// Waits for an answer, unless it is cancelled.
+    fn answer_unless<R, CR, E, CE>(
         &self,
         call: u64,
         deadline: Option<Instant>,
         cancel: &Cancel,
-    ) -> Result<Result<R, CallError<E>>, Stopped>
+    ) -> Result<R, CallError<E>>
     where
         CR: Delivers<R>,
         CE: Delivers<E>,
     {
-        loop {
+        cancel.add(&self.shared, call);
+        let answer = loop {
             let soon = Instant::now() + SLICE;
             let until = deadline.map_or(soon, |deadline| deadline.min(soon));
-            match self.answered::<R, CR, E, CE>(call, Some(until)) {
+            match self.shared.answer(call, Some(until), read::<R, CR, E, CE>) {
                 Err(Stopped::TimedOut) if cancel.is_cancelled() => {
                     self.shared.cancel(call);
-                    return Ok(Err(CallError::Cancelled));
+                    break Err(CallError::Cancelled);
                 }
                 Err(Stopped::TimedOut) if Some(until) != deadline => {}
-                answered => return answered,
+                Err(stopped) => {
+                    self.shared.cancel(call);
+                    break Err(CallError::from(stopped).widen());
+                }
+                Ok(answer) => break answer,
             }
-        }
+        };
+        cancel.remove(call);
+        answer
+    }
+
+    /// Begins a call of a member.
+    pub fn start<A, CA, R, CR, E, CE>(&self, member: usize, arguments: &A) -> Pending<R, E>
+    where
+        CA: Carries<A>,
+        CR: Delivers<R>,
+        CE: Delivers<E>,
+    {
+        let deadline = self.options.end_of_call();
+        let asked = self.reach(member).and_then(|number| {
+            let header = self.header(Kind::Call, number, deadline);
+            let arguments = Value::<A, CA>::new(arguments);
+            self.shared.ask(header, &arguments, Asked::Waiting(None), deadline).map_err(not_sent)
+        });
+        Pending::new(Arc::clone(&self.shared), asked, deadline, read::<R, CR, E, CE>)
+    }
+
+    /// Begins a call with many replies.
+    pub fn stream<A, CA, T, CT, E, CE>(
+        &self,
+        member: usize,
+        arguments: &A,
+    ) -> Result<Stream<T, E>, CallError>
+    where
+        CA: Carries<A>,
+        CT: Delivers<T>,
+        CE: Delivers<E>,
+    {
+        let deadline = self.options.end_of_call();
+        let header = self.header(Kind::Call, self.reach(member)?, deadline);
+        let arguments = Value::<A, CA>::new(arguments);
+        let asked = Stream::<T, E>::asked();
+        let call = self.shared.ask(header, &arguments, asked, deadline).map_err(not_sent)?;
+        Ok(Stream::new(Arc::clone(&self.shared), call, deadline, read::<T, CT, E, CE>))
     }
 
     /// Calls a member that answers nothing.
@@ -316,7 +325,7 @@ where
     CE: Delivers<E>,
 {
     match header.kind {
-        Kind::Done => CR::decode(body, arrived).map_err(CallError::Answer),
+        Kind::Done | Kind::Item => CR::decode(body, arrived).map_err(CallError::Answer),
         Kind::Failed => match CE::decode(body, arrived) {
             Ok(error) => Err(CallError::Failed(error)),
             Err(error) => Err(CallError::Answer(error)),

@@ -179,6 +179,21 @@ impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
     }
 }
 
+/// A reply of a stream was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The caller reads no more: it cancelled, or its deadline has passed.
+    #[error("the caller reads no more")]
+    Cancelled,
+    /// This one could not be sent; others can.
+    #[error("sending a reply")]
+    Send(#[source] SendError),
+    /// The session ended.
+    #[error("the session ended")]
+    Ended(#[source] End),
+}
+
 /// An interface could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

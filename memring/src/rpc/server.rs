@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::link::{Link, MOST_RUNNING, Shared};
 use super::service::Service;
 use super::services::{Serve, Services};
-use super::session::Calls;
+use super::session::{Calls, Link, MOST_RUNNING};
+use super::shared::Shared;
 use crate::address::ToAddress;
 use crate::error::{AcceptFailed, BindError};
 use crate::server::{Listener, ListenerBuilder};
@@ -148,7 +148,7 @@ impl Serving {
         links.iter().for_each(|link| link.stop());
         let end = Instant::now() + patience;
         for link in links {
-            while !link.table().is_quiet() && Instant::now() < end {
+            while !link.is_quiet() && Instant::now() < end {
                 thread::sleep(Duration::from_millis(1));
             }
             link.close();

@@ -1,18 +1,24 @@
 //! What serves an interface: a call of the peer's comes in as a request, and is answered.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use memring_codec::{DecodeError, Message};
 use memring_transport::Peer;
 
 use super::carrier::{Carries, Value};
 use super::interface::{Interface, Member};
-use super::link::{Link, Shared, now_nanos};
-use super::table::{Packet, Running};
+use super::running::Place;
+use super::sending::{Body, SmallPacket};
+use super::serving::Incoming;
+use super::session::Link;
+use super::shared::{Shared, instant_of, now_nanos};
+use super::stream::Replies;
 use super::wire::{Code, Header, Kind};
+use crate::arrived::Arrived;
 use crate::error::SendError;
 use crate::receiver::full_text;
 use crate::view::{Undecodable, View};
@@ -33,7 +39,7 @@ pub struct Call<'a> {
     time: u64,
     interface: &'static Interface,
     member: &'static Member,
-    running: Option<&'a Arc<Running>>,
+    place: Option<Place>,
 }
 
 impl Call<'_> {
@@ -73,8 +79,7 @@ impl Call<'_> {
         if self.time == 0 {
             return None;
         }
-        let left = Duration::from_nanos(self.time.saturating_sub(now_nanos()));
-        Instant::now().checked_add(left)
+        Some(instant_of(self.time))
     }
 
     /// Whether nobody waits for the answer any more: the caller cancelled it, its deadline has passed, or it has gone.
@@ -83,7 +88,8 @@ impl Call<'_> {
     /// long asks now and then.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        let Some(running) = self.running else { return false };
+        let Some(place) = self.place else { return false };
+        let running = self.shared.running.at(place);
         if !running.is_cancelled() {
             self.shared.look();
         }
@@ -105,7 +111,9 @@ impl fmt::Debug for Call<'_> {
 /// A call that is to be answered.
 pub struct Request<'a> {
     call: Call<'a>,
-    packet: &'a Packet,
+    body: &'a [u8],
+    arrived: Option<&'a Arc<Arrived>>,
+    answer: &'a Cell<Option<SmallPacket>>,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -115,16 +123,22 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
+    #[inline]
     pub(crate) fn new(
         shared: &'a Arc<Shared>,
-        packet: &'a Packet,
-        running: Option<&'a Arc<Running>>,
+        incoming: &Incoming<'a>,
         interface: &'static Interface,
         member: &'static Member,
+        answer: &'a Cell<Option<SmallPacket>>,
     ) -> Self {
-        let Header { time, .. } = packet.header;
-        let call = Call { shared, number: packet.call, time, interface, member, running };
-        Self { call, packet }
+        let Incoming { header, number, place, body, arrived } = *incoming;
+        let call = Call { shared, number, time: header.time, interface, member, place };
+        Self { call, body, arrived, answer }
+    }
+
+    /// Whether nobody waits for the answer, as far as was read.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.call.place.is_some_and(|place| self.call.shared.running.at(place).is_cancelled())
     }
 
     /// Reads the arguments, runs the handler, and sends what it returns.
@@ -136,12 +150,38 @@ impl<'a> Request<'a> {
         C: Carries<R>,
         F: Carries<E>,
     {
-        let Self { call, .. } = &self;
-        let Some(outcome) = self.run::<A, _>(handler) else { return };
-        call.shared.table().finish(call.number);
-        match outcome {
-            Ok(result) => self.reply(Kind::Done, &Value::<R, C>::new(&result)),
-            Err(error) => self.reply(Kind::Failed, &Value::<E, F>::new(&error)),
+        match self.run::<A, _>(handler) {
+            Err((code, why)) => self.end(code, &why),
+            Ok(Ok(result)) => self.reply(Kind::Done, &Value::<R, C>::new(&result)),
+            Ok(Err(error)) => self.reply(Kind::Failed, &Value::<E, F>::new(&error)),
+        }
+    }
+
+    /// Reads the arguments and runs the handler of a stream, which gets its replies when it is called.
+    pub fn stream<A, T, C, E, F>(
+        self,
+        handler: impl FnOnce(
+            &Call<'_>,
+            View<'_, A>,
+            &dyn Fn() -> Replies<T, E>,
+        ) -> Result<(), DecodeError>,
+    ) where
+        A: Message,
+        C: Carries<T>,
+        F: Carries<E>,
+    {
+        let Call { shared, number, time, place, .. } = self.call;
+        let Some(place) = place else { return }; // a stream is answered
+        let begun = Cell::new(false);
+        let replies = || {
+            begun.set(true);
+            Replies::new::<C, F>(Arc::clone(shared), number, place, time)
+        };
+        let run = self.run::<A, _>(|call, arguments| handler(call, arguments, &replies));
+        if let Err((code, why)) = run
+            && !begun.get()
+        {
+            self.end(code, &why);
         }
     }
 
@@ -153,53 +193,61 @@ impl<'a> Request<'a> {
         let _ = self.run::<A, _>(handler);
     }
 
-    /// What the handler returns; if it does not come to that, the caller was told why.
+    /// What the handler returns, or why it does not come to that.
     fn run<A: Message, T>(
         &self,
         handler: impl FnOnce(&Call<'_>, View<'_, A>) -> Result<T, DecodeError>,
-    ) -> Option<T> {
-        let Self { call, packet } = self;
+    ) -> Result<T, (Code, String)> {
+        let Self { call, body, arrived, .. } = self;
         if call.time != 0 && now_nanos() >= call.time {
-            self.end(Code::DeadlinePassed, "");
-            return None;
+            return Err((Code::DeadlinePassed, String::new()));
         }
-        let view = match &packet.arrived {
+        let view = match *arrived {
             Some(arrived) if arrived.is_lost() => {
-                self.end(Code::Arguments, "a descriptor or blob that goes with them could not be had");
-                return None;
+                let why = "a descriptor or blob that goes with them could not be had";
+                return Err((Code::Arguments, why.into()));
             }
-            Some(arrived) => View::<A>::carrying(packet.body(), Arc::clone(arrived)),
-            None => View::<A>::of(packet.body()),
+            Some(arrived) => View::<A>::carrying(body, Arc::clone(arrived)),
+            None => View::<A>::of(body),
         };
         let why = match view {
             // The handler's own state is its own to mind: it is shared with other calls, as a server's is.
             Ok(view) => match catch_unwind(AssertUnwindSafe(|| handler(call, view))) {
-                Ok(Ok(value)) => return Some(value),
+                Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => full_text(&error),
-                Err(_) => {
-                    self.end(Code::Panicked, "");
-                    return None;
-                }
+                Err(_) => return Err((Code::Panicked, String::new())),
             },
             Err(Undecodable::Invalid(error)) => full_text(&error),
             Err(Undecodable::Panicked) => "a check of the application's own panicked".into(),
         };
-        self.end(Code::Arguments, &why);
-        None
+        Err((Code::Arguments, why))
     }
 
-    fn reply(&self, kind: Kind, body: &impl super::link::Body) {
-        let Self { call, .. } = self;
-        match call.shared.send(Header::new(kind), call.number, body, None) {
+    #[inline]
+    fn reply(&self, kind: Kind, body: &impl Body) {
+        let Call { shared, number, .. } = self.call;
+        self.free();
+        if let Some(small) = SmallPacket::of(Header::new(kind), body) {
+            return self.answer.set(Some(small)); // whoever runs this sends it
+        }
+        match shared.send(Header::new(kind), number, body, None) {
             Ok(()) | Err(SendError::Ended(_)) => {}
-            Err(error) => call.shared.end_call(call.number, Code::Answer, &full_text(&error)),
+            Err(error) => shared.end_call(number, Code::Answer, &full_text(&error)),
         }
     }
 
     /// Ends it without an answer of the method's.
     pub(crate) fn end(&self, code: Code, why: &str) {
-        if self.call.running.is_some() {
+        if self.call.place.is_some() {
+            self.free();
             self.call.shared.end_call(self.call.number, code, why);
+        }
+    }
+
+    /// Its place is free: the peer may ask more as soon as it has the answer.
+    fn free(&self) {
+        if let Some(place) = self.call.place {
+            self.call.shared.running.at(place).finish();
         }
     }
 }

@@ -181,7 +181,7 @@ impl Services {
         let header = Header {
             interface: place as u16,
             number: most,
-            time: super::link::now_nanos(),
+            time: super::shared::now_nanos(),
             ..Header::new(Kind::Opened)
         };
         let mut packet = header.encode().to_vec();

@@ -1,24 +1,28 @@
 //! Sessions of calls, as people have them: to open interfaces in, and to serve some.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use memring_ring::buffer::Buffer;
 use memring_transport::{Peer, Session};
 
 use super::client::{Bound, Client, Reaching};
 use super::error::{CallError, OpenError};
-use super::link::{Got, Link, MOST_RUNNING, NotSent, Shared, Stopped, now_nanos};
-use super::service::Request;
+use super::receiving::{Stopped, Unanswered};
+use super::sending::NotSent;
+use super::serving;
 use super::services::{Serve, Services};
-use super::table::{Asked, Packet, Running};
+use super::shared::{Shared, now_nanos};
 use super::wire::{self, Code, Header, Kind, MAX_MEMBERS, MAX_NAME, MAX_VERSION};
 use crate::address::ToAddress;
 use crate::channel::Channel;
 use crate::client::Connector;
-use crate::error::{ConnectError, End};
+use crate::error::{ConnectError, End, SendError};
 use crate::options::{DEFAULT_BLOB_BYTES, DEFAULT_BLOBS, DEFAULT_FDS};
 use crate::protocol::Protocol;
+
+/// Calls of the peer's that run or wait at once, unless said otherwise.
+pub(crate) const MOST_RUNNING: u32 = 1024;
 
 /// The protocol of calls. A channel of it becomes a [`Link`].
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,19 @@ pub fn connect_to<C: Client>(address: impl ToAddress) -> Result<C, OpenError> {
         connector = connector.fds(DEFAULT_FDS).blobs(DEFAULT_BLOBS, DEFAULT_BLOB_BYTES);
     }
     Link::over(connector.connect::<Calls>(address)?).open()
+}
+
+/// A session in which calls are made and served. Clones are the same session; it ends with the last of them, and of what was
+/// opened in it.
+#[derive(Clone)]
+pub struct Link {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
 }
 
 impl Link {
@@ -110,34 +127,30 @@ impl Link {
         let mut body = Vec::new();
         interface.opening().encode(&mut body);
         let header = Header { time: now_nanos(), ..Header::new(Kind::Open) };
-        let asked = Asked::Waiting(None);
-        let call = self
-            .shared
-            .ask(header, &&body[..], asked, Some(deadline))
-            .map_err(|error| OpenError::Call(not_sent(error)))?;
-        let packet = answer(&self.shared, call, Some(deadline))
-            .map_err(|stopped| OpenError::Call(stopped_call(&self.shared, call, stopped)))?;
-        let body = packet.body();
+        let asked = self.shared.call(header, &&body[..], Some(deadline), |header, body, _| {
+            (header, body.to_vec())
+        });
+        let (header, body) = asked.map_err(|why| OpenError::Call(unanswered(why)))?;
         let wrong = |_| OpenError::Call(CallError::Unanswered("the peer's answer is none".into()));
-        match packet.header.kind {
+        match header.kind {
             Kind::Opened => {
-                let standings = wire::decode_standings(body).map_err(wrong)?;
+                let standings = wire::decode_standings(&body).map_err(wrong)?;
                 if standings.len() != interface.members.len() {
                     return Err(wrong(wire::Broken::Body));
                 }
-                self.shared.table().most_asked = packet.header.number.max(1);
+                self.shared.set_most(header.number.max(1));
                 let reaching = Reaching {
-                    number: packet.header.interface,
+                    number: header.interface,
                     interface,
                     members: standings.into_iter().map(Into::into).collect(),
                 };
                 Ok(C::bind(Bound::new(Arc::clone(&self.shared), Arc::new(reaching))))
             }
-            Kind::Refused => Err(match Code::of(packet.header.number).map_err(wrong)? {
+            Kind::Refused => Err(match Code::of(header.number).map_err(wrong)? {
                 Code::UnknownVersion => OpenError::UnknownVersion {
                     name: interface.name,
                     wanted: interface.version,
-                    offered: wire::decode_versions(body).map_err(wrong)?,
+                    offered: wire::decode_versions(&body).map_err(wrong)?,
                 },
                 Code::UnknownInterface => OpenError::UnknownInterface { name: interface.name },
                 Code::Denied => OpenError::denied(interface),
@@ -155,19 +168,7 @@ impl Link {
     /// If nothing is served: see [`serving`](Self::serving).
     pub fn run(&self) -> End {
         assert!(self.shared.services.get().is_some(), "nothing is served here");
-        let mut spare = Buffer::new();
-        loop {
-            let (packet, running) = match next_call(&self.shared, std::mem::take(&mut spare)) {
-                Ok(job) => job,
-                Err(end) => return end,
-            };
-            serve(&self.shared, &packet, running.as_ref());
-            spare = packet.memory;
-            if spare.capacity() > crate::carry::KEEP {
-                spare = Buffer::new();
-            }
-            spare.clear();
-        }
+        serving::run(&self.shared)
     }
 
     /// Who is at the other end, as the kernel says.
@@ -188,76 +189,29 @@ impl Link {
     }
 }
 
-/// Waits for the next call of the peer's.
-fn next_call(
-    shared: &Arc<Shared>,
-    spare: Buffer,
-) -> Result<(Packet, Option<Arc<Running>>), End> {
-    let job = |table: &mut super::table::Table| shared.next_job(table);
-    let mine = |header: &Header, _| matches!(header.kind, Kind::Call | Kind::Tell);
-    match shared.wait(true, None, job, mine, |_, _| {}) {
-        Ok(Got::Ready(job)) => Ok(job),
-        Ok(Got::Here(here)) => Ok(here.take(spare)),
-        Err(Stopped::Ended(end)) => Err(end),
-        Err(Stopped::TimedOut) => Err(End::Local), // it waits for ever
-    }
-}
-
-/// Runs a call of the peer's.
-fn serve(shared: &Arc<Shared>, packet: &Packet, running: Option<&Arc<Running>>) {
-    let place = usize::from(packet.header.interface);
-    let member = packet.header.number;
-    let service = shared.services.get().and_then(|services| services.get(place));
-    // Both were looked at when it was read.
-    let Some(service) = service else { return };
-    let interface = service.interface();
-    let Some(about) = interface.members.get(member as usize) else { return };
-    let request = Request::new(shared, packet, running, interface, about);
-    if shared.is_stopping() {
-        return request.end(Code::ShuttingDown, "");
-    }
-    if running.is_some_and(|running| running.is_cancelled()) {
-        return request.end(Code::Cancelled, "");
-    }
-    service.call(member, request);
-}
-
-/// Waits for the answer of a question.
-pub(crate) fn answer(
-    shared: &Shared,
-    call: u64,
-    deadline: Option<Instant>,
-) -> Result<Packet, Stopped> {
-    let ready = |table: &mut super::table::Table| table.take_answer(call);
-    let mine = |header: &Header, of: u64| of == call && header.kind != Kind::Item;
-    match shared.wait(false, deadline, ready, mine, |table, waiter| {
-        if let Some(Asked::Waiting(slot)) = table.asked(call) {
-            *slot = Some(waiter);
-        }
-    })? {
-        Got::Ready(packet) => Ok(packet),
-        Got::Here(here) => {
-            let (packet, _) = here.take(Buffer::new());
-            shared.table().forget(call);
-            Ok(packet)
-        }
-    }
-}
-
+/// Why a call was not sent.
 pub(crate) fn not_sent(error: NotSent) -> CallError {
     match error {
         NotSent::TooMany(most) => CallError::TooManyCalls { most },
-        NotSent::Send(crate::SendError::TimedOut) => CallError::DeadlinePassed,
-        NotSent::Send(crate::SendError::Ended(end)) => CallError::Ended(end),
+        NotSent::Send(SendError::TimedOut) => CallError::DeadlinePassed,
+        NotSent::Send(SendError::Ended(end)) => CallError::Ended(end),
         NotSent::Send(error) => CallError::Send(error),
     }
 }
 
-/// Why a question has no answer; the peer is told that nobody waits for it.
-pub(crate) fn stopped_call(shared: &Shared, call: u64, stopped: Stopped) -> CallError {
-    shared.cancel(call);
-    match stopped {
-        Stopped::TimedOut => CallError::DeadlinePassed,
-        Stopped::Ended(end) => CallError::Ended(end),
+/// Why a call has no answer.
+pub(crate) fn unanswered(why: Unanswered) -> CallError {
+    match why {
+        Unanswered::NotSent(why) => not_sent(why),
+        Unanswered::Stopped(stopped) => stopped.into(),
+    }
+}
+
+impl From<Stopped> for CallError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::TimedOut => Self::DeadlinePassed,
+            Stopped::Ended(end) => Self::Ended(end),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What is under way in a session: the calls that this side made, those that it runs for the peer, and who sleeps meanwhile.
+//! What is under way in a session: the calls that this side made, those of the peer's that wait to be begun, and who sleeps.
 //! It is kept under one short lock and never waits itself.
 //!
 //! A question has one answer. So an answer to what was not asked, or was answered before, is a fault of the peer's; and a
@@ -7,13 +7,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::thread::Thread;
 
 use memring_ring::buffer::Buffer;
+use memring_ring::halves::Which;
 
+use super::running::Place;
 use super::wire::{Broken, Header, Kind};
 use crate::arrived::Arrived;
 use crate::error::End;
@@ -93,75 +93,30 @@ pub(crate) struct Replies {
     pub waiter: Option<Waiter>,
 }
 
-/// A call of the peer's that runs here.
-#[derive(Default)]
-pub(crate) struct Running {
-    cancelled: AtomicBool,
-    credit: AtomicU32,
-    waiter: Mutex<Option<Waiter>>,
-}
-
-impl Running {
-    pub(crate) fn new(credit: u32) -> Self {
-        Self { credit: credit.into(), ..Self::default() }
-    }
-
-    /// Whether nobody waits for its answer.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        // ORDERING: Acquire; pairs with the Release in `cancel`: whoever sees it sees what the session ended with.
-        self.cancelled.load(Ordering::Acquire)
-    }
-
-    /// Nobody waits for its answer any more. Who is to be told.
-    #[must_use]
-    pub(crate) fn cut(&self) -> Option<Waiter> {
-        // ORDERING: Release; see `is_cancelled`.
-        self.cancelled.store(true, Ordering::Release);
-        self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Lets so many more replies go. `Err` if that is more than anybody counts; otherwise who is to be told.
-    pub(crate) fn grant(&self, more: u32) -> Result<Option<Waiter>, Broken> {
-        let add = |credit: u32| credit.checked_add(more).filter(|sum| *sum <= i32::MAX as u32);
-        // ORDERING: Relaxed; it is a number, and the lock below is passed before whoever waits looks again.
-        let added = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-        added.map_err(|_| Broken::Credit)?;
-        Ok(self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take())
-    }
-
-    /// Takes credit for one reply, if there is some.
-    pub(crate) fn take_credit(&self) -> bool {
-        // ORDERING: Relaxed; as in `grant`.
-        let take = |credit: u32| credit.checked_sub(1);
-        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-
-    /// Has this one told of the next change.
-    pub(crate) fn set_waiter(&self, waiter: Waiter) {
-        *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiter);
-    }
-}
-
-/// A thread that sleeps until there is something for it, and would read for all if nobody else does.
+/// A thread that sleeps until a half is free, or until there is something for it.
 struct Sleeper {
     number: u64,
     thread: Thread,
+    needs: Which,
     /// It runs calls of the peer's.
     serves: bool,
+}
+
+/// A call of the peer's that waits to be begun.
+pub(crate) struct Job {
+    pub packet: Packet,
+    /// Where it runs, unless it is one that is not answered.
+    pub place: Option<Place>,
 }
 
 /// What is under way.
 pub(crate) struct Table {
     asked: ByNumber<Asked>,
-    running: ByNumber<Arc<Running>>,
-    jobs: VecDeque<(Packet, Option<Arc<Running>>)>,
+    jobs: VecDeque<Job>,
     job_bytes: usize,
     sleepers: VecDeque<Sleeper>,
     sleeps: u64,
     end: Option<End>,
-    /// How many calls at once the peer takes, and we take.
-    pub most_asked: u32,
-    pub most_running: u32,
 }
 
 /// Bytes of calls that lie read and not begun, beyond which nothing is read but by whoever begins them.
@@ -170,24 +125,21 @@ const MOST_JOB_BYTES: usize = 64 << 20;
 const MOST_JOBS: usize = 1 << 16;
 
 impl Table {
-    pub(crate) fn new(most_running: u32) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             asked: HashMap::default(),
-            running: HashMap::default(),
             jobs: VecDeque::new(),
             job_bytes: 0,
             sleepers: VecDeque::new(),
             sleeps: 0,
             end: None,
-            most_asked: FIRST_ASKED,
-            most_running,
         }
     }
 
-    /// Takes note of a question before it is sent. `Err` is how many there may be.
-    pub(crate) fn ask(&mut self, call: u64, asked: Asked) -> Result<(), u32> {
-        if self.asked.len() >= self.most_asked as usize {
-            return Err(self.most_asked);
+    /// Takes note of a question before it is sent, if there are fewer than `most`.
+    pub(crate) fn ask(&mut self, call: u64, asked: Asked, most: u32) -> Result<(), u32> {
+        if self.asked.len() >= most as usize {
+            return Err(most);
         }
         self.asked.insert(call, asked);
         Ok(())
@@ -202,6 +154,15 @@ impl Table {
     /// The question of this number.
     pub(crate) fn asked(&mut self, call: u64) -> Option<&mut Asked> {
         self.asked.get_mut(&call)
+    }
+
+    /// Has this one told when the answer comes, or a reply.
+    pub(crate) fn set_waiter(&mut self, call: u64, waiter: Waiter) {
+        if let Some(Asked::Waiting(slot) | Asked::Stream(Replies { waiter: slot, .. })) =
+            self.asked.get_mut(&call)
+        {
+            *slot = Some(waiter);
+        }
     }
 
     /// Takes the answer, if it came.
@@ -261,34 +222,25 @@ impl Table {
         }
     }
 
-    /// Takes note of a call of the peer's.
-    pub(crate) fn begin(&mut self, call: u64, credit: u32) -> Result<Arc<Running>, Broken> {
-        if self.running.len() >= self.most_running as usize {
-            return Err(Broken::Overrun);
-        }
-        let running = Arc::new(Running::new(credit));
-        self.running.insert(call, Arc::clone(&running));
-        Ok(running)
+    /// How many questions have no answer that was taken.
+    pub(crate) fn count(&self) -> usize {
+        self.asked.len()
     }
 
-    /// A call of the peer's has its answer. Whether it was the last that ran.
-    pub(crate) fn finish(&mut self, call: u64) -> bool {
-        self.running.remove(&call).is_some() && self.running.is_empty()
+    /// Takes note of a question that was sent, and that nobody waits for any more.
+    pub(crate) fn add_abandoned(&mut self, call: u64) {
+        self.asked.insert(call, Asked::Abandoned);
     }
 
-    pub(crate) fn running(&self, call: u64) -> Option<&Arc<Running>> {
-        self.running.get(&call)
-    }
-
-    /// Whether nothing runs for the peer, and nothing waits to.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.running.is_empty() && self.jobs.is_empty()
+    /// How many calls wait to be begun.
+    pub(crate) fn jobs(&self) -> u32 {
+        self.jobs.len() as u32
     }
 
     /// Has a serving thread begin this; the thread to wake, if one sleeps.
-    pub(crate) fn queue(&mut self, packet: Packet, running: Option<Arc<Running>>) -> Option<Thread> {
-        self.job_bytes += packet.memory.len();
-        self.jobs.push_back((packet, running));
+    pub(crate) fn queue(&mut self, job: Job) -> Option<Thread> {
+        self.job_bytes += job.packet.memory.len();
+        self.jobs.push_back(job);
         let place = self.sleepers.iter().position(|sleeper| sleeper.serves)?;
         self.sleepers.remove(place).map(|sleeper| sleeper.thread)
     }
@@ -298,20 +250,20 @@ impl Table {
         self.jobs.len() >= MOST_JOBS || self.job_bytes >= MOST_JOB_BYTES
     }
 
-    pub(crate) fn next_job(&mut self) -> Option<(Packet, Option<Arc<Running>>)> {
+    pub(crate) fn next_job(&mut self) -> Option<Job> {
         let job = self.jobs.pop_front()?;
-        self.job_bytes -= job.0.memory.len();
+        self.job_bytes -= job.packet.memory.len();
         Some(job)
     }
 
     /// Takes note that this thread will sleep. A number, for [`woke`](Self::woke).
-    pub(crate) fn sleeps(&mut self, thread: Thread, serves: bool) -> u64 {
+    pub(crate) fn sleeps(&mut self, thread: Thread, needs: Which, serves: bool) -> u64 {
         self.sleeps += 1;
-        self.sleepers.push_back(Sleeper { number: self.sleeps, thread, serves });
+        self.sleepers.push_back(Sleeper { number: self.sleeps, thread, needs, serves });
         self.sleeps
     }
 
-    /// It sleeps no more. False if somebody has chosen it, to read or to serve.
+    /// It sleeps no more. False if somebody has chosen it, for a half or to serve.
     pub(crate) fn woke(&mut self, number: u64) -> bool {
         match self.sleepers.iter().position(|sleeper| sleeper.number == number) {
             Some(place) => self.sleepers.remove(place).is_some(),
@@ -319,10 +271,12 @@ impl Table {
         }
     }
 
-    /// Chooses who reads next, of those that sleep.
-    #[inline]
-    pub(crate) fn next_reader(&mut self) -> Option<Thread> {
-        self.sleepers.pop_front().map(|sleeper| sleeper.thread)
+    /// Chooses who gets a half that is free, of those that sleep; and whether others want it too.
+    pub(crate) fn choose(&mut self, half: Which) -> (Option<Thread>, bool) {
+        let wants = |sleeper: &Sleeper| sleeper.needs.any_of(half);
+        let Some(place) = self.sleepers.iter().position(wants) else { return (None, false) };
+        let chosen = self.sleepers.remove(place).map(|sleeper| sleeper.thread);
+        (chosen, self.sleepers.iter().skip(place).any(wants))
     }
 
     pub(crate) fn end(&self) -> Option<&End> {
@@ -343,7 +297,6 @@ impl Table {
             Asked::Answered(_) => true,
             Asked::Abandoned => false,
         });
-        told.extend(self.running.values().filter_map(|running| running.cut()));
         told
     }
 }

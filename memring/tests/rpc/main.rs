@@ -1,3 +1,7 @@
 //! Calls: interfaces, their methods, and everything that can become of a call.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod basics;
+mod streams;

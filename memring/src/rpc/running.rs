@@ -1,0 +1,211 @@
+//! Calls of the peer's that run here: what a cancellation and credit reach.
+//!
+//! They have places in memory that stays where it is, so that beginning and ending one takes no lock and allocates nothing.
+//! Places are given by whoever has the receiving half, and so is news of the peer's; whoever runs a call frees its own.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::table::Waiter;
+use super::wire::Broken;
+
+/// A call that runs.
+#[derive(Default)]
+pub(crate) struct Running {
+    /// Its number; 0 is a free place.
+    call: AtomicU64,
+    cancelled: AtomicBool,
+    credit: AtomicU32,
+    waiter: Mutex<Option<Waiter>>,
+}
+
+impl Running {
+    /// Whether nobody waits for its answer.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // ORDERING: Acquire; pairs with the Release in `cut`: whoever sees it sees what the session ended with.
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Nobody waits for its answer any more. Who is to be told.
+    #[must_use]
+    fn cut(&self) -> Option<Waiter> {
+        // ORDERING: Release; see `is_cancelled`.
+        self.cancelled.store(true, Ordering::Release);
+        self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Lets so many more replies go. `Err` if that is more than anybody counts; otherwise who is to be told.
+    fn grant(&self, more: u32) -> Result<Option<Waiter>, Broken> {
+        let add = |credit: u32| credit.checked_add(more).filter(|sum| *sum <= i32::MAX as u32);
+        // ORDERING: Relaxed; it is a number, and the lock below is passed before whoever waits looks again.
+        let added = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        added.map_err(|_| Broken::Credit)?;
+        Ok(self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+
+    /// Takes credit for one reply, if there is some.
+    pub(crate) fn take_credit(&self) -> bool {
+        let take = |credit: u32| credit.checked_sub(1);
+        // ORDERING: Relaxed; as in `grant`.
+        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    pub(crate) fn has_credit(&self) -> bool {
+        // ORDERING: Relaxed; as in `grant`.
+        self.credit.load(Ordering::Relaxed) != 0
+    }
+
+    /// Has this one told of the next change.
+    pub(crate) fn set_waiter(&self, waiter: Waiter) {
+        *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiter);
+    }
+
+    /// It is over, and its place free.
+    #[inline]
+    pub(crate) fn finish(&self) {
+        // ORDERING: Release; pairs with the Acquire in `begin`: who gets the place next is done with nothing of this one's.
+        self.call.store(0, Ordering::Release);
+    }
+}
+
+/// Places of the first piece; each further piece has twice as many as the one before.
+const FIRST: usize = 8;
+const PIECES: usize = 12;
+
+/// Where a running call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u32);
+
+/// All that run.
+#[derive(Default)]
+pub(crate) struct AllRunning {
+    first: [Running; FIRST],
+    more: [OnceLock<Box<[Running]>>; PIECES - 1],
+}
+
+impl AllRunning {
+    /// How many there can be at all.
+    pub(crate) const MOST: u32 = (FIRST as u32) * ((1 << PIECES) - 1);
+
+    pub(crate) fn at(&self, Place(place): Place) -> &Running {
+        let place = place as usize;
+        if place < FIRST {
+            return &self.first[place];
+        }
+        let piece = (place / FIRST + 1).ilog2() as usize;
+        let before = FIRST * ((1 << piece) - 1);
+        &self.piece(piece)[place - before]
+    }
+
+    fn piece(&self, piece: usize) -> &[Running] {
+        self.more[piece - 1].get_or_init(|| {
+            std::iter::repeat_with(Running::default).take(FIRST << piece).collect()
+        })
+    }
+
+    /// Begins one, among `most`. For whoever has the receiving half.
+    #[inline]
+    pub(crate) fn begin(&self, call: u64, credit: u32, most: u32) -> Result<Place, Broken> {
+        // ORDERING: Acquire; see `finish`.
+        let free = |running: &Running| running.call.load(Ordering::Acquire) == 0;
+        let place = match self.first.iter().position(free) {
+            Some(place) => place,
+            None => self.further().position(|(_, running)| free(running)).map_or_else(
+                || FIRST * ((1 << self.pieces()) - 1),
+                |further| FIRST + further,
+            ),
+        };
+        if place >= most as usize {
+            return Err(Broken::Overrun);
+        }
+        let place = Place(place as u32);
+        let running = self.at(place);
+        // ORDERING: Relaxed; others hear of the place by a lock, or by the receiving half.
+        running.cancelled.store(false, Ordering::Relaxed);
+        running.credit.store(credit, Ordering::Relaxed);
+        running.call.store(call, Ordering::Relaxed);
+        Ok(place)
+    }
+
+    /// How many pieces there are.
+    fn pieces(&self) -> usize {
+        1 + self.more.iter().take_while(|piece| piece.get().is_some()).count()
+    }
+
+    fn further(&self) -> impl Iterator<Item = (Place, &Running)> {
+        let pieces = self.more.iter().map_while(OnceLock::get);
+        let all = pieces.flat_map(|piece| piece.iter());
+        all.enumerate().map(|(place, running)| (Place((FIRST + place) as u32), running))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Running> {
+        self.first.iter().chain(self.further().map(|(_, running)| running))
+    }
+
+    /// The one of this number. For whoever has the receiving half.
+    fn find(&self, call: u64) -> Option<&Running> {
+        // ORDERING: Relaxed; the number was stored under the receiving half.
+        let is = |running: &&Running| running.call.load(Ordering::Relaxed) == call;
+        if call == 0 { None } else { self.all().find(is) }
+    }
+
+    /// Nobody waits for the answer to this one any more, if it still runs. Who is to be told.
+    #[must_use]
+    pub(crate) fn cut(&self, call: u64) -> Option<Waiter> {
+        self.find(call)?.cut()
+    }
+
+    /// It may send so many more replies, if it still runs. Who is to be told.
+    pub(crate) fn grant(&self, call: u64, more: u32) -> Result<Option<Waiter>, Broken> {
+        self.find(call).map_or(Ok(None), |running| running.grant(more))
+    }
+
+    /// Nobody waits for any of them any more. Who is to be told.
+    #[must_use]
+    pub(crate) fn cut_all(&self) -> Vec<Waiter> {
+        self.all().filter_map(Running::cut).collect()
+    }
+
+    /// Whether nothing runs.
+    pub(crate) fn is_quiet(&self) -> bool {
+        // ORDERING: Acquire; see `finish`.
+        self.all().all(|running| running.call.load(Ordering::Acquire) == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_used_again_and_there_are_as_many_as_were_agreed() {
+        let all = AllRunning::default();
+        let mut places: Vec<_> = (1..=100).map(|call| all.begin(call, 0, 100).ok()).collect();
+        assert!(places.iter().all(Option::is_some));
+        places.dedup();
+        assert_eq!(places.len(), 100);
+        assert_eq!(all.begin(101, 0, 100), Err(Broken::Overrun));
+        let Some(Some(place)) = places.get(40) else { panic!("as many as there are") };
+        assert!(all.cut(41).is_none() && all.at(*place).is_cancelled());
+        all.at(*place).finish();
+        assert_eq!(all.begin(101, 0, 100), Ok(*place));
+        assert!(!all.at(*place).is_cancelled(), "it is another call's");
+        assert!(all.find(41).is_none() && all.find(101).is_some());
+        assert!(!all.is_quiet());
+        places.iter().flatten().for_each(|place| all.at(*place).finish());
+        assert!(all.is_quiet());
+    }
+
+    #[test]
+    fn credit_is_counted_and_bounded() {
+        let all = AllRunning::default();
+        let place = all.begin(1, 1, 8).expect("room");
+        let running = all.at(place);
+        assert!(running.take_credit() && !running.take_credit());
+        assert!(all.grant(1, 2).is_ok());
+        assert!(running.take_credit() && running.take_credit() && !running.take_credit());
+        assert!(all.grant(1, i32::MAX as u32).is_ok());
+        assert!(matches!(all.grant(1, 1), Err(Broken::Credit)));
+        assert!(all.grant(2, u32::MAX).is_ok(), "it is over, and its credit came late");
+    }
+}

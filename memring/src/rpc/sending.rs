@@ -1,0 +1,394 @@
+//! Packets on their way out: encoded by each thread for itself, numbered and sent one after the other.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+use memring_codec::attached::Attaches;
+use memring_codec::{EncodeError, LARGEST_VALUE, Scratch, Sink};
+use memring_ring::halves::Which;
+use memring_ring::producer::TrySendError as LaneTrySendError;
+
+use super::shared::{HeldHalves, SLICE, Shared};
+use super::table::{Asked, FIRST_ASKED};
+use super::wire::{HEADER, Header, Kind};
+use crate::attached::Outbound;
+use crate::carry::KEEP;
+use crate::error::{End, SendError, TrySendError};
+use crate::sender::Sender;
+
+/// The sending half.
+pub(crate) struct Sending {
+    pub(super) out: Outbound,
+    /// The number of the last question.
+    pub(super) last: u64,
+    /// How many questions at once the peer takes.
+    pub(super) most: u32,
+}
+
+impl Sending {
+    pub(super) fn new(sender: Sender<[u8]>) -> Self {
+        Self { out: Outbound::of(sender), last: 0, most: FIRST_ASKED }
+    }
+}
+
+/// Bytes of a body that needs no buffer of its own.
+pub(super) const SMALL: usize = 112;
+
+/// A body, to be encoded behind its header.
+pub(crate) trait Body {
+    /// Whether it may carry something beside bytes.
+    const CARRIES: bool;
+
+    /// Its encoding, if it lies there already.
+    fn ready(&self) -> Option<&[u8]>;
+
+    fn encode(
+        &self,
+        into: &mut Scratch,
+        place: Option<&mut dyn Attaches>,
+    ) -> Result<(), EncodeError>;
+}
+
+/// Bytes as they are.
+impl Body for &[u8] {
+    const CARRIES: bool = false;
+
+    fn ready(&self) -> Option<&[u8]> {
+        Some(self)
+    }
+
+    fn encode(&self, into: &mut Scratch, _: Option<&mut dyn Attaches>) -> Result<(), EncodeError> {
+        Ok(into.write(self)?)
+    }
+}
+
+/// Why something was not sent.
+pub(crate) enum NotSent {
+    /// As many questions are open as the peer takes.
+    TooMany(u32),
+    Send(SendError),
+}
+
+impl From<SendError> for NotSent {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+/// A packet of a body that is small and lies there already.
+pub(crate) struct SmallPacket {
+    bytes: [u8; HEADER + SMALL],
+    len: usize,
+}
+
+impl SmallPacket {
+    #[inline]
+    pub(crate) fn of(header: Header, body: &impl Body) -> Option<Self> {
+        let body = body.ready().filter(|body| body.len() <= SMALL)?;
+        let mut bytes = [0; HEADER + SMALL];
+        bytes[..HEADER].copy_from_slice(&header.encode());
+        bytes[HEADER..HEADER + body.len()].copy_from_slice(body);
+        Some(Self { bytes, len: HEADER + body.len() })
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+thread_local! {
+    /// Where this thread encodes.
+    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
+}
+
+impl Shared {
+    /// Hands out a packet whose body carries nothing.
+    #[inline]
+    pub(super) fn with_packet<B: Body, R>(
+        &self,
+        header: Header,
+        body: &B,
+        with: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, SendError> {
+        if let Some(small) = SmallPacket::of(header, body) {
+            return Ok(with(small.bytes()));
+        }
+        self.with_scratch(|scratch| {
+            scratch.write(&header.encode()).map_err(|full| SendError::of_encoding(full.into()))?;
+            body.encode(scratch, None).map_err(SendError::of_encoding)?;
+            Ok(with(scratch))
+        })
+    }
+
+    /// Lends this thread's memory for encoding.
+    fn with_scratch<R>(&self, with: impl FnOnce(&mut Scratch) -> R) -> R {
+        let most = self.session.negotiated().largest_message.min(LARGEST_VALUE as u64) as usize;
+        // An encoding that calls somebody itself finds none, and makes its own.
+        let mut scratch = SCRATCH.take().unwrap_or_else(|| Scratch::new(most));
+        scratch.set_max(most);
+        let result = with(&mut scratch);
+        scratch.clear_and_shrink(KEEP);
+        SCRATCH.set(Some(scratch));
+        result
+    }
+
+    /// Sends a packet about a call that has a number.
+    pub(crate) fn send<B: Body>(
+        &self,
+        header: Header,
+        call: u64,
+        body: &B,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        match self.put(header, body, deadline, Number::Of(call)) {
+            Ok(_) => Ok(()),
+            Err(NotSent::Send(error)) => Err(error),
+            Err(NotSent::TooMany(_)) => Err(SendError::TimedOut), // none is asked for
+        }
+    }
+
+    /// Answers a call of the peer's, with both halves if nobody else has one: they go on to whoever waits next.
+    #[inline]
+    pub(super) fn answer_small(&self, packet: &SmallPacket, call: u64) -> Option<HeldHalves<'_>> {
+        if let Some(mut held) = self.halves.try_take(Which::BOTH) {
+            if held.sending().out.producer().try_send(packet.bytes(), call).is_ok() {
+                return Some(held);
+            }
+            self.give_back(&mut held, Which::BOTH);
+        }
+        // If it cannot be told, the session is over.
+        let _ = self.send_packet(packet.bytes(), call);
+        None
+    }
+
+    #[cold]
+    fn send_packet(&self, packet: &[u8], call: u64) -> Result<u64, NotSent> {
+        let mut held = self.take_sending(None).ok_or(SendError::TimedOut)?;
+        let result = self.put_packet(&mut held, packet, None, Number::Of(call));
+        self.give_back(&mut held, Which::SENDING);
+        result
+    }
+
+    /// Sends a question, and takes note of it. Its number.
+    pub(crate) fn ask<B: Body>(
+        &self,
+        header: Header,
+        body: &B,
+        asked: Asked,
+        deadline: Option<Instant>,
+    ) -> Result<u64, NotSent> {
+        self.put(header, body, deadline, Number::Next(asked))
+    }
+
+    fn put<B: Body>(
+        &self,
+        header: Header,
+        body: &B,
+        deadline: Option<Instant>,
+        number: Number,
+    ) -> Result<u64, NotSent> {
+        if self.is_forked() {
+            return Err(SendError::Ended(End::Forked).into());
+        }
+        if B::CARRIES {
+            return self.with_scratch(|scratch| {
+                self.put_carrying(header, body, deadline, scratch, number)
+            });
+        }
+        self.with_packet(header, body, |packet| {
+            let mut held = self.take_sending(deadline).ok_or(SendError::TimedOut)?;
+            let result = self.put_packet(&mut held, packet, deadline, number);
+            self.give_back(&mut held, Which::SENDING);
+            result
+        })?
+    }
+
+    /// Numbers a packet and sends it.
+    fn put_packet(
+        &self,
+        held: &mut HeldHalves<'_>,
+        packet: &[u8],
+        deadline: Option<Instant>,
+        number: Number,
+    ) -> Result<u64, NotSent> {
+        let question = matches!(number, Number::Next(_));
+        let call = self.number(held.sending(), number)?;
+        if held.sending().out.producer().try_send(packet, call).is_ok() {
+            return Ok(call);
+        }
+        match self.put_slowly(held, packet, call, deadline) {
+            Ok(()) => Ok(call),
+            Err(error) => {
+                if question {
+                    self.with_asked(|table| table.forget(call));
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The number that a packet has, which is noted if it is a question's.
+    fn number(&self, sending: &mut Sending, number: Number) -> Result<u64, NotSent> {
+        match number {
+            Number::Of(call) => Ok(call),
+            Number::Next(asked) => {
+                let call = sending.last + 1;
+                let most = sending.most;
+                self.with_asked(|table| table.ask(call, asked, most)).map_err(NotSent::TooMany)?;
+                sending.last = call;
+                Ok(call)
+            }
+        }
+    }
+
+    /// Sends as room comes free, and reads meanwhile: both sides may be waiting for room.
+    #[cold]
+    pub(super) fn put_slowly(
+        &self,
+        held: &mut HeldHalves<'_>,
+        packet: &[u8],
+        call: u64,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        let mut sent = 0;
+        loop {
+            match held.sending().out.try_send_on(packet, call, &mut sent) {
+                Err(TrySendError::Full) => self.wait_for_room(held, deadline)?,
+                other => return other.map_err(TrySendError::waited),
+            }
+        }
+    }
+
+    /// Waits a moment for room, and reads what there is.
+    fn wait_for_room(
+        &self,
+        held: &mut HeldHalves<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            return Err(SendError::TimedOut);
+        }
+        let until = deadline.map_or(now + SLICE, |deadline| deadline.min(now + SLICE));
+        if let Err(SendError::Ended(end)) = held.sending().out.wait_for_room(until) {
+            return Err(SendError::Ended(end));
+        }
+        if held.has().any_of(Which::RECEIVING) {
+            self.read_what_is_there(held);
+        } else if let Some(mut receiving) = self.halves.try_take(Which::RECEIVING) {
+            self.read_what_is_there(&mut receiving);
+            self.give_back(&mut receiving, Which::RECEIVING);
+        }
+        Ok(())
+    }
+
+    /// Sends what may carry descriptors or blobs.
+    fn put_carrying<B: Body>(
+        &self,
+        header: Header,
+        body: &B,
+        deadline: Option<Instant>,
+        scratch: &mut Scratch,
+        number: Number,
+    ) -> Result<u64, NotSent> {
+        let mut held = self.take_sending(deadline).ok_or(SendError::TimedOut)?;
+        let result = self.put_carrying_held(&mut held, header, body, deadline, scratch, number);
+        self.give_back(&mut held, Which::SENDING);
+        result
+    }
+
+    fn put_carrying_held<B: Body>(
+        &self,
+        held: &mut HeldHalves<'_>,
+        header: Header,
+        body: &B,
+        deadline: Option<Instant>,
+        scratch: &mut Scratch,
+        number: Number,
+    ) -> Result<u64, NotSent> {
+        // What goes along is numbered in the order in which it is sent, so by who has the half.
+        let out = &held.sending().out;
+        let going = out
+            .encode(scratch, |scratch, place| body.encode(scratch, Some(place)))
+            .map_err(SendError::of_encoding)?;
+        let blobs = going.blobs();
+        let count = u8::try_from(blobs.len()).map_err(|_| SendError::Blobs)?;
+        let header = Header { blobs: count, ..header };
+        let mut packet = Vec::with_capacity(header.body_at() + scratch.len());
+        packet.extend_from_slice(&header.encode());
+        blobs.for_each(|number| packet.extend_from_slice(&number.to_le_bytes()));
+        packet.resize(header.body_at(), 0);
+        packet.extend_from_slice(scratch);
+        let question = matches!(number, Number::Next(_));
+        let call = self.number(held.sending(), number)?;
+        let sent = loop {
+            match held.sending().out.try_send(&packet, &going, call) {
+                Err(TrySendError::Full) => {}
+                other => break other.map_err(TrySendError::waited),
+            }
+            if let Err(error) = self.wait_for_room(held, deadline) {
+                break Err(error);
+            }
+            // It may be that the peer has to receive what went before, and nothing says when it has.
+            thread::sleep(SLICE / 4);
+        };
+        if sent.is_err() && question {
+            self.with_asked(|table| table.forget(call));
+        }
+        sent.map(|()| call).map_err(NotSent::Send)
+    }
+
+    /// Sends a short packet if that can be now, or nobody is there to get it. Whether it need not be sent any more.
+    pub(super) fn try_put(&self, held: &mut HeldHalves<'_>, packet: &[u8], call: u64) -> bool {
+        let go = |sending: &mut Sending| {
+            let sent = sending.out.producer().try_send(packet, call);
+            !matches!(sent, Err(LaneTrySendError::Full))
+        };
+        if held.has().any_of(Which::SENDING) {
+            return go(held.sending());
+        }
+        let Some(mut other) = self.halves.try_take(Which::SENDING) else { return false };
+        let gone = go(other.sending());
+        self.give_back(&mut other, Which::SENDING);
+        gone
+    }
+
+    /// Tells the peer that nobody waits for this answer, if that can be now: it is a kindness, and not waited for.
+    pub(crate) fn tell_cancelled(&self, call: u64) {
+        if self.is_forked() {
+            return;
+        }
+        if let Some(mut held) = self.halves.try_take(Which::SENDING) {
+            self.try_put(&mut held, &Header::new(Kind::Cancel).encode(), call);
+            self.give_back(&mut held, Which::SENDING);
+        } else if let Some(mut held) = self.halves.try_take(Which::RECEIVING) {
+            held.receiving().owed.push((Header::new(Kind::Cancel).encode().to_vec(), call));
+            self.give_back(&mut held, Which::RECEIVING);
+        }
+    }
+
+    /// Nobody waits for this answer any more: the peer is told, if it has not answered.
+    pub(crate) fn cancel(&self, call: u64) {
+        if !self.is_forked() && self.with_asked(|table| table.abandon(call)) {
+            self.tell_cancelled(call);
+        }
+    }
+
+    /// Whether one more question would be more than the peer takes.
+    #[inline]
+    pub(super) fn may_ask(&self, sending: &Sending) -> bool {
+        // ORDERING: Relaxed; a bound of ours, which those who lock the table keep as well.
+        self.asked.load(Ordering::Relaxed) < sending.most
+    }
+}
+
+/// The number of a packet.
+enum Number {
+    /// It is about this call.
+    Of(u64),
+    /// It is a question, of which note is taken.
+    Next(Asked),
+}

@@ -1,0 +1,257 @@
+//! What the threads of a session share: both halves of its channel, and what is under way.
+//!
+//! There is no thread behind it. A thread that waits, for an answer, for a call to serve, for credit, takes the receiving
+//! half if nobody has it, and files what it reads for the others until its own comes; then one of those that sleep reads in
+//! its place. Whoever finds the half taken sleeps, and is woken when its own was filed or it is to read.
+//!
+//! A thread that asks while nobody else does has both halves, and is on no list: what it waits for comes to itself.
+//!
+//! The table's lock is held for no call and no wake. Whoever has a half never waits for the other.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use memring_ring::halves::{Halves, Held, Which};
+use memring_transport::{Peer, Session};
+
+use super::receiving::Receiving;
+use super::running::AllRunning;
+use super::sending::Sending;
+use super::services::Services;
+use super::table::{Job, Table, Waiter};
+use super::wire::{self, Code, Header, Kind};
+use crate::channel::Channel;
+use crate::error::End;
+
+/// How long whoever has something else to look after looks away.
+pub(crate) const SLICE: Duration = Duration::from_millis(1);
+
+/// Looks at a half that is taken before its taker sleeps: whoever has it for a moment gives it back within these.
+const LOOKS: u32 = 64;
+
+/// What the threads of a session share.
+pub(crate) struct Shared {
+    pub(super) session: Arc<Session>,
+    pub(super) halves: Halves<Sending, Receiving>,
+    table: Mutex<Table>,
+    /// How many calls are in the table, for those who do not lock it.
+    pub(super) asked: AtomicU32,
+    pub(super) running: AllRunning,
+    pub(super) most_running: u32,
+    pub(super) services: OnceLock<Arc<Services>>,
+    /// New calls are refused.
+    stopping: AtomicBool,
+    /// So much was read and not begun that only who begins it reads on.
+    crowded: AtomicBool,
+    /// How many calls wait to be begun.
+    jobs: AtomicU32,
+}
+
+pub(super) type HeldHalves<'a> = Held<'a, Sending, Receiving>;
+
+impl Shared {
+    pub(crate) fn new(channel: Channel<[u8], [u8]>, most_running: u32) -> Arc<Self> {
+        let (sender, receiver) = channel.split();
+        let session = Arc::clone(sender.session());
+        let receiving = Receiving::new(receiver.into_consumer(), &session);
+        Arc::new(Self {
+            halves: Halves::new(Sending::new(sender), receiving),
+            session,
+            table: Mutex::new(Table::new()),
+            asked: AtomicU32::new(0),
+            running: AllRunning::default(),
+            most_running: most_running.clamp(1, AllRunning::MOST),
+            services: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
+            jobs: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        self.session.peer()
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what was asked.
+    pub(super) fn with_asked<R>(&self, with: impl FnOnce(&mut Table) -> R) -> R {
+        let mut table = self.table();
+        let result = with(&mut table);
+        // ORDERING: Relaxed; a number, for a bound.
+        self.asked.store(table.count() as u32, Ordering::Relaxed);
+        result
+    }
+
+    pub(super) fn is_forked(&self) -> bool {
+        self.session.life().is_forked()
+    }
+
+    // ---- halves
+
+    /// Gives halves back, and has whoever sleeps for one take it.
+    #[inline]
+    pub(super) fn give_back(&self, held: &mut HeldHalves<'_>, which: Which) {
+        let wanted = held.give_back(which);
+        if wanted != Which::NONE {
+            self.hand_on(wanted);
+        }
+    }
+
+    /// Wakes who sleeps for these, which are free.
+    #[cold]
+    pub(super) fn hand_on(&self, wanted: Which) {
+        for half in [Which::SENDING, Which::RECEIVING] {
+            if !wanted.any_of(half) {
+                continue;
+            }
+            let (chosen, more) = self.table().choose(half);
+            if more {
+                self.halves.remind(half);
+            }
+            if let Some(thread) = chosen {
+                thread.unpark();
+            }
+        }
+    }
+
+    /// Takes the sending half, waiting for it until the deadline.
+    pub(super) fn take_sending(&self, deadline: Option<Instant>) -> Option<HeldHalves<'_>> {
+        loop {
+            for _ in 0..LOOKS {
+                if let Some(held) = self.halves.try_take(Which::SENDING) {
+                    return Some(held);
+                }
+                std::hint::spin_loop();
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return None;
+            }
+            let number = self.table().sleeps(thread::current(), Which::SENDING, false);
+            self.sleep_unless_free(Which::SENDING, left);
+            // Chosen or not, it takes the half now or sleeps again.
+            self.table().woke(number);
+        }
+    }
+
+    /// The peer takes so many questions at once.
+    pub(super) fn set_most(&self, most: u32) {
+        if let Some(mut held) = self.take_sending(None) {
+            held.sending().most = most;
+            self.give_back(&mut held, Which::SENDING);
+        }
+    }
+
+    /// Sleeps until it is woken, unless the half has become free: for a thread that is on the list.
+    pub(super) fn sleep_unless_free(&self, half: Which, left: Option<Duration>) {
+        if !self.halves.want(half) {
+            return;
+        }
+        match left {
+            None => thread::park(),
+            Some(left) => thread::park_timeout(left),
+        }
+    }
+
+    // ---- what is under way
+
+    pub(super) fn is_crowded(&self) -> bool {
+        // ORDERING: Relaxed; a bound that may be overstepped by what is read meanwhile.
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Whether something may have been filed for this thread. For whoever has the receiving half: who files has it, too.
+    #[inline]
+    pub(super) fn may_be_filed(&self, serves: bool) -> bool {
+        // ORDERING: Relaxed; it was stored by somebody who had the receiving half then.
+        !serves || self.jobs.load(Ordering::Relaxed) != 0
+    }
+
+    /// Has another thread begin this.
+    pub(super) fn queue(&self, job: Job) {
+        let thread: Option<Thread> = {
+            let mut table = self.table();
+            let thread = table.queue(job);
+            self.crowded.store(table.is_crowded(), Ordering::Relaxed);
+            self.jobs.store(table.jobs(), Ordering::Relaxed);
+            thread
+        };
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+    }
+
+    /// Takes a call that another thread read.
+    pub(crate) fn next_job(&self, table: &mut Table) -> Option<Job> {
+        let job = table.next_job()?;
+        self.crowded.store(table.is_crowded(), Ordering::Relaxed);
+        self.jobs.store(table.jobs(), Ordering::Relaxed);
+        Some(job)
+    }
+
+    /// The session is over: everybody is told.
+    pub(super) fn finish_all(&self, end: &End) {
+        let told = self.table().finish_all(end.clone());
+        told.into_iter().chain(self.running.cut_all()).for_each(Waiter::wake);
+    }
+
+    // ---- serving
+
+    /// Refuses new calls from now on.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing runs for the peer, and nothing waits to.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.running.is_quiet() && self.table().jobs() == 0
+    }
+
+    /// Ends a call of the peer's without an answer of the method's. Its place is free already.
+    pub(crate) fn end_call(&self, call: u64, code: Code, why: &str) {
+        let header = Header { number: code as u32, ..Header::new(Kind::Ended) };
+        let why = &why.as_bytes()[..why.len().min(wire::MAX_SIGNATURE)];
+        // If it cannot be told, the session is over.
+        let _ = self.send(header, call, &why, None);
+    }
+
+    /// Closes the session for both directions.
+    pub(crate) fn close(&self) {
+        if !self.is_forked() {
+            self.session.close();
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("peer", self.peer()).finish_non_exhaustive()
+    }
+}
+
+/// The instant at which the monotonic clock reads so.
+pub(crate) fn instant_of(nanos: u64) -> Instant {
+    let left = Duration::from_nanos(nanos.saturating_sub(now_nanos()));
+    let now = Instant::now();
+    now.checked_add(left).unwrap_or_else(|| now + Duration::from_secs(1 << 30))
+}
+
+/// The monotonic clock, in nanoseconds.
+pub(crate) fn now_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
