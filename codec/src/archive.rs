@@ -189,9 +189,9 @@ where
     T: Archivable,
     T::Archived: Deserialize<T, Strategy<Owner, Reason>>,
 {
-    let checked = <Rkyv as Format<T>>::decode(bytes)?;
+    <Rkyv as Format<T>>::decode(bytes)?;
     // SAFETY: (1) these very bytes were just decoded. (2) They are borrowed shared, until this returns.
-    deserialize(unsafe { <Rkyv as Format<T>>::view(&checked, bytes) })
+    deserialize(unsafe { <Rkyv as Format<T>>::view(&(), bytes) })
 }
 
 /// The deserialiser behind [`deserialize`]: it pools no shared pointers.

@@ -35,11 +35,7 @@ impl<T: Archive> ArchiveWith<&[T]> for Lent {
     type Archived = ArchivedVec<T::Archived>;
     type Resolver = VecResolver;
 
-    fn resolve_with(
-        field: &&[T],
-        resolver: VecResolver,
-        out: Place<ArchivedVec<T::Archived>>,
-    ) {
+    fn resolve_with(field: &&[T], resolver: VecResolver, out: Place<ArchivedVec<T::Archived>>) {
         ArchivedVec::resolve_from_slice(field, resolver, out);
     }
 }

@@ -77,8 +77,9 @@ pub use table::{Entry, LARGEST_VALUE, Steady, Table, TableError, TableWriteError
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        Archivable, Attachable, Attached, Carries, Lent, LentValue, deserialize, take_value, Fingerprint, Fingerprinted, Format, Message,
-        Rkyv, Schema, carried_by, fingerprint_in, fingerprint_of, name_of,
+        Archivable, Attachable, Attached, Carries, Fingerprint, Fingerprinted, Format, Lent,
+        LentValue, Message, Rkyv, Schema, carried_by, deserialize, fingerprint_in, fingerprint_of,
+        name_of, take_value,
     };
     // Of a format whose feature is off, the compiler then says that it is, and once.
     #[cfg(feature = "cbor")]

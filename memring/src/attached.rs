@@ -252,7 +252,11 @@ impl Post<'_> {
 
     /// Sends a message that was encoded before, if that can be now.
     #[cfg(feature = "rpc")]
-    pub(crate) fn try_send_going(&mut self, bytes: &[u8], going: &Going) -> Result<(), TrySendError> {
+    pub(crate) fn try_send_going(
+        &mut self,
+        bytes: &[u8],
+        going: &Going,
+    ) -> Result<(), TrySendError> {
         let fds: Vec<_> = going.fds.iter().map(AsFd::as_fd).collect();
         Ok(self.send_bytes(bytes, &fds, &going.known, &going.new, When::Now)?)
     }
@@ -262,7 +266,9 @@ impl Post<'_> {
         let peer = self.session.peer();
         match when {
             When::Now => {
-                self.producer.try_send(bytes, self.tag).map_err(|error| try_send_error(error, peer))?;
+                self.producer
+                    .try_send(bytes, self.tag)
+                    .map_err(|error| try_send_error(error, peer))?;
             }
             When::By(deadline) => {
                 let sent = self.producer.send(bytes, self.tag, deadline);
@@ -290,7 +296,8 @@ impl Post<'_> {
                     lane(sent, |error| try_send_error(error, peer).into())?
                 }
                 When::By(deadline) => {
-                    let sent = self.producer.send_with_fds(pieces, self.tag, count, deadline, ahead);
+                    let sent =
+                        self.producer.send_with_fds(pieces, self.tag, count, deadline, ahead);
                     lane(sent, |error| send_error(error, peer).into())?
                 }
             };
@@ -388,7 +395,8 @@ pub(crate) struct Going {
 impl Going {
     /// The blobs that the message names.
     pub(crate) fn blobs(&self) -> impl ExactSizeIterator<Item = u64> {
-        let numbers: Vec<_> = self.known.iter().chain(&self.new).map(|(number, _)| *number).collect();
+        let numbers: Vec<_> =
+            self.known.iter().chain(&self.new).map(|(number, _)| *number).collect();
         numbers.into_iter()
     }
 }

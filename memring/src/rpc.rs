@@ -17,6 +17,7 @@ mod services;
 mod serving;
 mod session;
 mod shared;
+mod signal;
 mod stream;
 mod table;
 mod wire;
@@ -30,5 +31,8 @@ pub use server::{Server, Serving};
 pub use service::{Call, Request, Service};
 pub use services::Serve;
 pub use session::{Calls, Link, connect, connect_to};
+pub use signal::{Reached, Signals, Subscription};
+#[doc(hidden)]
+pub use signal::{read_signal, signal_to};
 pub use stream::{Replies, Stream};
 pub use wire::{Prints, Shape};

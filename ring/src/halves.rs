@@ -113,8 +113,12 @@ impl<S, R> Halves<S, R> {
             }
             // ORDERING: Release; pairs with the Acquire in `give_back`, K3: whoever finds it finds the sleeper on the list.
             let wanted = word | which.0 << WANTED;
-            match self.word.compare_exchange_weak(word, wanted, Ordering::Release, Ordering::Relaxed)
-            {
+            match self.word.compare_exchange_weak(
+                word,
+                wanted,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }

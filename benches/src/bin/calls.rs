@@ -131,9 +131,12 @@ fn measure(
     let starts: EchoAsyncClient = link.open()?;
     if std::env::var_os("ONLY").is_some() {
         for _ in 0..rounds {
-            println!("{:?}", timed(TURN, |word| {
-                assert_eq!(client.echo([word; 4]).expect("an answer")[3], word + 1);
-            }));
+            println!(
+                "{:?}",
+                timed(TURN, |word| {
+                    assert_eq!(client.echo([word; 4]).expect("an answer")[3], word + 1);
+                })
+            );
         }
         return Ok(());
     }
@@ -162,7 +165,10 @@ fn measure(
     });
     println!("32 bytes to and fro, spinning, medians of {rounds} interleaved turns");
     println!("raw round trip                {raw_time:>8.0} ns");
-    println!("call                          {call:>8.0} ns   {:.2} of the raw one", call / raw_time);
+    println!(
+        "call                          {call:>8.0} ns   {:.2} of the raw one",
+        call / raw_time
+    );
     println!("64 bytes one way              {plain:>8.1} ns");
     println!(
         "call, {IN_FLIGHT} in flight            {flight:>8.1} ns   {:.3} of the one-way rate",

@@ -25,6 +25,7 @@ struct Expansion<'a> {
     client: Ident,
     async_client: Ident,
     server: Ident,
+    signals: Ident,
 }
 
 impl<'a> Expansion<'a> {
@@ -40,6 +41,7 @@ impl<'a> Expansion<'a> {
             client: format_ident!("{}Client", ident.unraw()),
             async_client: format_ident!("{}AsyncClient", ident.unraw()),
             server: format_ident!("{}Server", ident.unraw()),
+            signals: format_ident!("{}Signals", ident.unraw()),
         }
     }
 
@@ -47,17 +49,20 @@ impl<'a> Expansion<'a> {
         let marker = self.marker();
         let clients = self.clients();
         let server = self.server();
+        let signals = self.signals();
         let hidden = [
             self.structs(),
             self.description(),
             self.client_impl(),
             self.async_client_impl(),
             self.server_impl(),
+            self.signals_impl().unwrap_or_default(),
         ];
         quote! {
             #marker
             #clients
             #server
+            #signals
             #[allow(non_local_definitions, clippy::all, clippy::pedantic)]
             const _: () = {
                 #(#hidden)*
@@ -106,7 +111,8 @@ impl<'a> Expansion<'a> {
         );
         let methods = self.interface.members.iter().filter_map(|member| {
             let Member { docs, ident, .. } = member;
-            let parameters: Vec<_> = member.arguments.iter().map(|one| self.received(one)).collect();
+            let parameters: Vec<_> =
+                member.arguments.iter().map(|one| self.received(one)).collect();
             let result = match member.shape {
                 Shape::Call => self.returned(member),
                 Shape::OneWay => quote!(()),
@@ -165,15 +171,8 @@ impl<'a> Expansion<'a> {
     fn types(&self, member: &Member) -> [TokenStream; 5] {
         let (result, rpc) = (&member.result, &self.rpc);
         let carrier = self.carrier(member.carries[1]);
-        let of_error =
-            if member.error.is_some() { carrier.clone() } else { quote!(#rpc::NoError) };
-        [
-            self.carrier(member.carries[0]),
-            quote!(#result),
-            carrier,
-            self.error(member),
-            of_error,
-        ]
+        let of_error = if member.error.is_some() { carrier.clone() } else { quote!(#rpc::NoError) };
+        [self.carrier(member.carries[0]), quote!(#result), carrier, self.error(member), of_error]
     }
 
     /// A handler's parameter.
@@ -418,11 +417,134 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    /// What sends the signals of an interface that has some.
+    fn signals(&self) -> Option<TokenStream> {
+        let Self { signals, rpc, .. } = self;
+        let Interface { visibility, ident, members, .. } = self.interface;
+        members.iter().find(|member| member.shape == Shape::Signal)?;
+        let docs = format!("Sends the signals of [`{}`].", ident.unraw());
+        Some(quote! {
+            #[doc = #docs]
+            #[derive(Clone, Debug)]
+            #visibility struct #signals {
+                signals: #rpc::Signals,
+            }
+        })
+    }
+
+    fn signals_impl(&self) -> Option<TokenStream> {
+        let Self { signals, rpc, path, private, .. } = self;
+        let Interface { ident: interface, members, .. } = self.interface;
+        members.iter().find(|member| member.shape == Shape::Signal)?;
+        let all = members.iter().enumerate();
+        let all = all.filter(|(_, member)| member.shape == Shape::Signal);
+        let methods = all.map(|(place, member)| {
+            let Member { docs, ident, arguments, .. } = member;
+            let parameters: Vec<_> =
+                arguments.iter().map(|Argument { ident, ty, .. }| quote!(#ident: #ty)).collect();
+            let names: Vec<_> = arguments.iter().map(|argument| &argument.ident).collect();
+            let packed = arguments_ident(member);
+            let to_one = format_ident!("{}_to", ident.unraw());
+            let to_docs = "The same, to one caller. Whether it had subscribed.";
+            let outcome = quote!(#private::core::result::Result);
+            quote! {
+                #(#docs)*
+                ///
+                /// To all who subscribed.
+                ///
+                /// # Errors
+                ///
+                /// If it cannot be encoded.
+                pub fn #ident(
+                    &self,
+                    #(#parameters),*
+                ) -> #outcome<#rpc::Reached, #path::EncodeError> {
+                    self.signals.send::<_, #rpc::Plainly>(#place, &#packed { #(#names),* })
+                }
+
+                #[doc = #to_docs]
+                ///
+                /// # Errors
+                ///
+                /// If it could not be sent.
+                pub fn #to_one(
+                    call: &#rpc::Call<'_>,
+                    #(#parameters),*
+                ) -> #outcome<bool, #rpc::CallError> {
+                    let interface = const { &#interface::INTERFACE };
+                    let arguments = &#packed { #(#names),* };
+                    #rpc::signal_to::<_, #rpc::Plainly>(call, interface, #place, arguments)
+                }
+            }
+        });
+        Some(quote! {
+            impl #signals {
+                /// For a service, which is told of it: `Serve::signals`. `slow` says what becomes of a signal for which a subscriber
+                /// has no room.
+                #[must_use]
+                pub fn new(slow: #path::fanout::Slow) -> Self {
+                    Self { signals: #rpc::Signals::new(const { &#interface::INTERFACE }, slow) }
+                }
+
+                /// Sends what waits for room, under `Slow::KeepLatest`, where there is some now.
+                pub fn flush(&self) {
+                    self.signals.flush();
+                }
+
+                #(#methods)*
+            }
+
+            impl #private::core::convert::AsRef<#rpc::Signals> for #signals {
+                fn as_ref(&self) -> &#rpc::Signals {
+                    &self.signals
+                }
+            }
+        })
+    }
+
+    /// A client's method that subscribes to a signal.
+    fn subscribing(&self, place: usize, member: &Member) -> TokenStream {
+        let Self { rpc, private, .. } = self;
+        let Member { docs, ident, arguments, .. } = member;
+        let types: Vec<_> = arguments.iter().map(|argument| self.owned(argument)).collect();
+        let names = arguments.iter().map(|argument| &argument.ident);
+        let values: Vec<_> = names
+            .zip(&types)
+            .map(|(name, ty)| quote!(#private::deserialize::<#ty>(&arguments.#name)?))
+            .collect();
+        // One alone is itself.
+        let (item, value) = match (&types[..], &values[..]) {
+            ([ty], [value]) => (quote!(#ty), quote!(#value)),
+            _ => (quote!((#(#types),*)), quote!((#(#values),*))),
+        };
+        let packed = arguments_ident(member);
+        let for_ever = lifetime(member).map(|_| quote!(<'static>));
+        let outcome = quote!(#private::core::result::Result);
+        quote! {
+            #(#docs)*
+            ///
+            /// Subscribes to it: what comes are its arguments.
+            ///
+            /// # Errors
+            ///
+            /// If the peer has no such signal, or lets this process not subscribe.
+            pub fn #ident(&self) -> #outcome<#rpc::Subscription<#item>, #rpc::CallError> {
+                self.bound.subscribe(#place, |body| {
+                    #rpc::read_signal::<#packed #for_ever, _>(body, |arguments| {
+                        let _ = &arguments;
+                        #outcome::Ok(#value)
+                    })
+                })
+            }
+        }
+    }
+
     /// A client's methods: `how` says what each returns, and what makes the call.
     fn methods(&self, how: impl Fn(&Member) -> (TokenStream, TokenStream)) -> TokenStream {
-        let members = self.interface.members.iter().enumerate();
-        let callable = members.filter(|(_, member)| member.shape != Shape::Signal);
-        let methods = callable.map(|(place, member)| {
+        let methods = self.interface.members.iter().enumerate().map(|(place, member)| {
+            if member.shape == Shape::Signal {
+                return self.subscribing(place, member);
+            }
             let Member { docs, ident, arguments, .. } = member;
             let parameters = arguments.iter().map(|Argument { ident, ty, .. }| quote!(#ident: #ty));
             let names: Vec<_> = arguments.iter().map(|argument| &argument.ident).collect();

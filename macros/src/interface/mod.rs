@@ -129,7 +129,8 @@ impl Interface {
             errors.add(refuse(token, "an interface is a description: nothing in it is unsafe"));
         }
         if !input.generics.params.is_empty() {
-            let message = "an interface has no parameters: its types are what two programs agree on";
+            let message =
+                "an interface has no parameters: its types are what two programs agree on";
             errors.add(refuse(&input.generics, message));
         }
         if !input.supertraits.is_empty() {
@@ -193,7 +194,8 @@ impl Member {
             }
         }
         if !signature.generics.params.is_empty() {
-            let message = "a method has no parameters of its own: both programs have to know its types";
+            let message =
+                "a method has no parameters of its own: both programs have to know its types";
             errors.add(Error::new_spanned(&signature.generics, message));
         }
         let (mut shape, mut docs, mut attachments) = (Shape::Call, Vec::new(), false);
@@ -215,7 +217,8 @@ impl Member {
             } else if path.is_ident("signal") {
                 shape = Shape::Signal;
             } else {
-                let message = "expected `#[oneway]`, `#[signal]`, `#[attachments]` or documentation";
+                let message =
+                    "expected `#[oneway]`, `#[signal]`, `#[attachments]` or documentation";
                 errors.add(Error::new_spanned(attribute, message));
             }
         }
@@ -252,6 +255,11 @@ impl Member {
                 errors.add(Error::new(span, message));
             }
         }
+        let attached = attachments || arguments.iter().any(|argument| carries(&argument.ty));
+        if shape == Shape::Signal && attached {
+            let message = "a signal goes to many at once: no descriptors and no blobs";
+            errors.add(Error::new(ident.span(), message));
+        }
         errors.finish()?;
         let given = arguments.iter().any(|argument| carries(&argument.ty));
         let returned = carries(&result) || error.as_ref().is_some_and(carries);
@@ -282,7 +290,9 @@ impl Member {
 /// Tokens as people write them.
 fn shown(tokens: &str) -> String {
     let mut text = tokens.replace(" :: ", "::").replace(" , ", ", ").replace("& ", "&");
-    for (spaced, close) in [(" <", "<"), ("< ", "<"), (" >", ">"), (" ;", ";"), ("[ ", "["), (" ]", "]")] {
+    for (spaced, close) in
+        [(" <", "<"), ("< ", "<"), (" >", ">"), (" ;", ";"), ("[ ", "["), (" ]", "]")]
+    {
         text = text.replace(spaced, close);
     }
     text

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use memring_codec::DecodeError;
+
 use super::carrier::{Came, Carries, Delivers, Value};
 use super::error::CallError;
 use super::interface::{Interface, Reached};
@@ -12,6 +14,7 @@ use super::pending::Pending;
 use super::receiving::Stopped;
 use super::session::{Link, not_sent, unanswered};
 use super::shared::{Shared, now_nanos};
+use super::signal::Subscription;
 use super::stream::Stream;
 use super::table::Asked;
 use super::wire::{Code, Header, Kind, sentence};
@@ -301,6 +304,16 @@ impl Bound {
         let asked = Stream::<T, E>::asked();
         let call = self.shared.ask(header, &arguments, asked, deadline).map_err(not_sent)?;
         Ok(Stream::new(Arc::clone(&self.shared), call, deadline, read::<T, CT, E, CE>))
+    }
+
+    /// Subscribes to a signal.
+    pub fn subscribe<T>(
+        &self,
+        member: usize,
+        read: fn(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<Subscription<T>, CallError> {
+        let number = self.reach(member)?;
+        Subscription::new(self.clone(), self.reaching.number, number, read)
     }
 
     /// Calls a member that answers nothing.

@@ -138,7 +138,10 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
         match self {
             Self::Failed(error) => error.fmt(f),
             Self::UnknownMethod { interface, method } => {
-                write!(f, "the peer's {interface} has no method `{method}`: it is of an older build")
+                write!(
+                    f,
+                    "the peer's {interface} has no method `{method}`: it is of an older build"
+                )
             }
             Self::MethodChanged { interface, method, ours, theirs } => write!(
                 f,
@@ -221,7 +224,9 @@ pub enum OpenError {
         name: &'static str,
     },
     /// The declaration breaks a limit of the protocol.
-    #[error("{0} is no interface that can be asked for: its name or version, or one of its members', is empty or too long")]
+    #[error(
+        "{0} is no interface that can be asked for: its name or version, or one of its members', is empty or too long"
+    )]
     Declaration(&'static str),
     /// No session came about to ask in.
     #[error(transparent)]

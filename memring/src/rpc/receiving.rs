@@ -1,6 +1,6 @@
 //! Packets on their way in: what each is, whose it is, and waiting for one's own.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -167,9 +167,8 @@ impl Shared {
     ) -> Result<T, Unanswered> {
         if !B::CARRIES && !self.is_forked() {
             let mut read = Some(read);
-            let answered = self.with_packet(header, body, |packet| {
-                self.call_alone(packet, deadline, &mut read)
-            });
+            let answered = self
+                .with_packet(header, body, |packet| self.call_alone(packet, deadline, &mut read));
             match (answered, read) {
                 (Err(error), _) => return Err(Unanswered::NotSent(error.into())),
                 (Ok(Some(answered)), _) => return answered,
@@ -536,6 +535,21 @@ impl Shared {
                 self.opens(held, header, item)?;
                 None
             }
+            Kind::Signal => {
+                let memory = held.receiving().consumer.take(&item, Buffer::new());
+                let packet = Packet { header, call, memory, arrived: None };
+                let told = self.table().signal(packet)?;
+                told.into_iter().for_each(Waiter::wake);
+                None
+            }
+            Kind::Subscribe | Kind::Unsubscribe => {
+                let shape = held.receiving().shape(&header, self.services.get())?;
+                if shape != Shape::Signal || call != 0 {
+                    return Err(Broken::Method);
+                }
+                self.subscribes(header);
+                None
+            }
             _ => return Err(Broken::Method),
         };
         if let Some(waiter) = told {
@@ -607,6 +621,24 @@ impl Shared {
             owed.push((answer, item.tag));
         }
         Ok(())
+    }
+
+    /// The peer wants a signal, or does not any more.
+    fn subscribes(&self, header: Header) {
+        let (place, member) = (header.interface, header.number);
+        let wants = header.kind == Kind::Subscribe;
+        {
+            let mut subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
+            if wants {
+                subscribed.insert((place, member))
+            } else {
+                subscribed.remove(&(place, member))
+            };
+        }
+        let all = self.services.get().and_then(|services| services.subscribers(place.into()));
+        if let (Some(all), Some(this)) = (all, self.this.upgrade()) {
+            if wants { all.add(&this, place, member) } else { all.remove(&this, member) }
+        }
     }
 
     /// The session ended.

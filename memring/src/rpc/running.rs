@@ -98,9 +98,8 @@ impl AllRunning {
     }
 
     fn piece(&self, piece: usize) -> &[Running] {
-        self.more[piece - 1].get_or_init(|| {
-            std::iter::repeat_with(Running::default).take(FIRST << piece).collect()
-        })
+        self.more[piece - 1]
+            .get_or_init(|| std::iter::repeat_with(Running::default).take(FIRST << piece).collect())
     }
 
     /// Begins one, among `most`. For whoever has the receiving half.
@@ -110,10 +109,10 @@ impl AllRunning {
         let free = |running: &Running| running.call.load(Ordering::Acquire) == 0;
         let place = match self.first.iter().position(free) {
             Some(place) => place,
-            None => self.further().position(|(_, running)| free(running)).map_or_else(
-                || FIRST * ((1 << self.pieces()) - 1),
-                |further| FIRST + further,
-            ),
+            None => self
+                .further()
+                .position(|(_, running)| free(running))
+                .map_or_else(|| FIRST * ((1 << self.pieces()) - 1), |further| FIRST + further),
         };
         if place >= most as usize {
             return Err(Broken::Overrun);

@@ -160,16 +160,51 @@ impl Shared {
             self.give_back(&mut held, Which::BOTH);
         }
         // If it cannot be told, the session is over.
-        let _ = self.send_packet(packet.bytes(), call);
+        let _ = self.send_whole(packet.bytes(), call, None);
         None
     }
 
-    #[cold]
-    fn send_packet(&self, packet: &[u8], call: u64) -> Result<u64, NotSent> {
-        let mut held = self.take_sending(None).ok_or(SendError::TimedOut)?;
-        let result = self.put_packet(&mut held, packet, None, Number::Of(call));
+    /// Sends a whole packet, waiting for room until the deadline.
+    pub(super) fn send_whole(
+        &self,
+        packet: &[u8],
+        call: u64,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        if self.is_forked() {
+            return Err(SendError::Ended(End::Forked));
+        }
+        let mut held = self.take_sending(deadline).ok_or(SendError::TimedOut)?;
+        let mut sent = Ok(());
+        if held.sending().out.producer().try_send(packet, call).is_err() {
+            sent = self.put_slowly(&mut held, packet, call, deadline);
+        }
         self.give_back(&mut held, Which::SENDING);
-        result
+        sent
+    }
+
+    /// Sends a whole packet, if there is room now: whether there was.
+    pub(super) fn try_send_whole(&self, packet: &[u8], call: u64) -> Result<bool, SendError> {
+        if self.is_forked() {
+            return Err(SendError::Ended(End::Forked));
+        }
+        // Whoever has it longer than for a moment waits for room itself.
+        let Some(mut held) = self.take_sending(Some(Instant::now() + SLICE)) else {
+            return Ok(false);
+        };
+        let mut sent = 0;
+        let largest = held.sending().out.producer().largest_frame();
+        let result = if packet.len() <= largest {
+            held.sending().out.try_send_on(packet, call, &mut sent)
+        } else {
+            Err(TrySendError::Full) // in parts it would have to wait
+        };
+        self.give_back(&mut held, Which::SENDING);
+        match result {
+            Ok(()) => Ok(true),
+            Err(TrySendError::Full) => Ok(false),
+            Err(error) => Err(error.waited()),
+        }
     }
 
     /// Sends a question, and takes note of it. Its number.

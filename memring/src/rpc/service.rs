@@ -61,6 +61,10 @@ impl Call<'_> {
         Link::of(self.shared)
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.shared
+    }
+
     /// The interface that is called.
     #[must_use]
     pub fn interface(&self) -> &'static Interface {

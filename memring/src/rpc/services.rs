@@ -8,6 +8,7 @@ use memring_transport::{Peer, Policy};
 
 use super::interface::{Interface, Member};
 use super::service::Service;
+use super::signal::{Signals, Subscribers};
 use super::wire::{self, Code, Header, Kind, MemberSpec, Opening, Prints, Standing};
 
 /// One interface, and who may use it.
@@ -21,6 +22,7 @@ pub struct Serve {
     members: BTreeMap<&'static str, Policy>,
     /// The types of its members, computed once.
     prints: OnceLock<Box<[Prints]>>,
+    subscribers: Option<Arc<Subscribers>>,
 }
 
 impl Serve {
@@ -32,7 +34,23 @@ impl Serve {
             policy: None,
             members: BTreeMap::new(),
             prints: OnceLock::new(),
+            subscribers: None,
         }
+    }
+
+    /// Whoever subscribes to a signal gets those that are sent with this.
+    ///
+    /// # Panics
+    ///
+    /// If they are another interface's.
+    #[must_use]
+    pub fn signals(mut self, signals: &impl AsRef<Signals>) -> Self {
+        let subscribers = signals.as_ref().subscribers();
+        let (ours, theirs) = (self.interface(), subscribers.interface);
+        let same = (ours.name, ours.version) == (theirs.name, theirs.version);
+        assert!(same, "the signals of {theirs} are none of {ours}");
+        self.subscribers = Some(Arc::clone(subscribers));
+        self
     }
 
     /// Lets only these peers open it.
@@ -77,9 +95,8 @@ impl Serve {
         if self.members.is_empty() {
             return Some(Opened { denied: None });
         }
-        let denied = |member: &Member| {
-            self.members.get(member.name).is_some_and(|policy| !may(policy))
-        };
+        let denied =
+            |member: &Member| self.members.get(member.name).is_some_and(|policy| !may(policy));
         Some(Opened { denied: Some(self.interface().members.iter().map(denied).collect()) })
     }
 
@@ -147,6 +164,20 @@ impl Services {
 
     pub(crate) fn get(&self, place: usize) -> Option<&Arc<dyn Service>> {
         self.list.get(place).map(|serve| &serve.service)
+    }
+
+    /// Who subscribed to signals of this one, if all of them are signalled at once.
+    pub(crate) fn subscribers(&self, place: usize) -> Option<&Arc<Subscribers>> {
+        self.list.get(place)?.subscribers.as_ref()
+    }
+
+    /// The number of an interface.
+    pub(crate) fn place_of(&self, interface: &Interface) -> Option<u16> {
+        let is = |serve: &Serve| {
+            let ours = serve.interface();
+            (ours.name, ours.version) == (interface.name, interface.version)
+        };
+        self.list.iter().position(is).map(|place| place as u16)
     }
 
     #[inline]

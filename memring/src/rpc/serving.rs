@@ -63,10 +63,7 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
 
 /// Waits for the next call, with the halves that are at hand.
 #[inline]
-fn next<'a>(
-    shared: &'a Shared,
-    at_hand: Option<HeldHalves<'a>>,
-) -> Result<Got<'a, Job>, End> {
+fn next<'a>(shared: &'a Shared, at_hand: Option<HeldHalves<'a>>) -> Result<Got<'a, Job>, End> {
     let ready = |table: &mut Table| shared.next_job(table);
     let mine = |header: &Header, _| matches!(header.kind, Kind::Call | Kind::Tell);
     let got = match at_hand {

@@ -10,8 +10,8 @@ use super::client::{Bound, Client, Reaching};
 use super::error::{CallError, OpenError};
 use super::receiving::{Stopped, Unanswered};
 use super::sending::NotSent;
-use super::serving;
 use super::services::{Serve, Services};
+use super::serving;
 use super::shared::{Shared, now_nanos};
 use super::wire::{self, Code, Header, Kind, MAX_MEMBERS, MAX_NAME, MAX_VERSION};
 use crate::address::ToAddress;
@@ -127,9 +127,9 @@ impl Link {
         let mut body = Vec::new();
         interface.opening().encode(&mut body);
         let header = Header { time: now_nanos(), ..Header::new(Kind::Open) };
-        let asked = self.shared.call(header, &&body[..], Some(deadline), |header, body, _| {
-            (header, body.to_vec())
-        });
+        let asked = self
+            .shared
+            .call(header, &&body[..], Some(deadline), |header, body, _| (header, body.to_vec()));
         let (header, body) = asked.map_err(|why| OpenError::Call(unanswered(why)))?;
         let wrong = |_| OpenError::Call(CallError::Unanswered("the peer's answer is none".into()));
         match header.kind {

@@ -8,15 +8,17 @@
 //!
 //! The table's lock is held for no call and no wake. Whoever has a half never waits for the other.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use memring_ring::halves::{Halves, Held, Which};
 use memring_transport::{Peer, Session};
 
+use super::interface::Interface;
 use super::receiving::Receiving;
 use super::running::AllRunning;
 use super::sending::Sending;
@@ -42,6 +44,10 @@ pub(crate) struct Shared {
     pub(super) running: AllRunning,
     pub(super) most_running: u32,
     pub(super) services: OnceLock<Arc<Services>>,
+    /// Signals that the peer wants: the number of the service, and the member.
+    pub(super) subscribed: Mutex<BTreeSet<(u16, u32)>>,
+    /// This.
+    pub(super) this: Weak<Shared>,
     /// New calls are refused.
     stopping: AtomicBool,
     /// So much was read and not begun that only who begins it reads on.
@@ -57,7 +63,9 @@ impl Shared {
         let (sender, receiver) = channel.split();
         let session = Arc::clone(sender.session());
         let receiving = Receiving::new(receiver.into_consumer(), &session);
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            subscribed: Mutex::default(),
             halves: Halves::new(Sending::new(sender), receiving),
             session,
             table: Mutex::new(Table::new()),
@@ -219,6 +227,13 @@ impl Shared {
     /// Whether nothing runs for the peer, and nothing waits to.
     pub(crate) fn is_quiet(&self) -> bool {
         self.running.is_quiet() && self.table().jobs() == 0
+    }
+
+    /// The number of an interface whose signal the peer wants.
+    pub(super) fn subscribed(&self, interface: &'static Interface, member: u32) -> Option<u16> {
+        let place = self.services.get()?.place_of(interface)?;
+        let subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribed.contains(&(place, member)).then_some(place)
     }
 
     /// Ends a call of the peer's without an answer of the method's. Its place is free already.

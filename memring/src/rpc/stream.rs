@@ -67,7 +67,8 @@ impl<T, E> Replies<T, E> {
         let running = self.shared.running.at(self.place);
         while !running.take_credit() {
             let deadline = (self.time != 0).then(|| super::shared::instant_of(self.time));
-            let ready = |_: &mut Table| (running.has_credit() || running.is_cancelled()).then_some(());
+            let ready =
+                |_: &mut Table| (running.has_credit() || running.is_cancelled()).then_some(());
             let waiter = |_: &mut Table, waiter| running.set_waiter(waiter);
             match self.shared.wait(false, deadline, ready, |_, _| false, waiter) {
                 Ok(_) => {}

@@ -4,7 +4,7 @@
 //! A question has one answer. So an answer to what was not asked, or was answered before, is a fault of the peer's; and a
 //! call that nobody waits for any more stays here until its answer has come.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,6 +14,7 @@ use memring_ring::buffer::Buffer;
 use memring_ring::halves::Which;
 
 use super::running::Place;
+use super::signal::Queue;
 use super::wire::{Broken, Header, Kind};
 use crate::arrived::Arrived;
 use crate::error::End;
@@ -114,7 +115,11 @@ pub(crate) struct Table {
     asked: ByNumber<Asked>,
     jobs: VecDeque<Job>,
     job_bytes: usize,
+    subscriptions: Vec<Queue>,
+    /// Signals that were subscribed to at any time: what comes of others was not asked for.
+    wanted: BTreeSet<(u16, u32)>,
     sleepers: VecDeque<Sleeper>,
+    /// The number of the last sleep, or subscription.
     sleeps: u64,
     end: Option<End>,
 }
@@ -130,6 +135,8 @@ impl Table {
             asked: HashMap::default(),
             jobs: VecDeque::new(),
             job_bytes: 0,
+            subscriptions: Vec::new(),
+            wanted: BTreeSet::new(),
             sleepers: VecDeque::new(),
             sleeps: 0,
             end: None,
@@ -256,6 +263,48 @@ impl Table {
         Some(job)
     }
 
+    /// Begins a subscription. Its number, and whether it is the first to this signal.
+    pub(crate) fn subscribe(&mut self, place: u16, member: u32) -> (u64, bool) {
+        self.sleeps += 1;
+        let number = self.sleeps;
+        let first =
+            !self.subscriptions.iter().any(|one| (one.place, one.member) == (place, member));
+        self.wanted.insert((place, member));
+        let packets = VecDeque::new();
+        let queue = Queue { number, place, member, packets, bytes: 0, missed: 0, waiter: None };
+        self.subscriptions.push(queue);
+        (number, first)
+    }
+
+    /// Ends a subscription. Whether it was the last to its signal.
+    pub(crate) fn unsubscribe(&mut self, number: u64) -> bool {
+        let Some(at) = self.subscriptions.iter().position(|one| one.number == number) else {
+            return false;
+        };
+        let ended = self.subscriptions.swap_remove(at);
+        let same = |one: &Queue| (one.place, one.member) == (ended.place, ended.member);
+        !self.subscriptions.iter().any(same)
+    }
+
+    pub(crate) fn subscription(&mut self, number: u64) -> Option<&mut Queue> {
+        self.subscriptions.iter_mut().find(|one| one.number == number)
+    }
+
+    /// Files a signal for whoever subscribed, who are returned.
+    pub(crate) fn signal(&mut self, packet: Packet) -> Result<Vec<Waiter>, Broken> {
+        let of = (packet.header.interface, packet.header.number);
+        if !self.wanted.contains(&of) {
+            return Err(Broken::Unasked);
+        }
+        let packet = Arc::new(packet);
+        let mut told = Vec::new();
+        for queue in self.subscriptions.iter_mut().filter(|one| (one.place, one.member) == of) {
+            queue.push(Arc::clone(&packet));
+            told.extend(queue.waiter.take());
+        }
+        Ok(told)
+    }
+
     /// Takes note that this thread will sleep. A number, for [`woke`](Self::woke).
     pub(crate) fn sleeps(&mut self, thread: Thread, needs: Which, serves: bool) -> u64 {
         self.sleeps += 1;
@@ -297,6 +346,7 @@ impl Table {
             Asked::Answered(_) => true,
             Asked::Abandoned => false,
         });
+        told.extend(self.subscriptions.iter_mut().filter_map(|queue| queue.waiter.take()));
         told
     }
 }

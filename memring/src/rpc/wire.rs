@@ -193,9 +193,8 @@ impl Header {
     /// The blobs that a packet with this header lists.
     pub(crate) fn blobs_of(self, packet: &[u8]) -> impl Iterator<Item = u64> + '_ {
         let list = packet.get(HEADER..).unwrap_or_default().chunks_exact(8);
-        list.take(self.blobs.into()).map(|number| {
-            number.first_chunk().map_or(0, |number| u64::from_le_bytes(*number))
-        })
+        list.take(self.blobs.into())
+            .map(|number| number.first_chunk().map_or(0, |number| u64::from_le_bytes(*number)))
     }
 }
 
@@ -279,11 +278,8 @@ impl<'a> Opening<'a> {
             let shape = Shape::of(from.byte()?)?;
             let name = from.text(MAX_NAME)?;
             let signature = from.text(MAX_SIGNATURE)?;
-            let prints = Prints {
-                arguments: from.print()?,
-                result: from.print()?,
-                error: from.print()?,
-            };
+            let prints =
+                Prints { arguments: from.print()?, result: from.print()?, error: from.print()? };
             members.push(MemberSpec { shape, name, signature, prints });
         }
         from.end()?;
@@ -415,7 +411,8 @@ pub(crate) fn sentence(body: &[u8]) -> String {
 }
 
 fn is_text(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// As much of a signature as an opening takes.

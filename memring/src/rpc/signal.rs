@@ -1,0 +1,409 @@
+//! Signals: sent by whoever serves an interface to those who subscribed; encoded once, and copied into each one's lane.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use memring_codec::rkyv::rancor::Source;
+use memring_codec::{DecodeError, EncodeError, Message, Reason, Scratch};
+
+use super::carrier::{Carries, Value};
+use super::client::Bound;
+use super::error::CallError;
+use super::interface::Interface;
+use super::receiving::Got;
+use super::sending::Body;
+use super::service::Call;
+use super::shared::Shared;
+use super::table::{Packet, Table};
+use super::wire::{Header, Kind};
+use crate::error::{End, SendError};
+use crate::fanout::Slow;
+use crate::view::{Undecodable, View};
+
+/// Signals that a subscriber has read and not taken, beyond which the oldest are dropped.
+pub(crate) const MOST_SIGNALS: usize = 1024;
+/// The same in bytes.
+pub(crate) const MOST_SIGNAL_BYTES: usize = 16 << 20;
+
+/// Who subscribed to the signals of an interface, in all sessions. What the senders that `#[memring::interface]` writes are
+/// made of.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct Signals {
+    inner: Arc<Subscribers>,
+}
+
+pub(crate) struct Subscribers {
+    pub interface: &'static Interface,
+    slow: Slow,
+    all: Mutex<Vec<Subscriber>>,
+}
+
+struct Subscriber {
+    shared: Weak<Shared>,
+    /// The number that the interface has in its session.
+    place: u16,
+    member: u32,
+    missed: u64,
+    /// The last signal, if it waits for room.
+    kept: Option<Vec<u8>>,
+}
+
+/// Whom a signal reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Subscribers that it was sent to, or will be as soon as they make room.
+    pub reached: usize,
+    /// Subscribers that miss it, for they make no room.
+    pub missed: usize,
+    /// Subscribers whose sessions were ended for that.
+    pub ended: usize,
+}
+
+impl Subscribers {
+    pub(crate) fn add(&self, shared: &Arc<Shared>, place: u16, member: u32) {
+        let mut all = self.lock();
+        all.retain(|one| one.shared.strong_count() != 0);
+        let same = |one: &Subscriber| one.is(shared, member);
+        if !all.iter().any(same) {
+            let shared = Arc::downgrade(shared);
+            all.push(Subscriber { shared, place, member, missed: 0, kept: None });
+        }
+    }
+
+    pub(crate) fn remove(&self, shared: &Arc<Shared>, member: u32) {
+        self.lock().retain(|one| !one.is(shared, member));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Subscriber>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscriber {
+    fn is(&self, shared: &Arc<Shared>, member: u32) -> bool {
+        self.member == member && std::ptr::eq(self.shared.as_ptr(), Arc::as_ptr(shared))
+    }
+}
+
+/// What became of a signal for one subscriber.
+enum Went {
+    Sent,
+    Full,
+    Over,
+}
+
+impl Signals {
+    /// Nobody subscribed yet. `slow` says what becomes of a signal for which a subscriber has no room.
+    #[must_use]
+    pub fn new(interface: &'static Interface, slow: Slow) -> Self {
+        Self { inner: Arc::new(Subscribers { interface, slow, all: Mutex::default() }) }
+    }
+
+    pub(crate) fn subscribers(&self) -> &Arc<Subscribers> {
+        &self.inner
+    }
+
+    /// Sends a signal to all who subscribed to it.
+    pub fn send<A, CA: Carries<A>>(
+        &self,
+        member: usize,
+        arguments: &A,
+    ) -> Result<Reached, EncodeError> {
+        let member = member as u32; // at most 1024
+        let mut packet = encode::<A, CA>(member, arguments)?;
+        let mut outcome = Reached::default();
+        // Sessions that end meanwhile are dropped without the lock, which their end may want.
+        let mut over = Vec::new();
+        let mut waiting = Vec::new();
+        let mut all = self.inner.lock();
+        for one in all.iter_mut().filter(|one| one.member == member) {
+            let Some(shared) = one.shared.upgrade() else { continue };
+            packet[2..4].copy_from_slice(&one.place.to_le_bytes());
+            let went = one.send(&shared, &packet);
+            match (went, self.inner.slow) {
+                (Went::Sent, _) => outcome.reached += 1,
+                (Went::Over, _) => {}
+                (Went::Full, Slow::Wait(patience)) => {
+                    waiting.push((Arc::clone(&shared), one.place, Instant::now() + patience));
+                }
+                (Went::Full, Slow::KeepLatest) => {
+                    one.missed += u64::from(one.kept.replace(packet.clone()).is_some());
+                    outcome.reached += 1;
+                }
+                (Went::Full, Slow::Disconnect) => {
+                    shared.close();
+                    outcome.ended += 1;
+                }
+                (Went::Full, _) => {
+                    one.missed += 1;
+                    outcome.missed += 1;
+                }
+            }
+            over.push(shared);
+        }
+        drop(all);
+        for (shared, place, until) in waiting {
+            packet[2..4].copy_from_slice(&place.to_le_bytes());
+            match shared.send_whole(&packet, 0, Some(until)) {
+                Ok(()) => outcome.reached += 1,
+                Err(SendError::Ended(_)) => {}
+                Err(_) => {
+                    shared.close();
+                    outcome.ended += 1;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Sends what waits for room, where there is some now.
+    pub fn flush(&self) {
+        let mut over = Vec::new();
+        for one in self.inner.lock().iter_mut() {
+            if let Some(shared) = one.shared.upgrade() {
+                if let Some(kept) = one.kept.take()
+                    && let Went::Full = one.send(&shared, &kept)
+                {
+                    one.kept = Some(kept);
+                }
+                over.push(shared);
+            }
+        }
+    }
+
+    /// How many subscribed to this member.
+    #[must_use]
+    pub fn count(&self, member: usize) -> usize {
+        let wants =
+            |one: &&Subscriber| one.member as usize == member && one.shared.strong_count() != 0;
+        self.inner.lock().iter().filter(wants).count()
+    }
+}
+
+impl Subscriber {
+    /// Sends this, after what was kept.
+    fn send(&mut self, shared: &Shared, packet: &[u8]) -> Went {
+        let try_one = |packet: &[u8]| match shared.try_send_whole(packet, 0) {
+            Ok(true) => Went::Sent,
+            Ok(false) => Went::Full,
+            Err(_) => Went::Over,
+        };
+        if let Some(kept) = &self.kept {
+            match try_one(kept) {
+                Went::Sent => self.kept = None,
+                other => return other,
+            }
+        }
+        try_one(packet)
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signals")
+            .field("interface", &self.inner.interface.to_string())
+            .field("subscribers", &self.inner.lock().len())
+            .finish()
+    }
+}
+
+/// Sends a signal to one caller, if it subscribed, waiting for room. Whether it did.
+#[doc(hidden)]
+pub fn signal_to<A, CA: Carries<A>>(
+    call: &Call<'_>,
+    interface: &'static Interface,
+    member: usize,
+    arguments: &A,
+) -> Result<bool, CallError> {
+    let shared = call.shared();
+    let Some(place) = shared.subscribed(interface, member as u32) else { return Ok(false) };
+    let header = Header { interface: place, number: member as u32, ..Header::new(Kind::Signal) };
+    let sent = shared.send(header, 0, &Value::<A, CA>::new(arguments), None);
+    sent.map(|()| true).map_err(|error| super::session::not_sent(error.into()))
+}
+
+/// Reads a signal's arguments. For code that a macro writes.
+#[doc(hidden)]
+pub fn read_signal<A: Message, T>(
+    body: &[u8],
+    read: impl FnOnce(View<'_, A>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    match View::<A>::of(body) {
+        Ok(view) => read(view),
+        Err(Undecodable::Invalid(error)) => Err(error),
+        Err(Undecodable::Panicked) => {
+            Err(DecodeError::Invalid { source: Reason::new(CheckPanicked) })
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a check of the application's own panicked")]
+struct CheckPanicked;
+
+/// A whole packet, whose interface is filled in for each subscriber.
+fn encode<A, CA: Carries<A>>(member: u32, arguments: &A) -> Result<Vec<u8>, EncodeError> {
+    let header = Header { number: member, ..Header::new(Kind::Signal) };
+    let value = Value::<A, CA>::new(arguments);
+    let mut scratch = Scratch::new(memring_codec::LARGEST_VALUE);
+    match value.ready() {
+        Some(ready) => Ok([&header.encode()[..], ready].concat()),
+        None => {
+            value.encode(&mut scratch, None)?;
+            Ok([&header.encode()[..], &scratch].concat())
+        }
+    }
+}
+
+/// The signals of one kind that come in a session, from when it was made. Dropping it ends the subscription.
+///
+/// They are kept until they are taken, the last 1024; [`missed`](Self::missed) says how many were lost here.
+#[must_use = "dropping it ends the subscription"]
+pub struct Subscription<T> {
+    bound: Bound,
+    number: u64,
+    place: u16,
+    member: u32,
+    read: fn(&[u8]) -> Result<T, DecodeError>,
+}
+
+/// What came of a signal and was not taken by one subscription.
+pub(crate) struct Queue {
+    pub number: u64,
+    pub place: u16,
+    pub member: u32,
+    pub packets: VecDeque<Arc<Packet>>,
+    pub bytes: usize,
+    pub missed: u64,
+    pub waiter: Option<super::table::Waiter>,
+}
+
+impl Queue {
+    /// Keeps a signal; the oldest go if there are too many.
+    pub(crate) fn push(&mut self, packet: Arc<Packet>) {
+        self.bytes += packet.memory.len();
+        self.packets.push_back(packet);
+        while self.packets.len() > MOST_SIGNALS
+            || (self.bytes > MOST_SIGNAL_BYTES && self.packets.len() > 1)
+        {
+            self.missed += 1;
+            self.pop();
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Arc<Packet>> {
+        let packet = self.packets.pop_front()?;
+        self.bytes -= packet.memory.len();
+        Some(packet)
+    }
+}
+
+impl<T> Subscription<T> {
+    pub(crate) fn new(
+        bound: Bound,
+        place: u16,
+        member: u32,
+        read: fn(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<Self, CallError> {
+        let shared = &bound.shared;
+        let (number, first) = shared.table().subscribe(place, member);
+        let this = Self { bound, number, place, member, read };
+        if first {
+            this.tell(Kind::Subscribe, true)?;
+        }
+        Ok(this)
+    }
+
+    fn tell(&self, kind: Kind, waits: bool) -> Result<(), CallError> {
+        let header = Header { interface: self.place, number: self.member, ..Header::new(kind) };
+        let shared = &self.bound.shared;
+        if !waits {
+            // A signal that nobody waits for is dropped where it is read.
+            let _ = shared.try_send_whole(&header.encode(), 0);
+            return Ok(());
+        }
+        let sent = shared.send(header, 0, &&[][..], None);
+        sent.map_err(|error| super::session::not_sent(error.into()))
+    }
+
+    /// Waits for the next signal.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Ended`] with the session; [`CallError::Answer`] if it is none, and the next may be one.
+    pub fn recv(&mut self) -> Result<T, CallError> {
+        self.recv_by(None)
+    }
+
+    /// As [`recv`](Self::recv), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// As `recv`, and [`CallError::DeadlinePassed`].
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, CallError> {
+        self.recv_by(Some(deadline))
+    }
+
+    fn recv_by(&mut self, deadline: Option<Instant>) -> Result<T, CallError> {
+        let number = self.number;
+        let ready = |table: &mut Table| table.subscription(number)?.pop();
+        let waiter = |table: &mut Table, waiter| {
+            if let Some(queue) = table.subscription(number) {
+                queue.waiter = Some(waiter);
+            }
+        };
+        match self.bound.shared.wait(false, deadline, ready, |_, _| false, waiter)? {
+            Got::Ready(packet) => (self.read)(packet.body()).map_err(CallError::Answer),
+            // Nothing is this thread's own but by the table.
+            Got::Here(_) => Err(CallError::Ended(End::Local)),
+        }
+    }
+
+    /// Takes the next signal, if one lies there.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<T>, CallError> {
+        match self.recv_by(Some(Instant::now())) {
+            Ok(signal) => Ok(Some(signal)),
+            Err(CallError::DeadlinePassed) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many signals were lost here because they were not taken in time. What the sender lost it knows itself.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.bound.shared.table().subscription(self.number).map_or(0, |queue| queue.missed)
+    }
+}
+
+impl<T> Drop for Subscription<T> {
+    fn drop(&mut self) {
+        if self.bound.shared.table().unsubscribe(self.number) {
+            let _ = self.tell(Kind::Unsubscribe, false);
+        }
+    }
+}
+
+/// Signals as they come, until the session ends.
+impl<T> Iterator for Subscription<T> {
+    type Item = Result<T, CallError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.recv() {
+            Err(CallError::Ended(End::Closed | End::Local)) => None,
+            other => Some(other),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Subscription<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("bound", &self.bound).finish_non_exhaustive()
+    }
+}
