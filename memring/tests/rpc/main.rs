@@ -4,5 +4,6 @@
 mod support;
 
 mod basics;
+mod evolution;
 mod signals;
 mod streams;
