@@ -11,8 +11,10 @@
 //! | `worker` | a process that serves, or calls as it is told |
 //! | `outcome`, `table` | what came of it, and how that is shown |
 //! | `meet` | how client and server find each other |
+//! | `awaited` | calls by whatever has a future for each |
 //! | `batches` | calls over whatever carries words in order, and knows of no calls |
 //! | `socket`, `messages` | those: a Unix stream, and memring's messages |
+//! | `tarpc` | a rival |
 
 use std::ops::Range;
 use std::path::Path;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use memring_benches::{Failed, payload};
 use serde::{Deserialize, Serialize};
 
+mod awaited;
 mod batches;
 mod command;
 mod meet;
@@ -28,6 +31,7 @@ mod messages;
 mod outcome;
 mod socket;
 mod table;
+mod tarpc;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -38,7 +42,7 @@ pub use worker::{COMMAND as WORKER, run as work};
 
 /// All of them: first what everybody else is compared with.
 pub fn contenders() -> Vec<Contender> {
-    [socket::ALL, messages::ALL].concat()
+    [socket::ALL, messages::ALL, tarpc::ALL].concat()
 }
 
 /// The calling end of a connection.

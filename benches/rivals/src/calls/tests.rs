@@ -1,11 +1,15 @@
 //! Each contender's service answers right, and as many calls are outstanding as are said to be.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use memring_benches::Failed;
 
+use super::awaited::{Echo, in_lanes};
 use super::batches::{Caller, Carrier};
 use super::{Calls, Contender, Threads, Words, argument, check, contenders, echo};
 
@@ -51,6 +55,7 @@ every_call_is_answered! {
     socket: "Unix stream"
     messages: "memring, messages"
     messages_park: "memring, messages, park"
+    tarpc: "tarpc"
 }
 
 #[test]
@@ -109,12 +114,49 @@ impl Carrier for Gone {
     }
 }
 
+/// Answers a call when it is polled for the third time.
+#[derive(Default)]
+struct Slow {
+    outstanding: Cell<u64>,
+    most: Cell<u64>,
+    answered: Cell<u64>,
+}
+
+impl Echo for Slow {
+    async fn echo(&self, argument: Words) -> Result<Words, Failed> {
+        self.outstanding.set(self.outstanding.get() + 1);
+        self.most.set(self.most.get().max(self.outstanding.get()));
+        for _ in 0..2 {
+            let mut polled = false;
+            std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+        self.outstanding.set(self.outstanding.get() - 1);
+        self.answered.set(self.answered.get() + 1);
+        Ok(echo(argument))
+    }
+}
+
 #[test]
 fn so_many_calls_are_outstanding_and_each_is_made_once() {
     for (calls, outstanding, most) in [(1000, 64, 64), (1000, 1, 1), (10, 64, 10), (0, 64, 0)] {
         let mut loopback = Loopback::default();
         Caller::over(&mut loopback).pipelined(7..7 + calls, outstanding).unwrap();
         assert_eq!((loopback.most as u64, loopback.queue.len()), (most, 0));
+
+        let slow = Slow::default();
+        let mut lanes = pin!(in_lanes(&slow, 7..7 + calls, outstanding));
+        let mut context = Context::from_waker(Waker::noop());
+        let outcome = loop {
+            if let Poll::Ready(outcome) = lanes.as_mut().poll(&mut context) {
+                break outcome;
+            }
+        };
+        outcome.unwrap();
+        assert_eq!((slow.most.get(), slow.answered.get()), (most, calls));
     }
 }
 
