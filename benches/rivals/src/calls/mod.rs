@@ -14,7 +14,7 @@
 //! | `awaited` | calls by whatever has a future for each |
 //! | `batches` | calls over whatever carries words in order, and knows of no calls |
 //! | `socket`, `messages` | those: a Unix stream, and memring's messages |
-//! | `tarpc` | a rival |
+//! | `tarpc`, `zbus` | the rivals |
 
 use std::ops::Range;
 use std::path::Path;
@@ -36,13 +36,14 @@ mod tarpc;
 mod tests;
 mod turns;
 mod worker;
+mod zbus;
 
 pub use command::{COMMAND, run};
 pub use worker::{COMMAND as WORKER, run as work};
 
 /// All of them: first what everybody else is compared with.
 pub fn contenders() -> Vec<Contender> {
-    [socket::ALL, messages::ALL, tarpc::ALL].concat()
+    [socket::ALL, messages::ALL, tarpc::ALL, zbus::ALL].concat()
 }
 
 /// The calling end of a connection.

@@ -56,6 +56,7 @@ every_call_is_answered! {
     messages: "memring, messages"
     messages_park: "memring, messages, park"
     tarpc: "tarpc"
+    zbus: "zbus"
 }
 
 #[test]
