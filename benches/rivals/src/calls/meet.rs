@@ -1,7 +1,7 @@
 //! How a client and its server find each other: at a Unix socket in their directory.
 
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memring_benches::Failed;
 
@@ -17,6 +17,12 @@ pub fn listen(at: &Path) -> Result<UnixListener, Failed> {
 /// The connection of the one client there is.
 pub fn accept(at: &Path) -> Result<UnixStream, Failed> {
     Ok(listen(at)?.accept()?.0)
+}
+
+/// The socket, once somebody listens: for who connects by itself, and whose server takes more than one client.
+pub fn wait(at: &Path) -> Result<PathBuf, Failed> {
+    connect(at)?;
+    Ok(at.join(SOCKET))
 }
 
 /// The client's end.

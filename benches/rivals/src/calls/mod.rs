@@ -14,7 +14,7 @@
 //! | `awaited` | calls by whatever has a future for each |
 //! | `batches` | calls over whatever carries words in order, and knows of no calls |
 //! | `socket`, `messages` | those: a Unix stream, and memring's messages |
-//! | `tarpc`, `zbus` | the rivals |
+//! | `tarpc`, `zbus`, `grpc` | the rivals |
 
 use std::ops::Range;
 use std::path::Path;
@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 mod awaited;
 mod batches;
 mod command;
+mod grpc;
 mod meet;
 mod messages;
 mod outcome;
@@ -43,7 +44,7 @@ pub use worker::{COMMAND as WORKER, run as work};
 
 /// All of them: first what everybody else is compared with.
 pub fn contenders() -> Vec<Contender> {
-    [socket::ALL, messages::ALL, tarpc::ALL, zbus::ALL].concat()
+    [socket::ALL, messages::ALL, tarpc::ALL, zbus::ALL, grpc::ALL].concat()
 }
 
 /// The calling end of a connection.

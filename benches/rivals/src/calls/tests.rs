@@ -57,6 +57,7 @@ every_call_is_answered! {
     messages_park: "memring, messages, park"
     tarpc: "tarpc"
     zbus: "zbus"
+    grpc: "gRPC"
 }
 
 #[test]
