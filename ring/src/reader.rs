@@ -186,6 +186,12 @@ impl Reader {
     /// Looks some times for a message that is on its way; not at anything else.
     #[inline(always)]
     pub(crate) fn next_soon(&mut self) -> Option<Item> {
+        self.next_soon_unless(|| false)
+    }
+
+    /// The same, until `stop` says so.
+    #[inline(always)]
+    pub(crate) fn next_soon_unless(&mut self, mut stop: impl FnMut() -> bool) -> Option<Item> {
         self.let_ahead();
         for _ in 0..FIRST {
             if !(self.plain || self.lending) || !self.is_open() {
@@ -194,6 +200,9 @@ impl Reader {
             let word = Cursor::header(self.cursor.frame());
             if word as u32 != 0 {
                 return self.take_plain(word).or_else(|| self.take_kept());
+            }
+            if stop() {
+                break;
             }
             sync::pause();
         }
