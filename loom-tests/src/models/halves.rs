@@ -24,10 +24,7 @@ pub const MODELS: &[Model] = &[
         name: "halves-given-back",
         property: "Who sleeps for one half is woken for it, though the other is given back before.",
         body: given_back_one_by_one,
-        mutants: &[
-            mutant("forget-who-wants", LOST_WAKE),
-            mutant("want-without-saying", LOST_WAKE),
-        ],
+        mutants: &[mutant("forget-who-wants", LOST_WAKE), mutant("want-without-saying", LOST_WAKE)],
     },
 ];
 

@@ -198,7 +198,7 @@ impl Shared {
             return None;
         }
         sending.last = call;
-        let mine = |_: &Header, of: u64| of == call;
+        let mine = |header: &Header, of: u64| of == call && header.is_answer();
         let none = |_: &mut Table| None::<()>;
         // Most answers come soon, alone, and carry nothing. The rest is looked at more closely.
         if let Some(item) = self.next_soon(&mut held) {
@@ -305,7 +305,7 @@ impl Shared {
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Stopped> {
         let ready = |table: &mut Table| table.take_answer(call);
-        let mine = |_: &Header, of: u64| of == call;
+        let mine = |header: &Header, of: u64| of == call && header.is_answer();
         let waiter = |table: &mut Table, waiter| table.set_waiter(call, waiter);
         match self.wait(false, deadline, ready, mine, waiter)? {
             Got::Ready(packet) => {

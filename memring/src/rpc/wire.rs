@@ -212,6 +212,13 @@ impl Header {
         Some(Self { interface, number: (word >> 32) as u32, ..Self::new(Kind::Call) })
     }
 
+    /// Whether it ends the question whose number it has. (The peer's own questions have numbers too.)
+    #[inline]
+    pub(crate) fn is_answer(&self) -> bool {
+        use Kind::{Done, Ended, Failed, Opened, Refused};
+        matches!(self.kind, Opened | Refused | Done | Failed | Ended)
+    }
+
     /// Whether it has something run.
     #[inline]
     pub(crate) fn is_call(&self) -> bool {
