@@ -1,9 +1,17 @@
 //! Calls: interfaces, their methods, and everything that can become of a call.
 
+mod basics;
+mod both_ways;
+mod carried;
+mod ends;
+mod evolution;
+mod servers;
+mod signals;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod basics;
-mod evolution;
-mod signals;
-mod streams;
+#[test]
+fn role() {
+    support::play(&[("serves", ends::serves)]);
+}
