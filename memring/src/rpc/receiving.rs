@@ -18,7 +18,7 @@ use super::services::{Opened, Services};
 use super::shared::{HeldHalves, SLICE, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
 use super::table::{Job, Packet, Table, Waiter};
-use super::wire::{Broken, HEADER, Header, Kind, Opening, Shape};
+use super::wire::{Broken, Header, Kind, Opening, Shape};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, end_of};
 
@@ -207,7 +207,8 @@ impl Shared {
                 && !item.has_fds()
                 && let Some(header) = Header::plain_answer(packet)
             {
-                let answer = read.take()?(header, packet.get(HEADER..).unwrap_or_default(), None);
+                let body = packet.get(header.body_at()..).unwrap_or_default();
+                let answer = read.take()?(header, body, None);
                 self.give_back(&mut held, Which::BOTH);
                 return Some(Ok(answer));
             }
@@ -267,7 +268,8 @@ impl Shared {
         let receiving = held.receiving();
         let packet = receiving.consumer.bytes(&item);
         let header = Header::plain_call(packet)?;
-        let len = packet.len() - HEADER;
+        let body = packet.get(header.body_at()..)?;
+        let len = body.len();
         if item.has_fds() || len > into.0.len() || item.tag <= receiving.last {
             return None;
         }
@@ -275,7 +277,7 @@ impl Shared {
             return None;
         }
         let place = self.running.begin(item.tag, 0, self.most_running).ok()?;
-        into.0[..len].copy_from_slice(&packet[HEADER..]);
+        into.0[..len].copy_from_slice(body);
         receiving.last = item.tag;
         self.give_back(held, Which::BOTH);
         Some(SmallCall { header, call: item.tag, place, len })
@@ -661,7 +663,7 @@ impl Shared {
     /// The peer asks for an interface: it is told at once.
     fn opens(&self, held: &mut HeldHalves<'_>, header: Header, item: Item) -> Result<(), Broken> {
         let receiving = held.receiving();
-        let theirs = receiving.consumer.bytes(&item).get(HEADER..).unwrap_or_default();
+        let theirs = receiving.consumer.bytes(&item).get(header.body_at()..).unwrap_or_default();
         let opening = Opening::decode(theirs)?;
         let (answer, opened) = match self.services.get() {
             Some(services) => services.answer(&opening, self.peer(), self.most_running),
