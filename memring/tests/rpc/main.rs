@@ -4,6 +4,7 @@ mod basics;
 mod both_ways;
 mod carried;
 mod ends;
+mod evolution;
 mod servers;
 mod signals;
 mod streams;
