@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use memring_ring::buffer::Buffer;
+use memring_ring::buffer::{Buffer, copy_fresh};
 use memring_ring::consumer::{
     Consumer, Item, RecvError as LaneRecvError, TryRecvError as LaneTryRecvError,
 };
@@ -13,7 +13,7 @@ use memring_transport::Session;
 
 use super::carrier::Came;
 use super::running::Place;
-use super::sending::{Body, NotSent, SMALL};
+use super::sending::{Body, NotSent, SMALL, Sending, SmallPacket};
 use super::services::{Opened, Services};
 use super::shared::{HeldHalves, SLICE, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
@@ -157,8 +157,9 @@ impl Receiving {
 }
 
 impl Shared {
-    /// Asks and waits for the answer, with both halves if nobody else has one.
-    #[inline]
+    /// Asks and waits for the answer, with both halves if nobody else has one. What most calls come to is all here, in one
+    /// piece; what is rare is elsewhere.
+    #[inline(always)]
     pub(crate) fn call<B: Body, T>(
         &self,
         header: Header,
@@ -166,73 +167,114 @@ impl Shared {
         deadline: Option<Instant>,
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Unanswered> {
-        if !B::CARRIES && !self.is_forked() {
-            let mut read = Some(read);
-            let answered = self
-                .with_packet(header, body, |packet| self.call_alone(packet, deadline, &mut read));
-            match (answered, read) {
-                (Err(error), _) => return Err(Unanswered::NotSent(error.into())),
-                (Ok(Some(answered)), _) => return answered,
-                (Ok(None), Some(read)) => {
-                    return self.call_among_others(header, body, deadline, read);
-                }
-                (Ok(None), None) => unreachable!("it reads only what it returns"),
+        let mut packet = SmallPacket::default();
+        if B::CARRIES || self.is_forked() || !packet.fill(header, body) {
+            return self.call_with_scratch(header, body, deadline, read);
+        }
+        let Some(mut held) = self.halves.try_take(Which::BOTH) else {
+            return self.call_among_others(header, body, deadline, read);
+        };
+        let Some(call) = self.ask_alone(held.sending(), packet.bytes()) else {
+            self.give_back(&mut held, Which::BOTH);
+            return self.call_among_others(header, body, deadline, read);
+        };
+        // Most answers come soon, alone, and carry nothing.
+        let item = self.next_soon(&mut held);
+        if let Some(item) = &item
+            && item.tag == call
+            && !item.has_fds()
+        {
+            let packet = held.receiving().consumer.bytes(item);
+            if let Some(header) = Header::plain_answer(packet)
+                && let Some(body) = packet.get(header.body_at()..)
+            {
+                let answer = read(header, body, None);
+                self.give_back(&mut held, Which::BOTH);
+                return Ok(answer);
             }
         }
-        self.call_among_others(header, body, deadline, read)
+        self.answer_alone(held, item, call, deadline, read)
     }
 
-    /// Asks and waits, on no list. `None` if somebody else has a half, or there is no room: nothing was sent.
-    #[inline]
-    fn call_alone<T>(
+    /// The same, of a question that has to be encoded first.
+    #[inline(never)]
+    fn call_with_scratch<B: Body, T>(
         &self,
-        packet: &[u8],
+        header: Header,
+        body: &B,
         deadline: Option<Instant>,
-        read: &mut Option<impl FnOnce(Header, &[u8], Option<Came>) -> T>,
-    ) -> Option<Result<T, Unanswered>> {
-        let mut held = self.halves.try_take(Which::BOTH)?;
-        let sending = held.sending();
+        read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
+    ) -> Result<T, Unanswered> {
+        if B::CARRIES || self.is_forked() {
+            return self.call_among_others(header, body, deadline, read);
+        }
+        let asked = self.with_packet(header, body, |packet| {
+            let mut held = self.halves.try_take(Which::BOTH)?;
+            match self.ask_alone(held.sending(), packet) {
+                Some(call) => Some((held, call)),
+                None => {
+                    self.give_back(&mut held, Which::BOTH);
+                    None
+                }
+            }
+        });
+        match asked {
+            Err(error) => Err(Unanswered::NotSent(error.into())),
+            Ok(None) => self.call_among_others(header, body, deadline, read),
+            Ok(Some((mut held, call))) => {
+                let item = self.next_soon(&mut held);
+                self.answer_alone(held, item, call, deadline, read)
+            }
+        }
+    }
+
+    /// Sends a question by who has both halves, on no list. Its number; `None` if that cannot be now.
+    #[inline(always)]
+    fn ask_alone(&self, sending: &mut Sending, packet: &[u8]) -> Option<u64> {
         let call = sending.last + 1;
         if !self.may_ask(sending) || sending.out.producer().try_send(packet, call).is_err() {
-            self.give_back(&mut held, Which::BOTH);
             return None;
         }
         sending.last = call;
+        Some(call)
+    }
+
+    /// Waits for the answer to such a question, of which `item` may be one.
+    #[inline(never)]
+    fn answer_alone<T>(
+        &self,
+        mut held: HeldHalves<'_>,
+        item: Option<Item>,
+        call: u64,
+        deadline: Option<Instant>,
+        read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
+    ) -> Result<T, Unanswered> {
         let mine = |header: &Header, of: u64| of == call && header.is_answer();
-        let none = |_: &mut Table| None::<()>;
-        // Most answers come soon, alone, and carry nothing. The rest is looked at more closely.
-        if let Some(item) = self.next_soon(&mut held) {
-            let packet = held.receiving().consumer.bytes(&item);
-            if item.tag == call
-                && !item.has_fds()
-                && let Some(header) = Header::plain_answer(packet)
-            {
-                let body = packet.get(header.body_at()..).unwrap_or_default();
-                let answer = read.take()?(header, body, None);
-                self.give_back(&mut held, Which::BOTH);
-                return Some(Ok(answer));
-            }
-            match self.sort(&mut held, item, &mine) {
-                Ok(Some(Mine { header, item, arrived, place })) => {
-                    let here = Here { shared: self, held, header, call, item, arrived, place };
-                    return Some(Ok(read.take()?(header, here.body(), here.came())));
-                }
-                Ok(None) => {}
+        let sorted = match item {
+            Some(item) => match self.sort(&mut held, item, &mine) {
+                Ok(sorted) => sorted,
                 Err(broken) => {
                     let end = self.broken(&mut held, broken);
                     self.give_back(&mut held, Which::BOTH);
-                    return Some(Err(Unanswered::Stopped(Stopped::Ended(end))));
+                    return Err(Unanswered::Stopped(Stopped::Ended(end)));
                 }
-            }
-        }
-        match self.read_until(&mut held, false, deadline, none, mine) {
+            },
+            None => None,
+        };
+        let came = match sorted {
+            Some(mine) => Ok(Read::Here(mine)),
+            None => self.read_until(&mut held, false, deadline, |_| None::<()>, mine),
+        };
+        match came {
             Ok(Read::Here(Mine { header, item, arrived, place })) => {
-                let shared = self;
-                let here = Here { shared, held, header, call, item, arrived, place };
-                let read = read.take()?;
-                Some(Ok(read(header, here.body(), here.came())))
+                let here = Here { shared: self, held, header, call, item, arrived, place };
+                Ok(read(header, here.body(), here.came()))
             }
-            Ok(Read::Ready(())) => None, // it never is
+            Ok(Read::Ready(())) => {
+                // Never: nothing is ready for who is on no list.
+                self.give_back(&mut held, Which::BOTH);
+                Err(Unanswered::Stopped(Stopped::Ended(End::Local)))
+            }
             Err(stopped) => {
                 // Note is taken of it before another thread could read its answer.
                 if let Stopped::TimedOut = stopped {
@@ -242,7 +284,7 @@ impl Shared {
                 if let Stopped::TimedOut = stopped {
                     self.tell_cancelled(call);
                 }
-                Some(Err(Unanswered::Stopped(stopped)))
+                Err(Unanswered::Stopped(stopped))
             }
         }
     }
@@ -277,13 +319,13 @@ impl Shared {
             return None;
         }
         let place = self.running.begin(item.tag, 0, self.most_running).ok()?;
-        into.0[..len].copy_from_slice(body);
+        copy_fresh(&mut into.0[..len], body);
         receiving.last = item.tag;
         self.give_back(held, Which::BOTH);
         Some(SmallCall { header, call: item.tag, place, len })
     }
 
-    #[cold]
+    #[inline(never)]
     fn call_among_others<B: Body, T>(
         &self,
         header: Header,

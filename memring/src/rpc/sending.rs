@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use memring_codec::attached::Attaches;
 use memring_codec::{EncodeError, LARGEST_VALUE, Scratch, Sink};
+use memring_ring::buffer::copy_fresh;
 use memring_ring::halves::Which;
 use memring_ring::producer::TrySendError as LaneTrySendError;
 
@@ -78,6 +79,7 @@ impl From<SendError> for NotSent {
 }
 
 /// A packet of a body that is small and lies there already.
+#[repr(align(16))]
 pub(crate) struct SmallPacket {
     bytes: [u8; HEADER + MOST_PADDING + SMALL],
     len: usize,
@@ -102,8 +104,8 @@ impl SmallPacket {
         let Some(body) = body.ready().filter(|body| body.len() <= SMALL) else { return false };
         let header = header.padded(body.len());
         let at = header.body_at();
-        self.bytes[..HEADER].copy_from_slice(&header.encode());
-        self.bytes[at..at + body.len()].copy_from_slice(body);
+        copy_fresh(&mut self.bytes[..HEADER], &header.encode());
+        copy_fresh(&mut self.bytes[at..at + body.len()], body);
         self.len = at + body.len();
         true
     }
