@@ -4,5 +4,6 @@
 mod support;
 
 mod basics;
+mod example;
 mod signals;
 mod streams;
