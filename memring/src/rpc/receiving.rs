@@ -1,5 +1,6 @@
 //! Packets on their way in: what each is, whose it is, and waiting for one's own.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -26,6 +27,10 @@ use crate::error::{End, Fault, end_of};
 /// Looks at the lane by a thread that has both halves, before it gives the sending one back: an answer that is on its way
 /// comes within these.
 const SOON: u32 = 512;
+
+/// Bytes of answers that the peer makes no room for, beyond which its openings are too many: an answer can be much longer than
+/// the opening.
+const MOST_OWED: usize = 16 << 20;
 
 /// The receiving half.
 pub(crate) struct Receiving {
@@ -197,9 +202,18 @@ impl Shared {
             return None;
         }
         sending.last = call;
-        let mine = |_: &Header, of: u64| of == call;
+        // ORDERING: Relaxed; whoever counts questions has the sending half, and gets it from this thread.
+        self.alone.store(1, Ordering::Relaxed);
+        let mine = |header: &Header, of: u64| of == call && header.kind.is_answer();
         let none = |_: &mut Table| None::<()>;
-        match self.read_until(&mut held, false, deadline, none, mine) {
+        let read_until = self.read_until(&mut held, false, deadline, none, mine);
+        if let Err(Stopped::TimedOut) = read_until {
+            // Note is taken of it before another thread could read its answer.
+            self.with_asked(|table| table.add_abandoned(call));
+        }
+        // ORDERING: Relaxed; who sees it late takes the bound for closer than it is.
+        self.alone.store(0, Ordering::Relaxed);
+        match read_until {
             Ok(Read::Here(Mine { header, item, arrived, place })) => {
                 let shared = self;
                 let here = Here { shared, held, header, call, item, arrived, place };
@@ -208,10 +222,6 @@ impl Shared {
             }
             Ok(Read::Ready(())) => None, // it never is
             Err(stopped) => {
-                // Note is taken of it before another thread could read its answer.
-                if let Stopped::TimedOut = stopped {
-                    self.with_asked(|table| table.add_abandoned(call));
-                }
                 self.give_back(&mut held, Which::BOTH);
                 if let Stopped::TimedOut = stopped {
                     self.tell_cancelled(call);
@@ -245,7 +255,7 @@ impl Shared {
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Stopped> {
         let ready = |table: &mut Table| table.take_answer(call);
-        let mine = |_: &Header, of: u64| of == call;
+        let mine = |header: &Header, of: u64| of == call && header.kind.is_answer();
         let waiter = |table: &mut Table, waiter| table.set_waiter(call, waiter);
         match self.wait(false, deadline, ready, mine, waiter)? {
             Got::Ready(packet) => {
@@ -615,7 +625,8 @@ impl Shared {
         let first = receiving.owed.is_empty();
         if !first || !self.try_put(held, &answer, item.tag) {
             let owed = &mut held.receiving().owed;
-            if owed.len() >= self.most_running as usize {
+            let bytes = owed.iter().map(|(packet, _)| packet.len()).sum::<usize>();
+            if owed.len() >= self.most_running as usize || bytes >= MOST_OWED {
                 return Err(Broken::Overrun);
             }
             owed.push((answer, item.tag));

@@ -77,6 +77,12 @@ impl Kind {
         KINDS.get(place).copied().ok_or(Broken::Kind(byte))
     }
 
+    /// Whether it ends a question. Numbers of both sides' questions are the same, so a tag alone says nothing.
+    #[inline]
+    pub(crate) fn is_answer(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Ended | Self::Opened | Self::Refused)
+    }
+
     /// Whether descriptors and blobs may come with it.
     pub(crate) fn may_carry(self) -> bool {
         matches!(self, Self::Call | Self::Tell | Self::Done | Self::Failed | Self::Item)

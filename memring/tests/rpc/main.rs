@@ -5,5 +5,6 @@ mod support;
 
 mod basics;
 mod example;
+mod hostile;
 mod signals;
 mod streams;
