@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::link::{Failed, Measure, Terms, Waiting};
-use crate::outcome::{Footprint, GroupOutcome, Probe, Row, median};
+use crate::outcome::{Footprint, GroupOutcome, Probe, Row};
 use crate::pair::Pair;
 use crate::plan::{Group, Who};
 use crate::worker::Named;
@@ -102,7 +102,7 @@ impl Conductor {
         Ok(GroupOutcome {
             name: group.name.clone(),
             terms: group.terms.clone(),
-            probe: line.map(|line| probe(line.rounds())),
+            probe: line.map(|line| Probe::of(line.rounds())),
             rows: entries.into_iter().map(|entry| entry.finish(&ours)).collect(),
         })
     }
@@ -164,10 +164,4 @@ impl Entry {
         };
         Row { name, version, wait, ..row }
     }
-}
-
-/// What a line took one way, of round trips.
-fn probe(trips: &[f64]) -> Probe {
-    let (early, late) = trips.split_at(trips.len() / 2);
-    Probe { nanos: median(trips) / 2.0, early: median(early) / 2.0, late: median(late) / 2.0 }
 }

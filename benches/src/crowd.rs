@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::link::{Failed, Side};
 use crate::outcome::Footprint;
 use crate::scratch::Scratch;
-use crate::worker::{Job, Reply, orders, say};
+use crate::worker::{COMMAND, Job, Reply, orders, say};
 use crate::workers::{Workers, unexpected};
 
 /// Sessions that are measured. One stands before: the first starts threads.
@@ -52,7 +52,7 @@ pub struct Weight {
 pub fn measure(program: &Path) -> Result<Footprint, Failed> {
     let directory = Scratch::new()?;
     let job = |side| Job::Crowd(Crowd { side, directory: directory.path().to_owned() });
-    let mut workers = Workers::start(program, &[job(Side::Near), job(Side::Far)])?;
+    let mut workers = Workers::start(program, COMMAND, &[job(Side::Near), job(Side::Far)])?;
     let mut weigh_with = |sessions| -> Result<[Weight; 2], Failed> {
         workers.tell(&Order::Have(sessions))?;
         workers.done()?;

@@ -12,7 +12,8 @@
 //! | [`ours`] | memring itself |
 //! | [`plan`] | what is compared with what |
 //! | [`worker`] | a process that holds one end and does as told |
-//! | `workers`, `pair` | the same, as whoever started it sees it; the two ends of a contender |
+//! | [`workers`] | the same, as whoever started them sees them |
+//! | `pair` | the two ends of a contender, and their turns |
 //! | [`conductor`] | keeps all of a group open and gives turns |
 //! | [`crowd`] | what a session takes, of many |
 //! | [`outcome`] | what came of it |
@@ -36,7 +37,7 @@ pub mod scratch;
 mod shared;
 mod usage;
 pub mod worker;
-mod workers;
+pub mod workers;
 
 pub use link::{Contender, Failed, Link};
 

@@ -34,16 +34,10 @@ pub struct GroupOutcome {
 }
 
 impl GroupOutcome {
-    /// How much the placement may change during a group: more, and it is run again.
-    pub const STEADY: f64 = 1.25;
-
     /// Whether the placement stayed what it was, as far as is known.
     #[must_use]
     pub fn is_steady(&self) -> bool {
-        self.probe.is_none_or(|Probe { early, late, .. }| {
-            // Of a single round there is no first half.
-            early == 0.0 || early.max(late) <= Self::STEADY * early.min(late)
-        })
+        self.probe.is_none_or(Probe::is_steady)
     }
 }
 
@@ -57,6 +51,26 @@ pub struct Probe {
     pub early: f64,
     /// The same in the second half.
     pub late: f64,
+}
+
+impl Probe {
+    /// How much the placement may change during a group: more, and it is run again.
+    pub const STEADY: f64 = 1.25;
+
+    /// Of round trips, round by round.
+    #[must_use]
+    pub fn of(trips: &[f64]) -> Self {
+        let (early, late) = trips.split_at(trips.len() / 2);
+        Self { nanos: median(trips) / 2.0, early: median(early) / 2.0, late: median(late) / 2.0 }
+    }
+
+    /// Whether the placement stayed what it was.
+    #[must_use]
+    pub fn is_steady(self) -> bool {
+        let Self { early, late, .. } = self;
+        // Of a single round there is no first half.
+        early == 0.0 || early.max(late) <= Self::STEADY * early.min(late)
+    }
 }
 
 /// What came of one entry.

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use crate::link::{Failed, Measure, Side, Terms};
 use crate::outcome::{Row, median, quantile, ratio};
 use crate::scratch::Scratch;
-use crate::worker::{Hold, Job, Named, Reply, Took, Turn, Work};
+use crate::worker::{COMMAND, Hold, Job, Named, Reply, Took, Turn, Work};
 use crate::workers::{Workers, unexpected};
 
 /// What a turn should take.
@@ -56,7 +56,7 @@ impl Pair {
             true => vec![job(None)],
             false => vec![job(Some(Side::Near)), job(Some(Side::Far))],
         };
-        let mut workers = Workers::start(program, &jobs)?;
+        let mut workers = Workers::start(program, COMMAND, &jobs)?;
         workers.done()?;
         let mut pair = Self {
             workers,

@@ -159,7 +159,11 @@ pub fn work(contenders: &[Contender], job: &str) -> Result<(), Failed> {
 }
 
 /// Does something that is not to outlive whoever started this process, who is told if it fails.
-fn on_a_leash(work: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+///
+/// # Errors
+///
+/// That nobody listens, or what the kernel says.
+pub fn on_a_leash(work: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     work().or_else(|error| say(&Reply::Failed(error.to_string())))
 }
@@ -177,7 +181,11 @@ impl Named {
 }
 
 /// A line to whoever started this process.
-pub(crate) fn say(what: &impl Serialize) -> Result<(), Failed> {
+///
+/// # Errors
+///
+/// That nobody listens.
+pub fn say(what: &impl Serialize) -> Result<(), Failed> {
     let mut line = serde_json::to_string(what)?;
     line.push('\n');
     let mut out = std::io::stdout().lock();
@@ -225,7 +233,11 @@ fn take_turns(mut turn: impl FnMut(&Turn) -> Result<Took, Failed>) -> Result<(),
 }
 
 /// Obeys, line by line, until there are no more.
-pub(crate) fn orders<T: DeserializeOwned>(
+///
+/// # Errors
+///
+/// What `obey` says; that a line is no order.
+pub fn orders<T: DeserializeOwned>(
     mut obey: impl FnMut(T) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
     std::io::stdin().lock().lines().try_for_each(|line| obey(serde_json::from_str(&line?)?))

@@ -1,4 +1,6 @@
-//! The worker processes of one link, as whoever started them sees them.
+//! The worker processes of one contender, as whoever started them sees them.
+//!
+//! What they are told and what for is for whoever starts them to say: anything that is JSON.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -21,25 +23,33 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// One worker, or two: the near end's first. They end with this.
 ///
 /// To be started by a thread that lasts: a worker dies with the thread that started it.
-pub(crate) struct Workers {
+pub struct Workers {
     children: Vec<(Child, ChildStdin)>,
     /// Which of them said what; that one said nothing more is nothing.
     said: Receiver<(usize, Option<String>)>,
 }
 
 impl Workers {
-    /// Starts one for each job.
-    pub(crate) fn start(program: &Path, jobs: &[Job]) -> Result<Self, Failed> {
+    /// Starts one for each job, whose command line is `command` and the job.
+    ///
+    /// # Errors
+    ///
+    /// That the program cannot be started.
+    pub fn start(program: &Path, command: &str, jobs: &[impl Serialize]) -> Result<Self, Failed> {
         let (say, said) = channel();
         let mut workers = Self { children: Vec::new(), said };
         for (index, job) in jobs.iter().enumerate() {
-            workers.children.push(start(program, job, index, say.clone())?);
+            workers.children.push(start(program, command, job, index, say.clone())?);
         }
         Ok(workers)
     }
 
     /// Gives all the same order.
-    pub(crate) fn tell(&mut self, order: &impl Serialize) -> Result<(), Failed> {
+    ///
+    /// # Errors
+    ///
+    /// That one of them has ended.
+    pub fn tell(&mut self, order: &impl Serialize) -> Result<(), Failed> {
         let mut line = serde_json::to_string(order)?;
         line.push('\n');
         for (_, orders) in &mut self.children {
@@ -49,7 +59,11 @@ impl Workers {
     }
 
     /// Waits for a reply of each, the near end's first; or for the first that failed.
-    pub(crate) fn replies(&mut self) -> Result<Vec<Reply>, Failed> {
+    ///
+    /// # Errors
+    ///
+    /// What a worker says went wrong; that one has ended, or says nothing.
+    pub fn replies(&mut self) -> Result<Vec<Reply>, Failed> {
         let mut replies: Vec<Option<Reply>> = self.children.iter().map(|_| None).collect();
         while replies.iter().any(Option::is_none) {
             let (index, line) = self.said.recv_timeout(PATIENCE).map_err(|error| match error {
@@ -66,7 +80,11 @@ impl Workers {
     }
 
     /// Waits until each has said that it is done.
-    pub(crate) fn done(&mut self) -> Result<(), Failed> {
+    ///
+    /// # Errors
+    ///
+    /// As [`replies`](Self::replies).
+    pub fn done(&mut self) -> Result<(), Failed> {
         match self.replies()?.iter().all(|reply| matches!(reply, Reply::Done)) {
             true => Ok(()),
             false => Err(unexpected()),
@@ -98,11 +116,12 @@ impl Drop for Workers {
 
 fn start(
     program: &Path,
-    job: &Job,
+    command: &str,
+    job: &impl Serialize,
     index: usize,
     say: Sender<(usize, Option<String>)>,
 ) -> Result<(Child, ChildStdin), Failed> {
-    let mut child = command(program, job)?
+    let mut child = command_line(program, command, job)?
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -120,10 +139,10 @@ fn start(
     Ok((child, orders))
 }
 
-fn command(program: &Path, job: &Job) -> Result<Command, Failed> {
-    let mut command = Command::new(program);
-    command.args([COMMAND, &serde_json::to_string(job)?]);
-    Ok(command)
+fn command_line(program: &Path, command: &str, job: &impl Serialize) -> Result<Command, Failed> {
+    let mut line = Command::new(program);
+    line.args([command, &serde_json::to_string(job)?]);
+    Ok(line)
 }
 
 /// Who of a program can be measured on these terms.
@@ -132,7 +151,7 @@ fn command(program: &Path, job: &Job) -> Result<Command, Failed> {
 ///
 /// That it cannot be run, or answers something else.
 pub fn list(program: &Path, terms: &Terms) -> Result<Vec<Named>, Failed> {
-    let output = command(program, &Job::List(terms.clone()))?.output()?;
+    let output = command_line(program, COMMAND, &Job::List(terms.clone()))?.output()?;
     let named = serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success());
     named.ok_or_else(|| format!("no program of contenders: it does not answer `{COMMAND}`").into())
 }

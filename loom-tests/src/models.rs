@@ -6,6 +6,7 @@ mod doorbell;
 mod end;
 mod fence;
 mod frames;
+mod halves;
 mod parts;
 mod room;
 mod select;
@@ -62,6 +63,7 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         doorbell::MODELS,
         select::MODELS,
         fence::MODELS,
+        halves::MODELS,
     ]
     .into_iter()
     .flatten()

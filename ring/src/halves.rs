@@ -125,6 +125,14 @@ impl<S, R> Halves<S, R> {
         }
     }
 
+    /// Whether somebody sleeps who wants one of these. Only a hint.
+    #[inline]
+    #[must_use]
+    pub fn is_wanted(&self, which: Which) -> bool {
+        // ORDERING: Relaxed; K3 will tell.
+        self.word.load(Ordering::Relaxed) & which.0 << WANTED != 0
+    }
+
     /// Says that these are wanted still, on behalf of those that are left on the list.
     pub fn remind(&self, which: Which) {
         // ORDERING: Release; as in `want`.
@@ -193,14 +201,6 @@ impl<S, R> Held<'_, S, R> {
         assert!(self.has.any_of(Which::RECEIVING), "the receiving half was not taken");
         // SAFETY: as in `sending`; who could change it borrows this mutably.
         unsafe { &*self.halves.receiving.get() }
-    }
-
-    /// Whether somebody sleeps who wants one of these. Only a hint.
-    #[inline]
-    #[must_use]
-    pub fn is_wanted(&self, which: Which) -> bool {
-        // ORDERING: Relaxed; K3 will tell.
-        self.halves.word.load(Ordering::Relaxed) & which.0 << WANTED != 0
     }
 
     /// Gives these back, of those it has: K3. What of them is wanted, which is not said again: somebody has to be woken.

@@ -79,6 +79,15 @@ impl Capacity {
         frame + HEADER <= self.0.saturating_sub(used)
     }
 
+    /// Whether a frame of `frame` bytes can lie behind `used` unread ones: what lies in a lane is no longer than it.
+    ///
+    /// Behind the last there need be no header: it may be the end-of-stream mark.
+    #[inline]
+    #[must_use]
+    pub const fn holds(self, frame: u64, used: u64) -> bool {
+        frame <= self.0.saturating_sub(used)
+    }
+
     /// The largest payload that fits in one frame while `used` bytes are unread; `None` if not even an
     /// empty one does.
     #[inline]
@@ -150,17 +159,21 @@ mod tests {
     #[test]
     fn a_frame_fits_only_with_the_header_after_it() {
         let lane = Capacity::new(256).unwrap();
-        for (frame, used, fits) in [
-            (16, 0, true),
-            (240, 0, true),
-            (256, 0, false),
-            (16, 224, true),
-            (16, 240, false),
-            (32, 208, true),
-            (32, 224, false),
-            (16, 256, false),
+        for (frame, used, fits, holds) in [
+            (16, 0, true, true),
+            (240, 0, true, true),
+            (256, 0, false, true),
+            (272, 0, false, false),
+            (16, 224, true, true),
+            (16, 240, false, true),
+            (32, 208, true, true),
+            (32, 224, false, true),
+            (32, 240, false, false),
+            (16, 256, false, false),
+            (16, 1 << 40, false, false),
         ] {
             assert_eq!(lane.fits(frame, used), fits, "frame {frame}, used {used}");
+            assert_eq!(lane.holds(frame, used), holds, "frame {frame}, used {used}");
         }
         assert_eq!(lane.room(0), Some(48));
         assert_eq!(lane.room(256 - 64), Some(32));

@@ -59,6 +59,8 @@ pub(crate) struct Reader {
     seen_tag: Option<u64>,
     max_message: u64,
     end: Option<End>,
+    /// Where the reader was when it first took a frame knowing that the peer has gone.
+    gone_at: Option<u64>,
     /// Messages received when the lane was last found empty, or a pack was read to its end.
     run_began: u64,
 }
@@ -92,6 +94,7 @@ impl Reader {
             seen_tag: None,
             max_message: terms.max_message,
             end: None,
+            gone_at: None,
             run_began: 0,
         }
     }
@@ -183,6 +186,12 @@ impl Reader {
     /// Looks some times for a message that is on its way; not at anything else.
     #[inline(always)]
     pub(crate) fn next_soon(&mut self) -> Option<Item> {
+        self.next_soon_unless(|| false)
+    }
+
+    /// The same, until `stop` says so.
+    #[inline(always)]
+    pub(crate) fn next_soon_unless(&mut self, mut stop: impl FnMut() -> bool) -> Option<Item> {
         self.let_ahead();
         for _ in 0..FIRST {
             if !(self.plain || self.lending) || !self.is_open() {
@@ -191,6 +200,9 @@ impl Reader {
             let word = Cursor::header(self.cursor.frame());
             if word as u32 != 0 {
                 return self.take_plain(word).or_else(|| self.take_kept());
+            }
+            if stop() {
+                break;
             }
             sync::pause();
         }
@@ -354,6 +366,9 @@ impl Reader {
             Ok(header) => header, // C2
             Err(fault) => return Err(self.fault(fault)),
         };
+        if !self.life.is_open() && !self.was_left(frame_size(header.len.into())) {
+            return Err(self.judge());
+        }
         if header.kind != Kind::Data || self.parts.is_some() {
             return self.take_other(header);
         }
@@ -375,6 +390,18 @@ impl Reader {
             return Ok(Some(Item { place: WITH_FDS, ..self.copy(len) }));
         }
         Ok(Some(if self.in_place { self.lend(len) } else { self.copy(len) }))
+    }
+
+    /// Whether the frame at the head, so many bytes, can be one that a peer left which has gone: no more than a lane holds
+    /// lay behind the place where we were when we first knew. Who leaves a header wherever we look has us go round its lane
+    /// for ever otherwise, and take what was read for news.
+    ///
+    /// No rule is broken by more. Whose socket has ended may still live, and be in the middle of a large message, for the
+    /// parts of which we go on making room.
+    fn was_left(&mut self, frame: u64) -> bool {
+        let position = self.cursor.position();
+        let since = position.wrapping_sub(*self.gone_at.get_or_insert(position));
+        self.cursor.capacity().holds(frame, since)
     }
 
     /// Has the file descriptors found that went ahead of the frame at the head. Before it is released: from then on

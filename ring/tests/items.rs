@@ -149,6 +149,49 @@ fn attack_67_the_rest_of_a_pack_outlives_whoever_sent_it() {
     }
 }
 
+/// Sends until there is no room: messages of that length, and then empty ones, of which the last leaves room for the end
+/// mark and nothing else.
+fn fill(us: &mut Side, len: usize, sent: &mut Vec<Vec<u8>>) {
+    for len in [len, 0] {
+        loop {
+            let message = vec![sent.len() as u8; len];
+            match us.producer.try_send(&message, 0) {
+                Ok(()) => sent.push(message),
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+#[test]
+fn attack_67_a_lane_full_to_its_last_byte_outlives_whoever_filled_it() {
+    for (closes, waits, before) in [false, true]
+        .into_iter()
+        .flat_map(|closes| [false, true].map(|waits| (closes, waits)))
+        .flat_map(|(closes, waits)| [0, 1, 3].map(|before| (closes, waits, before)))
+    {
+        for len in [0, 16, 48, 1008, 3 * 1008] {
+            let (mut us, mut peer) = pair();
+            let mut sent = Vec::new();
+            fill(&mut us, len, &mut sent);
+            // Somewhere else in the lane, and full again.
+            for message in sent.drain(..before.min(sent.len())) {
+                let item = peer.consumer.try_recv().expect("a message");
+                assert_eq!(peer.consumer.bytes(&item), message);
+            }
+            peer.consumer.publish();
+            fill(&mut us, len, &mut sent);
+            let Side { producer, consumer: _consumer, .. } = us;
+            let _open = (!closes).then_some(producer);
+            peer.life.hang_up();
+            let (messages, end) = rest(&mut peer, waits);
+            let case = format!("{len} bytes, closes: {closes}, waits: {waits}, {before} before");
+            assert!(messages == sent, "{case}: {} of {}", messages.len(), sent.len());
+            assert_eq!(end, if closes { "the peer closed" } else { "the peer died" }, "{case}");
+        }
+    }
+}
+
 #[test]
 fn messages_that_are_alike_share_a_pack_until_one_differs() {
     let (mut us, mut peer) = pair();

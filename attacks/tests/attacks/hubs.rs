@@ -56,19 +56,24 @@ fn attack_64_who_reads_no_answers_is_asked_for_no_more_questions_until_it_does()
 #[test]
 fn attack_64_who_always_has_another_message_has_its_turns_and_no_more() {
     let Some(mut scene) = Scene::with(name!(), |builder| builder, TAKES) else { return };
-    let mut attacker = scene.attacker();
-    attacker.run(format!("connect {}", scene.path()));
-    attacker.run(format!("client until=ready {PROTOCOL} {SMALL}"));
-    // Four frames that fill the lane for good: behind the last is the first again.
-    for _ in 0..4 {
-        attacker.run("frame kind=1 len=1008 payload=00 next=keep");
+    for leaves_them in [false, true] {
+        let mut attacker = scene.attacker();
+        attacker.run(format!("connect {}", scene.path()));
+        attacker.run(format!("client until=ready {PROTOCOL} {SMALL}"));
+        // Four frames that fill the lane for good: behind the last is the first again.
+        for _ in 0..4 {
+            attacker.run("frame kind=1 len=1008 payload=00 next=keep");
+        }
+        scene.answers_others();
+        // And who comes now is served too.
+        drop(Victim::connect(&scene.path()).session());
+        assert!(matches!(scene.ended(), End::Closed));
+        if !leaves_them {
+            attacker.run("store64 mine data 0 0");
+        }
+        // What it leaves is read once more and not for ever.
+        drop(attacker);
+        assert!(matches!(scene.ended(), End::PeerDied(_)));
     }
-    scene.answers_others();
-    // And who comes now is served too.
-    drop(Victim::connect(&scene.path()).session());
-    assert!(matches!(scene.ended(), End::Closed));
-    attacker.run("store64 mine data 0 0");
-    drop(attacker);
-    assert!(matches!(scene.ended(), End::PeerDied(_)));
     scene.finish();
 }

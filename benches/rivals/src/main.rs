@@ -4,7 +4,8 @@
 //! in full by its sender, into the library's memory where the library lends it, and read in full by its receiver,
 //! where it lies if the library lets it. A contender refuses what its library cannot do.
 //!
-//! The program is a worker: `memring bench --rivals` starts it and tells it what to do.
+//! The program is a worker: `memring bench --rivals` starts it and tells it what to do. `memring-rivals calls`
+//! measures by itself: calls, and whoever can make some.
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use memring_benches::link::{Contender, Measure, Terms, Waiting};
 
 #[cfg(feature = "aeron")]
 mod aeron;
+mod calls;
 mod helpers;
 mod iceoryx2;
 mod ipc_channel;
@@ -25,7 +27,12 @@ mod words;
 mod zmq;
 
 fn main() -> ExitCode {
-    memring_benches::worker::run(&contenders())
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [command, arguments @ ..] if command == calls::COMMAND => calls::run(arguments),
+        [command, job] if command == calls::WORKER => calls::work(job),
+        _ => memring_benches::worker::run(&contenders()),
+    }
 }
 
 fn contenders() -> Vec<Contender> {

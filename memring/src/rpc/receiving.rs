@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use memring_ring::Wait;
 use memring_ring::buffer::Buffer;
 use memring_ring::consumer::{
     Consumer, Item, RecvError as LaneRecvError, TryRecvError as LaneTryRecvError,
@@ -15,7 +14,7 @@ use memring_transport::Session;
 
 use super::carrier::Came;
 use super::running::Place;
-use super::sending::{Body, NotSent};
+use super::sending::{Body, NotSent, SMALL};
 use super::services::{Opened, Services};
 use super::shared::{HeldHalves, SLICE, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
@@ -23,10 +22,6 @@ use super::table::{Job, Packet, Table, Waiter};
 use super::wire::{Broken, HEADER, Header, Kind, Opening, Shape};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, end_of};
-
-/// Looks at the lane by a thread that has both halves, before it gives the sending one back: an answer that is on its way
-/// comes within these.
-const SOON: u32 = 512;
 
 /// Bytes of answers that the peer makes no room for, beyond which its openings are too many: an answer can be much longer than
 /// the opening.
@@ -92,12 +87,6 @@ impl<'a> Here<'a> {
         self.arrived.as_ref().map(|arrived| Came(Arc::clone(arrived)))
     }
 
-    /// Of a call of the peer's: where it runs.
-    #[inline]
-    pub(crate) fn place(&self) -> Option<Place> {
-        self.place
-    }
-
     /// Takes it out, into this memory, and lets others read.
     #[inline]
     pub(crate) fn take(mut self, spare: Buffer) -> Job {
@@ -115,8 +104,20 @@ impl Drop for Here<'_> {
     }
 }
 
+/// Few arguments, which begin as archives have to.
+#[repr(align(16))]
+pub(super) struct Small(pub [u8; SMALL]);
+
+/// A call with few arguments.
+pub(super) struct SmallCall {
+    pub header: Header,
+    pub call: u64,
+    pub place: Place,
+    pub len: usize,
+}
+
 /// What the thread that reads was waiting for.
-struct Mine {
+pub(super) struct Mine {
     header: Header,
     item: Item,
     arrived: Option<Arc<Arrived>>,
@@ -202,10 +203,34 @@ impl Shared {
             return None;
         }
         sending.last = call;
-        // ORDERING: Relaxed; whoever counts questions has the sending half, and gets it from this thread.
-        self.alone.store(1, Ordering::Relaxed);
         let mine = |header: &Header, of: u64| of == call && header.kind.is_answer();
         let none = |_: &mut Table| None::<()>;
+        // Most answers come soon, alone, and carry nothing. The rest is looked at more closely.
+        if let Some(item) = self.next_soon(&mut held) {
+            let packet = held.receiving().consumer.bytes(&item);
+            if item.tag == call
+                && !item.has_fds()
+                && let Some(header) = Header::plain_answer(packet)
+            {
+                let answer = read.take()?(header, packet.get(HEADER..).unwrap_or_default(), None);
+                self.give_back(&mut held, Which::BOTH);
+                return Some(Ok(answer));
+            }
+            match self.sort(&mut held, item, &mine) {
+                Ok(Some(Mine { header, item, arrived, place })) => {
+                    let here = Here { shared: self, held, header, call, item, arrived, place };
+                    return Some(Ok(read.take()?(header, here.body(), here.came())));
+                }
+                Ok(None) => {}
+                Err(broken) => {
+                    let end = self.broken(&mut held, broken);
+                    self.give_back(&mut held, Which::BOTH);
+                    return Some(Err(Unanswered::Stopped(Stopped::Ended(end))));
+                }
+            }
+        }
+        // ORDERING: Relaxed; whoever counts questions has the sending half, and gets it from this thread.
+        self.alone.store(1, Ordering::Relaxed);
         let read_until = self.read_until(&mut held, false, deadline, none, mine);
         if let Err(Stopped::TimedOut) = read_until {
             // Note is taken of it before another thread could read its answer.
@@ -229,6 +254,41 @@ impl Shared {
                 Some(Err(Unanswered::Stopped(stopped)))
             }
         }
+    }
+
+    /// The next message if it comes soon, while nobody else wants the sending half.
+    #[inline(always)]
+    pub(super) fn next_soon(&self, held: &mut HeldHalves<'_>) -> Option<Item> {
+        let stop = || self.halves.is_wanted(Which::SENDING);
+        let consumer = &mut held.receiving().consumer;
+        let item = consumer.next_soon_unless(stop)?;
+        Some(consumer.align(item).unwrap_or(item))
+    }
+
+    /// A call that came alone, carries nothing, and has few arguments, which are copied out: what most calls are. Both halves
+    /// are given back with it. Anything else stays for a closer look.
+    #[inline]
+    pub(super) fn take_small_call(
+        &self,
+        held: &mut HeldHalves<'_>,
+        item: Item,
+        into: &mut Small,
+    ) -> Option<SmallCall> {
+        let receiving = held.receiving();
+        let packet = receiving.consumer.bytes(&item);
+        let header = Header::plain_call(packet)?;
+        let len = packet.len() - HEADER;
+        if item.has_fds() || len > into.0.len() || item.tag <= receiving.last {
+            return None;
+        }
+        if receiving.shape(&header, self.services.get()).ok()? != Shape::Call {
+            return None;
+        }
+        let place = self.running.begin(item.tag, 0, self.most_running).ok()?;
+        into.0[..len].copy_from_slice(&packet[HEADER..]);
+        receiving.last = item.tag;
+        self.give_back(held, Which::BOTH);
+        Some(SmallCall { header, call: item.tag, place, len })
     }
 
     #[cold]
@@ -349,8 +409,8 @@ impl Shared {
         }
     }
 
-    /// Reads, files what is for others, and stops at what is for this thread.
-    #[inline]
+    /// Reads, files what is for others, and stops at what is for this thread. It does not come soon, so the sending half is
+    /// given back.
     fn read_until<T>(
         &self,
         held: &mut HeldHalves<'_>,
@@ -359,29 +419,7 @@ impl Shared {
         mut ready: impl FnMut(&mut Table) -> Option<T>,
         mine: impl Fn(&Header, u64) -> bool,
     ) -> Result<Read<T>, Stopped> {
-        if held.has().any_of(Which::SENDING) {
-            if held.receiving().consumer.wait_strategy() != Wait::Park {
-                for _ in 0..SOON {
-                    if let Some(item) = held.receiving().consumer.next_ready() {
-                        match self.sort(held, item, &mine) {
-                            Ok(Some(mine)) => return Ok(Read::Here(mine)),
-                            Ok(None) => {
-                                let found = ready(&mut self.table());
-                                if let Some(found) = found {
-                                    return Ok(Read::Ready(found));
-                                }
-                            }
-                            Err(broken) => return Err(Stopped::Ended(self.broken(held, broken))),
-                        }
-                    }
-                    if held.is_wanted(Which::SENDING) {
-                        break;
-                    }
-                    std::hint::spin_loop();
-                }
-            }
-            self.give_back(held, Which::SENDING);
-        }
+        self.give_back(held, Which::SENDING);
         self.read_on(held, serves, deadline, &mut ready, &mine)
     }
 
@@ -475,6 +513,30 @@ impl Shared {
         let paid = owed.iter().take_while(|(bytes, call)| self.try_put(held, bytes, *call)).count();
         owed.drain(..paid);
         held.receiving().owed = owed;
+    }
+
+    /// What a packet that was taken is, for a thread that waits for calls.
+    #[cold]
+    pub(super) fn look_closer<'a>(
+        &'a self,
+        mut held: HeldHalves<'a>,
+        item: Item,
+    ) -> Result<Option<Here<'a>>, End> {
+        let call = item.tag;
+        match self.sort(&mut held, item, &|header, _| header.is_call()) {
+            Ok(Some(Mine { header, item, arrived, place })) => {
+                Ok(Some(Here { shared: self, held, header, call, item, arrived, place }))
+            }
+            Ok(None) => {
+                self.give_back(&mut held, Which::BOTH);
+                Ok(None)
+            }
+            Err(broken) => {
+                let end = self.broken(&mut held, broken);
+                self.give_back(&mut held, Which::BOTH);
+                Err(end)
+            }
+        }
     }
 
     /// What a packet is, and whose: the reader's own is returned, and others' are filed.

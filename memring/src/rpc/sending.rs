@@ -83,14 +83,37 @@ pub(crate) struct SmallPacket {
     len: usize,
 }
 
+impl Default for SmallPacket {
+    fn default() -> Self {
+        Self { bytes: [0; HEADER + SMALL], len: 0 }
+    }
+}
+
 impl SmallPacket {
     #[inline]
     pub(crate) fn of(header: Header, body: &impl Body) -> Option<Self> {
-        let body = body.ready().filter(|body| body.len() <= SMALL)?;
-        let mut bytes = [0; HEADER + SMALL];
-        bytes[..HEADER].copy_from_slice(&header.encode());
-        bytes[HEADER..HEADER + body.len()].copy_from_slice(body);
-        Some(Self { bytes, len: HEADER + body.len() })
+        let mut this = Self::default();
+        this.fill(header, body).then_some(this)
+    }
+
+    /// Holds this from now on, if it is small.
+    #[inline]
+    pub(crate) fn fill(&mut self, header: Header, body: &impl Body) -> bool {
+        let Some(body) = body.ready().filter(|body| body.len() <= SMALL) else { return false };
+        self.bytes[..HEADER].copy_from_slice(&header.encode());
+        self.bytes[HEADER..HEADER + body.len()].copy_from_slice(body);
+        self.len = HEADER + body.len();
+        true
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! What serves an interface: a call of the peer's comes in as a request, and is answered.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -117,7 +117,7 @@ pub struct Request<'a> {
     call: Call<'a>,
     body: &'a [u8],
     arrived: Option<&'a Arc<Arrived>>,
-    answer: &'a Cell<Option<SmallPacket>>,
+    answer: &'a RefCell<SmallPacket>,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -133,7 +133,7 @@ impl<'a> Request<'a> {
         incoming: &Incoming<'a>,
         interface: &'static Interface,
         member: &'static Member,
-        answer: &'a Cell<Option<SmallPacket>>,
+        answer: &'a RefCell<SmallPacket>,
     ) -> Self {
         let Incoming { header, number, place, body, arrived } = *incoming;
         let call = Call { shared, number, time: header.time, interface, member, place };
@@ -231,8 +231,8 @@ impl<'a> Request<'a> {
     fn reply(&self, kind: Kind, body: &impl Body) {
         let Call { shared, number, .. } = self.call;
         self.free();
-        if let Some(small) = SmallPacket::of(Header::new(kind), body) {
-            return self.answer.set(Some(small)); // whoever runs this sends it
+        if self.answer.borrow_mut().fill(Header::new(kind), body) {
+            return; // whoever runs this sends it
         }
         match shared.send(Header::new(kind), number, body, None) {
             Ok(()) | Err(SendError::Ended(_)) => {}

@@ -1,17 +1,17 @@
 //! Serving the calls of a session in a thread.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use memring_ring::buffer::Buffer;
 
-use super::receiving::{Got, Here, Stopped};
+use super::receiving::{Got, Small, SmallCall, Stopped};
 use super::running::Place;
 use super::sending::{SMALL, SmallPacket};
 use super::service::Request;
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
-use super::wire::{Code, Header, Kind};
+use super::wire::{Code, Header};
 use crate::arrived::Arrived;
 use crate::carry::KEEP;
 use crate::error::End;
@@ -26,46 +26,69 @@ pub(crate) struct Incoming<'a> {
     pub arrived: Option<&'a Arc<Arrived>>,
 }
 
-/// Bytes that begin as archives have to.
-#[repr(align(16))]
-struct Aligned([u8; SMALL]);
-
 /// Serves the peer's calls, one after the other, until the session ends; and how it did.
 pub(crate) fn run(shared: &Arc<Shared>) -> End {
+    let mut arguments = Small([0; SMALL]);
+    let answer = RefCell::new(SmallPacket::default());
     let mut spare = Buffer::new();
-    let mut at_hand = None;
+    let mut at_hand: Option<HeldHalves<'_>> = None;
     loop {
-        let got = match next(shared, at_hand.take()) {
+        let mut got = None;
+        // Most calls come soon after the last answer.
+        if let Some(mut held) = at_hand.take() {
+            let item = if shared.has_jobs() { None } else { shared.next_soon(&mut held) };
+            match item {
+                Some(item) => match shared.take_small_call(&mut held, item, &mut arguments) {
+                    Some(SmallCall { header, call, place, len }) => {
+                        let body = &arguments.0[..len];
+                        let place = Some(place);
+                        let incoming =
+                            Incoming { header, number: call, place, body, arrived: None };
+                        at_hand = answer_to(shared, &incoming, &answer);
+                        continue;
+                    }
+                    None => match shared.look_closer(held, item) {
+                        Ok(Some(here)) => got = Some(Got::Here(here)),
+                        Ok(None) => continue,
+                        Err(end) => return end,
+                    },
+                },
+                None => match next(shared, Some(held)) {
+                    Ok(next) => got = Some(next),
+                    Err(end) => return end,
+                },
+            }
+        }
+        let got = match got.map_or_else(|| next(shared, None), Ok) {
             Ok(got) => got,
             Err(end) => return end,
         };
-        let (number, answer) = match got {
-            Got::Here(here) if here.body().len() <= SMALL && here.came().is_none() => {
-                (here.call, small(shared, here))
-            }
-            got => {
-                let job = match got {
-                    Got::Here(here) => here.take(std::mem::take(&mut spare)),
-                    Got::Ready(job) => job,
-                };
-                let answer = whole(shared, &job);
-                spare = job.packet.memory;
-                spare.clear();
-                if spare.capacity() > KEEP {
-                    spare = Buffer::new();
-                }
-                (job.packet.call, answer)
-            }
+        let job = match got {
+            Got::Here(here) => here.take(std::mem::take(&mut spare)),
+            Got::Ready(job) => job,
         };
-        at_hand = answer.and_then(|answer| shared.answer_small(&answer, number));
+        let Job { packet, place } = &job;
+        let incoming = Incoming {
+            header: packet.header,
+            number: packet.call,
+            place: *place,
+            body: packet.body(),
+            arrived: packet.arrived.as_ref(),
+        };
+        at_hand = answer_to(shared, &incoming, &answer);
+        spare = job.packet.memory;
+        spare.clear();
+        if spare.capacity() > KEEP {
+            spare = Buffer::new();
+        }
     }
 }
 
 /// Waits for the next call, with the halves that are at hand.
-#[inline]
+#[cold]
 fn next<'a>(shared: &'a Shared, at_hand: Option<HeldHalves<'a>>) -> Result<Got<'a, Job>, End> {
     let ready = |table: &mut Table| shared.next_job(table);
-    let mine = |header: &Header, _| matches!(header.kind, Kind::Call | Kind::Tell);
+    let mine = |header: &Header, _| header.is_call();
     let got = match at_hand {
         Some(held) => shared.wait_reading(held, true, None, ready, mine),
         None => shared.wait(true, None, ready, mine, |_, _| {}),
@@ -76,41 +99,19 @@ fn next<'a>(shared: &'a Shared, at_hand: Option<HeldHalves<'a>>) -> Result<Got<'
     })
 }
 
-/// Runs a call with few arguments, which are copied out, so that others can read meanwhile.
+/// Runs a call and answers it. Both halves, if nobody else has one: the next call is waited for with them.
 #[inline]
-fn small(shared: &Arc<Shared>, here: Here<'_>) -> Option<SmallPacket> {
-    let mut copy = Aligned([0; SMALL]);
-    let len = here.body().len();
-    copy.0[..len].copy_from_slice(here.body());
-    let (header, number, place) = (here.header, here.call, here.place());
-    drop(here);
-    let body = &copy.0[..len];
-    serve(shared, &Incoming { header, number, place, body, arrived: None })
-}
-
-/// Runs a call out of memory of its own.
-fn whole(shared: &Arc<Shared>, job: &Job) -> Option<SmallPacket> {
-    let Job { packet, place } = job;
-    let incoming = Incoming {
-        header: packet.header,
-        number: packet.call,
-        place: *place,
-        body: packet.body(),
-        arrived: packet.arrived.as_ref(),
-    };
-    serve(shared, &incoming)
-}
-
-/// Runs a call. Its answer, unless it was sent.
-#[inline]
-fn serve(shared: &Arc<Shared>, incoming: &Incoming<'_>) -> Option<SmallPacket> {
+fn answer_to<'a>(
+    shared: &'a Arc<Shared>,
+    incoming: &Incoming<'_>,
+    answer: &RefCell<SmallPacket>,
+) -> Option<HeldHalves<'a>> {
     let header = incoming.header;
     // Both were looked at when it was read.
     let service = shared.services.get()?.get(header.interface.into())?;
     let interface = service.interface();
     let member = interface.members.get(header.number as usize)?;
-    let answer = Cell::new(None);
-    let request = Request::new(shared, incoming, interface, member, &answer);
+    let request = Request::new(shared, incoming, interface, member, answer);
     if shared.is_stopping() {
         request.end(Code::ShuttingDown, "");
     } else if request.is_cut() {
@@ -118,5 +119,11 @@ fn serve(shared: &Arc<Shared>, incoming: &Incoming<'_>) -> Option<SmallPacket> {
     } else {
         service.call(header.number, request);
     }
-    answer.into_inner()
+    let mut answer = answer.borrow_mut();
+    if answer.is_empty() {
+        return None; // it was sent, or there is none
+    }
+    let held = shared.answer_small(&answer, incoming.number);
+    answer.clear();
+    held
 }

@@ -184,8 +184,14 @@ impl Shared {
     /// Whether something may have been filed for this thread. For whoever has the receiving half: who files has it, too.
     #[inline]
     pub(super) fn may_be_filed(&self, serves: bool) -> bool {
+        !serves || self.has_jobs()
+    }
+
+    /// Whether calls wait to be begun. For whoever has the receiving half.
+    #[inline]
+    pub(super) fn has_jobs(&self) -> bool {
         // ORDERING: Relaxed; it was stored by somebody who had the receiving half then.
-        !serves || self.jobs.load(Ordering::Relaxed) != 0
+        self.jobs.load(Ordering::Relaxed) != 0
     }
 
     /// Has another thread begin this.

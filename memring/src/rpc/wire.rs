@@ -191,6 +191,40 @@ impl Header {
         Ok(this)
     }
 
+    /// The header of an answer that carries nothing, if it is one. Of any other, `decode` says what is wrong with it, or what
+    /// else it is.
+    #[inline]
+    pub(crate) fn plain_answer(packet: &[u8]) -> Option<Self> {
+        let word = u64::from_le_bytes(*packet.first_chunk()?);
+        let time = u64::from_le_bytes(*packet.get(8..)?.first_chunk()?);
+        let kind = if word == Kind::Done as u64 {
+            Kind::Done
+        } else if word == Kind::Failed as u64 {
+            Kind::Failed
+        } else {
+            return None;
+        };
+        (time == 0).then(|| Self::new(kind))
+    }
+
+    /// The header of a call that carries nothing and has no deadline, if it is one.
+    #[inline]
+    pub(crate) fn plain_call(packet: &[u8]) -> Option<Self> {
+        let word = u64::from_le_bytes(*packet.first_chunk()?);
+        let time = u64::from_le_bytes(*packet.get(8..)?.first_chunk()?);
+        if word as u16 != Kind::Call as u16 || time != 0 {
+            return None;
+        }
+        let interface = (word >> 16) as u16;
+        Some(Self { interface, number: (word >> 32) as u32, ..Self::new(Kind::Call) })
+    }
+
+    /// Whether it has something run.
+    #[inline]
+    pub(crate) fn is_call(&self) -> bool {
+        matches!(self.kind, Kind::Call | Kind::Tell)
+    }
+
     /// Where the body begins.
     #[inline]
     pub(crate) fn body_at(self) -> usize {

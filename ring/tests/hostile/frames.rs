@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use memring_ring::consumer::{RecvError, TryRecvError};
 use memring_ring::frame::{Entry, Header, Kind};
 use memring_ring::lookout::Sight;
+use memring_ring::position::frame_size;
 use memring_ring::{End, Fault, Terms, Wait};
 use proptest::prelude::*;
 
@@ -347,21 +348,25 @@ fn attack_52_packs_are_filled_exactly_or_a_fault() {
     good("as many as can be", &[pack(&empty)], &vec![b"" as &[u8]; empty.len()]);
 }
 
-/// Everything that lies in the lane belongs to messages that are begun and given up, round and round.
-fn flood(target: &Target) {
-    // 48 bytes of First and 16 of Abort divide the lane.
+/// Fills the lane with these frames over and over: behind the last is the first again.
+fn fill_for_good(target: &Target, frames: &[Frame]) {
     let mut at = 0;
     while at < CAPACITY {
-        let mut first = Header::new(Kind::First, 32).word().to_le_bytes().to_vec();
-        first.extend([0; 8]);
-        first.extend(100_u64.to_le_bytes());
-        first.extend([0; 24]);
-        first.extend(Header::new(Kind::Abort, 0).word().to_le_bytes());
-        first.extend([0; 8]);
-        target.peer.data.copy_in(at as usize, &first);
-        at += first.len() as u64;
+        for frame in frames {
+            let mut bytes = frame.word.to_le_bytes().to_vec();
+            bytes.extend(frame.tag.to_le_bytes());
+            bytes.extend(&frame.payload);
+            let offset = target.peer.start.wrapping_add(at) % CAPACITY;
+            target.peer.data.copy_in(offset as usize, &bytes);
+            at += frame_size(frame.payload.len() as u64);
+        }
     }
-    assert_eq!(at, CAPACITY);
+    assert_eq!(at, CAPACITY, "the frames divide the lane");
+}
+
+/// Everything that lies in the lane belongs to messages that are begun and given up.
+fn flood(target: &Target) {
+    fill_for_good(target, &[first(100, 0, &[0; 24]), abort()]);
 }
 
 #[test]
@@ -387,17 +392,115 @@ fn attack_52_messages_given_up_without_end_hold_nobody_past_a_deadline() {
     }
 }
 
+/// How the rest of what a peer left is received.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rest {
+    Polls,
+    Waits,
+    WaitsForEver,
+    Knows,
+    /// As a loop over many does, which looks before it receives.
+    Looks,
+}
+
+/// How many messages come of a peer that has gone, in this way of receiving, and how it ends.
+fn receive_rest(target: &mut Target, how: Rest, len: usize) -> (u64, End) {
+    let consumer = &mut target.us.consumer;
+    let lookout = consumer.lookout();
+    let mut received = 0;
+    for _ in 0..4 * CAPACITY / 16 {
+        if how == Rest::Looks {
+            match lookout.sight() {
+                Sight::Something => {}
+                Sight::Ended(end) => return (received, end),
+                Sight::Nothing => panic!("who has gone has an end"),
+            }
+        }
+        if how == Rest::Knows && consumer.next_of(len, true).is_some() {
+            received += 1;
+            continue;
+        }
+        let deadline = (how != Rest::WaitsForEver).then(Instant::now);
+        let outcome = match how {
+            Rest::Waits | Rest::WaitsForEver => {
+                consumer.recv(deadline).map_err(|error| match error {
+                    RecvError::TimedOut => TryRecvError::Empty,
+                    RecvError::Ended(end) => TryRecvError::Ended(end),
+                    other => panic!("{other}"),
+                })
+            }
+            _ => consumer.try_recv(),
+        };
+        match outcome {
+            Ok(item) => {
+                assert_eq!(consumer.bytes(&item).len(), len);
+                received += 1;
+            }
+            Err(TryRecvError::Empty) => {} // parts of messages that were given up, and more of them
+            Err(TryRecvError::Ended(end)) => return (received, end),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("{received} messages, and no end");
+}
+
+#[test]
+fn attack_67_who_died_and_left_a_header_wherever_one_looks_is_read_for_one_lane() {
+    let two = [entry(8, 1, &[7; 8]), entry(8, 1, &[7; 8])];
+    // The frames, how many messages they are, and how long those.
+    for (case, frames, messages, len) in [
+        ("large", vec![data(&[7; LARGEST as usize])], 1, LARGEST),
+        ("middling", vec![data(&[7; 48])], 1, 48),
+        ("empty", vec![data(&[])], 1, 0),
+        ("packs", vec![pack(&two)], 2, 8),
+        ("alike", vec![frame(Kind::Pack, 8, &[7; 16])], 2, 8),
+        ("parts", vec![first(88, 5, &[7; 24]), last(5, &[7; 64])], 1, 88),
+        ("given up", vec![first(100, 0, &[0; 24]), abort()], 0, 0),
+    ] {
+        let size: u64 = frames.iter().map(|frame| frame_size(frame.payload.len() as u64)).sum();
+        let lane = CAPACITY / size * messages;
+        // Before anything was received, in the middle, and after more than the lane holds.
+        let befores = if messages == 0 { vec![0] } else { vec![0, 1, 3, lane + 1] };
+        for before in befores {
+            for how in [Rest::Polls, Rest::Waits, Rest::WaitsForEver, Rest::Knows, Rest::Looks] {
+                for start in STARTS {
+                    let case = format!("{case}, {before} before, {how:?}, start {start:#x}");
+                    let mut target = Target::new(start);
+                    fill_for_good(&target, &frames);
+                    for _ in 0..before {
+                        // Of who lives it may be news.
+                        assert!(target.us.consumer.recv(None).is_ok(), "{case}");
+                    }
+                    target.us.life.hang_up();
+                    let (received, end) = receive_rest(&mut target, how, len as usize);
+                    let of_an_open_pack = before.next_multiple_of(messages.max(1)) - before;
+                    assert_eq!(received, lane + of_an_open_pack, "{case}");
+                    // Not a fault: whose socket has ended may live, and be in the middle of a large message.
+                    assert_eq!(end, End::HungUp, "{case}");
+                    let consumer = &mut target.us.consumer;
+                    assert_eq!(consumer.try_recv().err(), Some(TryRecvError::Ended(end)), "{case}");
+                    assert_eq!(consumer.recv(None).err(), Some(RecvError::Ended(end)), "{case}");
+                    assert_eq!(consumer.lookout().sight(), Sight::Ended(end), "{case}");
+                    assert_eq!(target.us.life.end(), Some(end), "{case}");
+                    target.assert_isolated("gone");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_peer_that_hung_up_and_writes_on_is_not_read_for_ever() {
     let mut target = Target::new(0);
     flood(&target);
     target.us.life.hang_up();
-    // A live process whose socket is gone may write on. Its floods end no wait that has no deadline, but
-    // polls and deadlines hold.
+    // A live process whose socket is gone may write on. Polls and deadlines hold, and so does the end.
     let consumer = &mut target.us.consumer;
     assert_eq!(consumer.try_recv().err(), Some(TryRecvError::Empty));
     let outcome = consumer.recv(Some(Instant::now()));
     assert_eq!(outcome.err(), Some(RecvError::TimedOut));
+    let outcome = consumer.recv(Some(Instant::now() + NEVER));
+    assert_eq!(outcome.err(), Some(RecvError::Ended(End::HungUp)));
 }
 
 #[test]
