@@ -151,7 +151,7 @@ impl SerializesFds for Strategy<Serializer<'_, Outgoing<'_>>, Failure> {
 /// A serializer of messages that carry blobs.
 #[diagnostic::on_unimplemented(
     message = "only a message with attachments can hold a `Blob`",
-    label = "declare the message with `#[memring::message(attachments)]`"
+    label = "declare the message with `#[memring::message(attachments)]`, a method with `#[attachments]`"
 )]
 pub trait SerializesBlobs: rkyv::rancor::Fallible {
     /// Takes a blob along, and gives it a number.
@@ -216,7 +216,7 @@ impl ChecksFds for Strategy<Check<'_, Claims<'_>>, Reason> {
 /// A validator of messages that carry blobs.
 #[diagnostic::on_unimplemented(
     message = "only a message with attachments can hold a `Blob`",
-    label = "declare the message with `#[memring::message(attachments)]`"
+    label = "declare the message with `#[memring::message(attachments)]`, a method with `#[attachments]`"
 )]
 pub trait ChecksBlobs: rkyv::rancor::Fallible {
     /// Takes note that the message names the blob of this number.

@@ -146,7 +146,7 @@ impl Archive for Fd {
 /// A serializer of messages that carry descriptors.
 #[diagnostic::on_unimplemented(
     message = "only a message with attachments can hold an `Fd`",
-    label = "declare the message with `#[memring::message(attachments)]`"
+    label = "declare the message with `#[memring::message(attachments)]`, a method with `#[attachments]`"
 )]
 pub trait SerializesFds: Fallible {
     /// Takes a descriptor along, and gives it a number.
@@ -166,7 +166,7 @@ impl<S: SerializesFds + ?Sized> Serialize<S> for Fd {
 /// A validator of messages that carry descriptors.
 #[diagnostic::on_unimplemented(
     message = "only a message with attachments can hold an `Fd`",
-    label = "declare the message with `#[memring::message(attachments)]`"
+    label = "declare the message with `#[memring::message(attachments)]`, a method with `#[attachments]`"
 )]
 pub trait ChecksFds: Fallible {
     /// Takes note that the message names the descriptor of this number.

@@ -156,14 +156,15 @@ impl Peer {
     fn step(&mut self, input: &mut Input<'_>) {
         let (what, number, tag) = (input.u8(), u32::from(input.u8()), input.u8());
         // The last packet alone is of kind 0.
-        let kind = if what & 0x0f == 0 { 16 } else { what & 0x0f };
+        let kind = if what & 0x0f == 0 { 15 } else { what & 0x0f };
         let tag = match tag {
             0..=15 => u64::from(tag),
             16..=0xbf => self.last + u64::from(tag & 1),
             0xc0..=0xef => self.last + 1,
             _ => input.u64(),
         };
-        let (interface, time) = if what & 0x40 == 0 { (0, 0) } else { (input.u16(), input.u64()) };
+        let (interface, time, padding) =
+            if what & 0x40 == 0 { (0, 0, 0) } else { (input.u16(), input.u64(), input.u8()) };
         let blobs = if what & 0x80 == 0 { 0 } else { input.u8() };
         let body = match (what & 0x30) >> 4 {
             0 => good(kind, number),
@@ -173,10 +174,12 @@ impl Peer {
                 input.bytes(len.into()).to_vec()
             }
         };
+        let short = body.len() == 1 && u64::from(body[0] % MOST) <= FIRST_CREDIT;
+        let body = [&vec![0xaa; usize::from(padding & 3) * 16][..], &body].concat();
         match kind {
             1 => self.asks(tag, &[2, 3], 0),
             4 if number == COUNT => {
-                self.stuck |= body.first().is_some_and(|to| u64::from(to % MOST) > FIRST_CREDIT);
+                self.stuck |= !short;
                 self.asks(tag, &[6, 7, 8], FIRST_CREDIT);
             }
             4 => self.asks(tag, &[6, 7, 8], 0),
@@ -187,7 +190,7 @@ impl Peer {
             }
             _ => {}
         }
-        self.send(&packet(kind, blobs, interface, number, time, &body), tag);
+        self.send(&packet(kind | padding << 4, blobs, interface, number, time, &body), tag);
     }
 
     fn asks(&mut self, tag: u64, answers: &'static [u8], credit: u64) {
@@ -203,7 +206,7 @@ impl Peer {
         let mut asked = self.asked;
         let mut last = 0;
         while let Ok(packet) = raw.recv(Instant::now()) {
-            let (kind, tag) = (packet.bytes[0], packet.tag);
+            let (kind, tag) = (packet.bytes[0] & 15, packet.tag);
             match kind {
                 1 | 4 => {
                     assert!(tag > last, "our own numbers rise");
@@ -282,7 +285,7 @@ pub fn seeds() -> Vec<Seed> {
     seed("stream-credit", stream.clone().u8(11).u8(16).u8(2));
     seed("stream-cancelled", stream.clone().u8(9).u8(0).u8(2));
     seed("stream-left", open(3).u8(4).u8(2).u8(next));
-    seed("late", open(2).u8(0x44).u8(0).u8(next).u16(0).u64(1));
+    seed("late", open(2).u8(0x44).u8(0).u8(next).u16(0).u64(1).u8(2));
     seed("blobs", open(2).u8(0x84).u8(0).u8(next).u8(1));
     seed("not-opened", script(2).u8(4).u8(0).u8(next));
     seed("falling", open(2).u8(4).u8(0).u8(0xff).u64(9).u8(4).u8(0).u8(9));

@@ -2,7 +2,7 @@
 //!
 //! All of it is safe code. What has no name for people lives in a block of its own, so that it can collide with nothing.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -63,7 +63,7 @@ impl<'a> Expansion<'a> {
             #clients
             #server
             #signals
-            #[allow(non_local_definitions, clippy::all, clippy::pedantic)]
+            #[allow(dead_code, non_camel_case_types, non_local_definitions, clippy::all, clippy::pedantic)]
             const _: () = {
                 #(#hidden)*
             };
@@ -137,6 +137,7 @@ impl<'a> Expansion<'a> {
         });
         quote! {
             #[doc = #docs]
+            #[allow(clippy::too_many_arguments)]
             #visibility trait #server: #private::core::marker::Send
                 + #private::core::marker::Sync + 'static
             {
@@ -160,19 +161,25 @@ impl<'a> Expansion<'a> {
         member.error.as_ref().map_or_else(|| quote!(#rpc::Never), |error| quote!(#error))
     }
 
-    /// How values travel.
-    fn carrier(&self, carries: bool) -> TokenStream {
+    /// How values travel. If they cannot, the error points at where they are declared.
+    fn carrier(&self, carries: bool, declared: &impl Spanned) -> TokenStream {
         let rpc = &self.rpc;
-        if carries { quote!(#rpc::Attaching) } else { quote!(#rpc::Plainly) }
+        let carrier = if carries { quote!(#rpc::Attaching) } else { quote!(#rpc::Plainly) };
+        pointing_at(declared, carrier)
     }
 
     /// Types of a member for the runtime: the carrier of its arguments, its result and that one's carrier, its error and
     /// that one's.
     fn types(&self, member: &Member) -> [TokenStream; 5] {
         let (result, rpc) = (&member.result, &self.rpc);
-        let carrier = self.carrier(member.carries[1]);
-        let of_error = if member.error.is_some() { carrier.clone() } else { quote!(#rpc::NoError) };
-        [self.carrier(member.carries[0]), quote!(#result), carrier, self.error(member), of_error]
+        let [given, returned] = member.carries;
+        let of_error = match &member.error {
+            Some(error) => self.carrier(returned, error),
+            None => quote!(#rpc::NoError),
+        };
+        let given = self.carrier(given, &member.ident);
+        let of_result = self.carrier(returned, result);
+        [given, quote!(#result), of_result, self.error(member), of_error]
     }
 
     /// A handler's parameter.
@@ -215,9 +222,12 @@ impl<'a> Expansion<'a> {
             let described = member.arguments.iter().map(|argument| {
                 let name = argument.ident.unraw().to_string();
                 let ty = self.owned(argument);
-                quote_spanned!(argument.ty.span()=> into.field::<#ty>(#name);)
+                let here = argument.ty.span().resolved_at(Span::call_site());
+                quote_spanned!(here=> into.field::<#ty>(#name);)
             });
             let format = if member.carries[0] { quote!(Attached) } else { quote!(Rkyv) };
+            // If an argument cannot travel, the error is here.
+            let format = pointing_at(&member.ident, quote!(#private::#format));
             let for_ever = life.as_ref().map(|_| quote!(<'static>));
             let carries = member.carries[0].then(|| {
                 quote! {
@@ -241,7 +251,7 @@ impl<'a> Expansion<'a> {
                 }
 
                 impl #private::Message for #name #for_ever {
-                    type Format = #private::#format;
+                    type Format = #format;
 
                     fn fingerprint() -> #private::Fingerprint {
                         #private::fingerprint_of::<Self>()
@@ -319,6 +329,7 @@ impl<'a> Expansion<'a> {
 
     fn client_impl(&self) -> TokenStream {
         let Self { client, rpc, path, private, .. } = self;
+        let visibility = &self.interface.visibility;
         let methods = self.methods(|member| {
             let [given, result, carrier, error, of_error] = self.types(member);
             let outcome = quote!(#private::core::result::Result);
@@ -346,7 +357,7 @@ impl<'a> Expansion<'a> {
                 /// # Errors
                 ///
                 /// If there is no server, or it does not serve the interface.
-                pub fn connect(
+                #visibility fn connect(
                     address: impl #path::ToAddress,
                 ) -> #private::core::result::Result<Self, #rpc::OpenError> {
                     #rpc::connect_to::<Self>(address)
@@ -389,7 +400,7 @@ impl<'a> Expansion<'a> {
     /// What all clients have.
     fn bound(&self, client: &Ident) -> TokenStream {
         let Self { rpc, .. } = self;
-        let ident = &self.interface.ident;
+        let Interface { ident, visibility, .. } = self.interface;
         quote! {
             impl #rpc::Client for #client {
                 fn interface() -> &'static #rpc::Interface {
@@ -404,13 +415,13 @@ impl<'a> Expansion<'a> {
             impl #client {
                 /// The same, with these options for each call.
                 #[must_use]
-                pub fn with(&self, options: #rpc::Options) -> Self {
+                #visibility fn with(&self, options: #rpc::Options) -> Self {
                     Self { bound: self.bound.with(options) }
                 }
 
                 /// The session in which it was opened.
                 #[must_use]
-                pub fn link(&self) -> #rpc::Link {
+                #visibility fn link(&self) -> #rpc::Link {
                     self.bound.link()
                 }
             }
@@ -434,7 +445,7 @@ impl<'a> Expansion<'a> {
 
     fn signals_impl(&self) -> Option<TokenStream> {
         let Self { signals, rpc, path, private, .. } = self;
-        let Interface { ident: interface, members, .. } = self.interface;
+        let Interface { ident: interface, visibility, members, .. } = self.interface;
         members.iter().find(|member| member.shape == Shape::Signal)?;
         let all = members.iter().enumerate();
         let all = all.filter(|(_, member)| member.shape == Shape::Signal);
@@ -455,7 +466,7 @@ impl<'a> Expansion<'a> {
                 /// # Errors
                 ///
                 /// If it cannot be encoded.
-                pub fn #ident(
+                #visibility fn #ident(
                     &self,
                     #(#parameters),*
                 ) -> #outcome<#rpc::Reached, #path::EncodeError> {
@@ -467,13 +478,16 @@ impl<'a> Expansion<'a> {
                 /// # Errors
                 ///
                 /// If it could not be sent.
-                pub fn #to_one(
+                #visibility fn #to_one(
                     call: &#rpc::Call<'_>,
                     #(#parameters),*
                 ) -> #outcome<bool, #rpc::CallError> {
-                    let interface = const { &#interface::INTERFACE };
-                    let arguments = &#packed { #(#names),* };
-                    #rpc::signal_to::<_, #rpc::Plainly>(call, interface, #place, arguments)
+                    #rpc::signal_to::<_, #rpc::Plainly>(
+                        call,
+                        const { &#interface::INTERFACE },
+                        #place,
+                        &#packed { #(#names),* },
+                    )
                 }
             }
         });
@@ -482,12 +496,12 @@ impl<'a> Expansion<'a> {
                 /// For a service, which is told of it: `Serve::signals`. `slow` says what becomes of a signal for which a subscriber
                 /// has no room.
                 #[must_use]
-                pub fn new(slow: #path::fanout::Slow) -> Self {
+                #visibility fn new(slow: #path::fanout::Slow) -> Self {
                     Self { signals: #rpc::Signals::new(const { &#interface::INTERFACE }, slow) }
                 }
 
                 /// Sends what waits for room, under `Slow::KeepLatest`, where there is some now.
-                pub fn flush(&self) {
+                #visibility fn flush(&self) {
                     self.signals.flush();
                 }
 
@@ -505,6 +519,7 @@ impl<'a> Expansion<'a> {
     /// A client's method that subscribes to a signal.
     fn subscribing(&self, place: usize, member: &Member) -> TokenStream {
         let Self { rpc, private, .. } = self;
+        let visibility = &self.interface.visibility;
         let Member { docs, ident, arguments, .. } = member;
         let types: Vec<_> = arguments.iter().map(|argument| self.owned(argument)).collect();
         let names = arguments.iter().map(|argument| &argument.ident);
@@ -528,7 +543,7 @@ impl<'a> Expansion<'a> {
             /// # Errors
             ///
             /// If the peer has no such signal, or lets this process not subscribe.
-            pub fn #ident(&self) -> #outcome<#rpc::Subscription<#item>, #rpc::CallError> {
+            #visibility fn #ident(&self) -> #outcome<#rpc::Subscription<#item>, #rpc::CallError> {
                 self.bound.subscribe(#place, |body| {
                     #rpc::read_signal::<#packed #for_ever, _>(body, |arguments| {
                         let _ = &arguments;
@@ -541,6 +556,7 @@ impl<'a> Expansion<'a> {
 
     /// A client's methods: `how` says what each returns, and what makes the call.
     fn methods(&self, how: impl Fn(&Member) -> (TokenStream, TokenStream)) -> TokenStream {
+        let visibility = &self.interface.visibility;
         let methods = self.interface.members.iter().enumerate().map(|(place, member)| {
             if member.shape == Shape::Signal {
                 return self.subscribing(place, member);
@@ -552,7 +568,7 @@ impl<'a> Expansion<'a> {
             let (returned, how) = how(member);
             quote! {
                 #(#docs)*
-                pub fn #ident(&self, #(#parameters),*) -> #returned {
+                #visibility fn #ident(&self, #(#parameters),*) -> #returned {
                     self.bound.#how(#place, &#packed { #(#names),* })
                 }
             }
@@ -572,7 +588,7 @@ impl<'a> Expansion<'a> {
             let given = self.given(member);
             let [_, result, carrier, error, of_error] = self.types(member);
             let ok = quote!(#private::core::result::Result::Ok);
-            let call = quote!(<S as #server>::#name(&self.0, call, #(#given),*));
+            let call = quote!(<__S as #server>::#name(&self.0, call, #(#given),*));
             Some(match member.shape {
                 Shape::Call => {
                     let outcome = if member.error.is_some() { call } else { quote!(#ok(#call)) };
@@ -588,7 +604,7 @@ impl<'a> Expansion<'a> {
                 Shape::Stream => quote! {
                     #place => request.stream::<#arguments, #result, #carrier, #error, #of_error>(
                         |call, arguments, replies| #ok(
-                            <S as #server>::#name(&self.0, call, #(#given,)* replies())
+                            <__S as #server>::#name(&self.0, call, #(#given,)* replies())
                         ),
                     ),
                 },
@@ -597,9 +613,9 @@ impl<'a> Expansion<'a> {
         });
         let serve_docs = format!("Makes a service of what implements [`{server}`].");
         quote! {
-            struct Serves<S>(S);
+            struct __Serves<__S>(__S);
 
-            impl<S: #server> #rpc::Service for Serves<S> {
+            impl<__S: #server> #rpc::Service for __Serves<__S> {
                 fn interface(&self) -> &'static #rpc::Interface {
                     const { &#ident::INTERFACE }
                 }
@@ -615,7 +631,7 @@ impl<'a> Expansion<'a> {
             impl #ident {
                 #[doc = #serve_docs]
                 #visibility fn serve(server: impl #server) -> impl #rpc::Service {
-                    Serves(server)
+                    __Serves(server)
                 }
             }
         }
@@ -630,7 +646,10 @@ impl<'a> Expansion<'a> {
                 (Lent::Str, _) => quote!(arguments.#ident.as_str()),
                 (Lent::Slice(_), _) => quote!(arguments.#ident.as_slice()),
                 (Lent::Value(_), _) => quote!(&arguments.#ident),
-                (Lent::Not, false) => quote!(#private::deserialize::<#ty>(&arguments.#ident)?),
+                (Lent::Not, false) => {
+                    let deserialize = pointing_at(ty, quote!(#private::deserialize));
+                    quote!(#deserialize::<#ty>(&arguments.#ident)?)
+                }
                 (Lent::Not, true) => {
                     quote!(#private::take_value::<#ty>(&arguments.#ident, arguments.carried())?)
                 }
@@ -640,17 +659,19 @@ impl<'a> Expansion<'a> {
     }
 }
 
-/// The name of the message that a member's arguments are.
+/// The name of the message that a member's arguments are: one that no type of an argument has.
 fn arguments_ident(member: &Member) -> Ident {
-    let words = member.ident.unraw().to_string();
-    let camel: String = words
-        .split('_')
-        .flat_map(|word| {
-            let mut chars = word.chars();
-            chars.next().map(|first| first.to_uppercase().chain(chars)).into_iter().flatten()
-        })
-        .collect();
-    format_ident!("{}Arguments", camel, span = member.ident.span())
+    format_ident!("__{}_arguments", member.ident.unraw())
+}
+
+/// The same tokens, as if they were written there. They mean what they mean here.
+fn pointing_at(there: &impl Spanned, tokens: TokenStream) -> TokenStream {
+    let span = there.span().resolved_at(Span::call_site());
+    let respan = |mut token: TokenTree| {
+        token.set_span(span);
+        token
+    };
+    tokens.into_iter().map(respan).collect()
 }
 
 /// The lifetime of what is lent, if anything is.

@@ -15,6 +15,12 @@ use super::sending::Body;
 use crate::arrived::Arrived;
 
 /// A way of values into packets.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot travel with a call",
+    label = "it holds what is no plain data",
+    note = "if a type hides an `Fd` or a `Blob`, put `#[attachments]` on the method",
+    note = "`Rc` and `Arc` cannot be part of a message: use the value itself or a `Box`"
+)]
 pub trait Carries<T> {
     /// Whether something may go along that is no bytes.
     #[doc(hidden)]
@@ -36,6 +42,12 @@ pub trait Carries<T> {
 }
 
 /// And out of them.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot travel with a call",
+    label = "it holds what is no plain data",
+    note = "if a type hides an `Fd` or a `Blob`, put `#[attachments]` on the method",
+    note = "`Rc` and `Arc` cannot be part of a message: use the value itself or a `Box`"
+)]
 pub trait Delivers<T>: Carries<T> {
     #[doc(hidden)]
     fn decode(body: &[u8], arrived: Option<Came>) -> Result<T, DecodeError>;
@@ -56,6 +68,7 @@ impl std::fmt::Debug for Came {
 #[derive(Debug)]
 pub struct Plainly;
 
+#[diagnostic::do_not_recommend]
 impl<T: Archivable> Carries<T> for Plainly {
     const MORE: bool = false;
 
@@ -74,6 +87,7 @@ impl<T: Archivable> Carries<T> for Plainly {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> Delivers<T> for Plainly
 where
     T: Archivable,
@@ -89,6 +103,7 @@ where
 #[derive(Debug)]
 pub struct Attaching;
 
+#[diagnostic::do_not_recommend]
 impl<T: Attachable> Carries<T> for Attaching {
     const MORE: bool = true;
 
@@ -105,6 +120,7 @@ impl<T: Attachable> Carries<T> for Attaching {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> Delivers<T> for Attaching
 where
     T: Attachable,

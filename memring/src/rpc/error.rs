@@ -138,11 +138,13 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
         match self {
             Self::Failed(error) => error.fmt(f),
             Self::UnknownMethod { interface, method } => {
-                write!(
-                    f,
-                    "the peer's {interface} has no method `{method}`: it is of an older build"
-                )
+                write!(f, "the peer's {interface} has no method `{method}`: it is of another build")
             }
+            Self::MethodChanged { interface, method, ours, theirs } if ours == theirs => write!(
+                f,
+                "method `{method}` of {interface} differs: it is written `{ours}` here and there, and \
+                 a type in it has changed"
+            ),
             Self::MethodChanged { interface, method, ours, theirs } => write!(
                 f,
                 "method `{method}` of {interface} differs: here it is `{ours}`, and the peer's is \

@@ -19,7 +19,7 @@ use super::services::{Opened, Services};
 use super::shared::{HeldHalves, SLICE, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
 use super::table::{Job, Packet, Table, Waiter};
-use super::wire::{Broken, HEADER, Header, Kind, Opening, Shape};
+use super::wire::{Broken, Header, Kind, Opening, Shape};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, end_of};
 
@@ -203,7 +203,7 @@ impl Shared {
             return None;
         }
         sending.last = call;
-        let mine = |header: &Header, of: u64| of == call && header.kind.is_answer();
+        let mine = |header: &Header, of: u64| of == call && header.is_answer();
         let none = |_: &mut Table| None::<()>;
         // Most answers come soon, alone, and carry nothing. The rest is looked at more closely.
         if let Some(item) = self.next_soon(&mut held) {
@@ -211,8 +211,9 @@ impl Shared {
             if item.tag == call
                 && !item.has_fds()
                 && let Some(header) = Header::plain_answer(packet)
+                && let Some(body) = packet.get(header.body_at()..)
             {
-                let answer = read.take()?(header, packet.get(HEADER..).unwrap_or_default(), None);
+                let answer = read.take()?(header, body, None);
                 self.give_back(&mut held, Which::BOTH);
                 return Some(Ok(answer));
             }
@@ -277,7 +278,8 @@ impl Shared {
         let receiving = held.receiving();
         let packet = receiving.consumer.bytes(&item);
         let header = Header::plain_call(packet)?;
-        let len = packet.len() - HEADER;
+        let body = packet.get(header.body_at()..)?;
+        let len = body.len();
         if item.has_fds() || len > into.0.len() || item.tag <= receiving.last {
             return None;
         }
@@ -285,7 +287,7 @@ impl Shared {
             return None;
         }
         let place = self.running.begin(item.tag, 0, self.most_running).ok()?;
-        into.0[..len].copy_from_slice(&packet[HEADER..]);
+        into.0[..len].copy_from_slice(body);
         receiving.last = item.tag;
         self.give_back(held, Which::BOTH);
         Some(SmallCall { header, call: item.tag, place, len })
@@ -315,7 +317,7 @@ impl Shared {
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Stopped> {
         let ready = |table: &mut Table| table.take_answer(call);
-        let mine = |header: &Header, of: u64| of == call && header.kind.is_answer();
+        let mine = |header: &Header, of: u64| of == call && header.is_answer();
         let waiter = |table: &mut Table, waiter| table.set_waiter(call, waiter);
         match self.wait(false, deadline, ready, mine, waiter)? {
             Got::Ready(packet) => {
@@ -671,7 +673,7 @@ impl Shared {
     /// The peer asks for an interface: it is told at once.
     fn opens(&self, held: &mut HeldHalves<'_>, header: Header, item: Item) -> Result<(), Broken> {
         let receiving = held.receiving();
-        let theirs = receiving.consumer.bytes(&item).get(HEADER..).unwrap_or_default();
+        let theirs = receiving.consumer.bytes(&item).get(header.body_at()..).unwrap_or_default();
         let opening = Opening::decode(theirs)?;
         let (answer, opened) = match self.services.get() {
             Some(services) => services.answer(&opening, self.peer(), self.most_running),

@@ -12,7 +12,7 @@ use memring_ring::producer::TrySendError as LaneTrySendError;
 
 use super::shared::{HeldHalves, SLICE, Shared};
 use super::table::{Asked, FIRST_ASKED};
-use super::wire::{HEADER, Header, Kind};
+use super::wire::{HEADER, Header, Kind, MOST_PADDING, packet};
 use crate::attached::Outbound;
 use crate::carry::KEEP;
 use crate::error::{End, SendError, TrySendError};
@@ -79,13 +79,13 @@ impl From<SendError> for NotSent {
 
 /// A packet of a body that is small and lies there already.
 pub(crate) struct SmallPacket {
-    bytes: [u8; HEADER + SMALL],
+    bytes: [u8; HEADER + MOST_PADDING + SMALL],
     len: usize,
 }
 
 impl Default for SmallPacket {
     fn default() -> Self {
-        Self { bytes: [0; HEADER + SMALL], len: 0 }
+        Self { bytes: [0; HEADER + MOST_PADDING + SMALL], len: 0 }
     }
 }
 
@@ -100,9 +100,11 @@ impl SmallPacket {
     #[inline]
     pub(crate) fn fill(&mut self, header: Header, body: &impl Body) -> bool {
         let Some(body) = body.ready().filter(|body| body.len() <= SMALL) else { return false };
+        let header = header.padded(body.len());
+        let at = header.body_at();
         self.bytes[..HEADER].copy_from_slice(&header.encode());
-        self.bytes[HEADER..HEADER + body.len()].copy_from_slice(body);
-        self.len = HEADER + body.len();
+        self.bytes[at..at + body.len()].copy_from_slice(body);
+        self.len = at + body.len();
         true
     }
 
@@ -140,9 +142,14 @@ impl Shared {
             return Ok(with(small.bytes()));
         }
         self.with_scratch(|scratch| {
-            scratch.write(&header.encode()).map_err(|full| SendError::of_encoding(full.into()))?;
+            // Room for the header, and for what pads it once the body is known.
+            const FRONT: usize = HEADER + MOST_PADDING;
+            scratch.write(&[0; FRONT]).map_err(|full| SendError::of_encoding(full.into()))?;
             body.encode(scratch, None).map_err(SendError::of_encoding)?;
-            Ok(with(scratch))
+            let header = header.padded(scratch.len() - FRONT);
+            let start = FRONT - header.body_at();
+            scratch.overwrite(start, &header.encode());
+            Ok(with(&scratch[start..]))
         })
     }
 
@@ -378,9 +385,11 @@ impl Shared {
             .map_err(SendError::of_encoding)?;
         let blobs = going.blobs();
         let count = u8::try_from(blobs.len()).map_err(|_| SendError::Blobs)?;
-        let header = Header { blobs: count, ..header };
+        let list = (blobs.len() * 8).next_multiple_of(16);
+        let header = Header { blobs: count, ..header }.padded(list + scratch.len());
         let mut packet = Vec::with_capacity(header.body_at() + scratch.len());
         packet.extend_from_slice(&header.encode());
+        packet.resize(header.list_at(), 0);
         blobs.for_each(|number| packet.extend_from_slice(&number.to_le_bytes()));
         packet.resize(header.body_at(), 0);
         packet.extend_from_slice(scratch);
@@ -424,10 +433,10 @@ impl Shared {
             return;
         }
         if let Some(mut held) = self.halves.try_take(Which::SENDING) {
-            self.try_put(&mut held, &Header::new(Kind::Cancel).encode(), call);
+            self.try_put(&mut held, &packet(Header::new(Kind::Cancel), &[]), call);
             self.give_back(&mut held, Which::SENDING);
         } else if let Some(mut held) = self.halves.try_take(Which::RECEIVING) {
-            held.receiving().owed.push((Header::new(Kind::Cancel).encode().to_vec(), call));
+            held.receiving().owed.push((packet(Header::new(Kind::Cancel), &[]), call));
             self.give_back(&mut held, Which::RECEIVING);
         }
     }

@@ -14,6 +14,10 @@ use crate::address::ToAddress;
 use crate::error::{AcceptFailed, BindError};
 use crate::server::{Listener, ListenerBuilder};
 
+/// Between looks whether a session is quiet, and looks in a row that have to find it so.
+const LOOK: Duration = Duration::from_millis(1);
+const QUIET: u32 = 3;
+
 /// What is served to whoever connects, and how.
 ///
 /// Each client has a thread of its own, or several: so a handler that blocks keeps no other client waiting.
@@ -141,15 +145,18 @@ impl Serving {
     }
 
     /// Takes no more clients, refuses new calls, and waits until those that run have ended, or for `patience`; then the
-    /// sessions end.
+    /// sessions end, and with them calls that came so late that they were not even refused.
     pub fn shut_down(&self, patience: Duration) {
         self.listener.shut_down();
         let links: Vec<_> = self.links().drain(..).filter_map(|link| link.upgrade()).collect();
         links.iter().for_each(|link| link.stop());
         let end = Instant::now() + patience;
         for link in links {
-            while !link.is_quiet() && Instant::now() < end {
-                thread::sleep(Duration::from_millis(1));
+            // What lies in the lane behind a call that ran is read, and refused, before the next look.
+            let mut quiet = 0;
+            while quiet < QUIET && Instant::now() < end {
+                thread::sleep(LOOK);
+                quiet = if link.is_quiet() { quiet + 1 } else { 0 };
             }
             link.close();
         }

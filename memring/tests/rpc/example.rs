@@ -63,8 +63,8 @@ fn example() -> String {
         to.send(&packet.bytes, packet.tag, soon()).expect("room");
         show(&mut page, packet, name, fields);
     };
-    let header = |kind, interface, number, time| {
-        [(1, kind), (1, "blobs"), (2, interface), (4, number), (8, time)]
+    let header = |kind, padding: usize, interface, number, time| {
+        [(1, kind), (1, "blobs"), (2, interface), (4, number), (8, time), (16 * padding, "padding")]
     };
     let (asks, answers) = ("asker to server", "server to asker");
     let open = [
@@ -82,14 +82,15 @@ fn example() -> String {
         (16, "fingerprint of u32"),
         (16, "fingerprint of never"),
     ];
-    let kind = header("kind: Open", "interface", "number", "clock: 5 s");
+    let kind = header("kind: Open; padding: none", 0, "interface", "number", "clock: 5 s");
     pass(
         &mut to_client,
         &mut to_server,
         &format!("**Open**, {asks}, tag 1."),
         &[&kind[..], &open].concat(),
     );
-    let kind = header("kind: Opened", "interface: 0", "questions at once: 1024", "clock: 5 s");
+    let kind =
+        header("kind: Opened; padding", 1, "interface: 0", "questions at once: 1024", "clock: 5 s");
     let opened = [(2, "members: one"), (1, "same"), (4, "its number: 0")];
     pass(
         &mut to_server,
@@ -97,7 +98,7 @@ fn example() -> String {
         &format!("**Opened**, {answers}, tag 1."),
         &[&kind[..], &opened].concat(),
     );
-    let kind = header("kind: Call", "interface: 0", "method: 0", "deadline: none");
+    let kind = header("kind: Call; padding", 1, "interface: 0", "method: 0", "deadline: none");
     let call = [(4, "a: 2"), (4, "b: 40")];
     pass(
         &mut to_client,
@@ -105,7 +106,7 @@ fn example() -> String {
         &format!("**Call**, {asks}, tag 2."),
         &[&kind[..], &call].concat(),
     );
-    let kind = header("kind: Done", "interface", "number", "time");
+    let kind = header("kind: Done; padding", 1, "interface", "number", "time");
     pass(
         &mut to_server,
         &mut to_client,
@@ -122,12 +123,12 @@ fn example() -> String {
 fn show(page: &mut String, packet: RawPacket, name: &str, fields: &[(usize, &str)]) {
     let RawPacket { tag, mut bytes } = packet;
     assert!(name.ends_with(&format!("tag {tag}.")), "{name}");
-    if matches!(bytes[0], 1 | 2) {
+    if matches!(bytes[0] & 15, 1 | 2) {
         bytes[8..16].copy_from_slice(&5_000_000_000_u64.to_le_bytes());
     }
     let _ = write!(page, "\n{name}\n\n```text\n");
     let mut at = 0;
-    for (len, name) in fields {
+    for (len, name) in fields.iter().filter(|(len, _)| *len != 0) {
         for (row, chunk) in bytes[at..at + len].chunks(16).enumerate() {
             let hex: Vec<_> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
             let name = if row == 0 { name } else { "" };

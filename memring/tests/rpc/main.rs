@@ -1,10 +1,19 @@
 //! Calls: interfaces, their methods, and everything that can become of a call.
 
+mod basics;
+mod both_ways;
+mod carried;
+mod ends;
+mod evolution;
+mod example;
+mod hostile;
+mod servers;
+mod signals;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod basics;
-mod example;
-mod hostile;
-mod signals;
-mod streams;
+#[test]
+fn role() {
+    support::play(&[("serves", ends::serves)]);
+}

@@ -40,6 +40,7 @@ fn headers_go_there_and_back_and_have_no_field_that_their_kind_does_not_use() {
     for (place, (kind, [interface, number, time, blobs])) in USES.into_iter().enumerate() {
         let full = Header {
             kind,
+            padding: 0,
             blobs: 0,
             interface: if interface { u16::MAX } else { 0 },
             number: if number { u32::MAX } else { 0 },
@@ -73,18 +74,32 @@ fn headers_go_there_and_back_and_have_no_field_that_their_kind_does_not_use() {
             assert_eq!(decoded, Err(Broken::Reserved));
         }
     }
-    for kind in (0..=255).filter(|kind| !(1..=14).contains(kind)) {
-        assert_eq!(Header::decode(&header(kind, 0, 0, 0)), Err(Broken::Kind(kind)));
+    for byte in 0..=255_u8 {
+        let packet = [&header(byte, 0, 0, 0)[..], &[0; 48]].concat();
+        let expected = match (byte & 15, byte >> 4) {
+            (kind @ (0 | 15), _) => Err(Broken::Kind(kind)),
+            (_, padding @ 0..=3) => Ok(padding),
+            _ => Err(Broken::Reserved),
+        };
+        assert_eq!(Header::decode(&packet).map(|header| header.padding), expected, "{byte:#x}");
+        if let Ok(padding) = expected {
+            let all = HEADER + 16 * usize::from(padding);
+            assert!(Header::decode(&packet[..all]).is_ok());
+            assert_eq!(Header::decode(&packet[..all - 1]), Err(Broken::Short(all - 1)));
+        }
     }
     assert_eq!(Header::decode(&[]), Err(Broken::Short(0)));
 }
 
 #[test]
 fn blobs_are_listed_before_a_body_that_begins_aligned() {
-    for (blobs, body_at) in [(0, 16), (1, 32), (2, 32), (3, 48), (255, 16 + 2048)] {
-        let header = Header { blobs, ..Header::new(Kind::Call) };
+    for (padding, blobs, body_at) in
+        [(0, 0, 16), (0, 1, 32), (0, 2, 32), (2, 3, 80), (0, 255, 16 + 2048), (3, 1, 80)]
+    {
+        let header = Header { blobs, padding, ..Header::new(Kind::Call) };
         assert_eq!(header.body_at(), body_at);
         let mut packet = header.encode().to_vec();
+        packet.resize(header.list_at(), 0xaa);
         (0..u64::from(blobs)).for_each(|blob| packet.extend(blob.to_le_bytes()));
         packet.resize(body_at, 0);
         assert_eq!(Header::decode(&packet), Ok(header));
@@ -265,4 +280,36 @@ fn what_is_shown_of_the_peers_words_harms_no_terminal_and_has_a_length() {
     let mut body = Vec::new();
     encode_versions(["1\u{202e}"].into_iter(), &mut body);
     assert_eq!(decode_versions(&body), Ok(vec!["1\u{fffd}".to_owned()]));
+}
+
+#[test]
+fn what_is_plain_is_what_decoding_says() {
+    for kind in 0..=255_u8 {
+        for (blobs, interface, number, time) in
+            [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 7, 9, 0)]
+        {
+            let mut packet = [&header(kind, interface, number, time)[..], &[0; 64]].concat();
+            packet[1] = blobs;
+            let decoded = Header::decode(&packet);
+            let plain = |kinds: &[Kind]| {
+                decoded.ok().filter(|it| kinds.contains(&it.kind) && it.time == 0 && it.blobs == 0)
+            };
+            assert_eq!(Header::plain_answer(&packet), plain(&[Kind::Done, Kind::Failed]));
+            assert_eq!(Header::plain_call(&packet), plain(&[Kind::Call]));
+        }
+    }
+    assert_eq!(Header::plain_answer(&[6; 15]), None);
+    assert_eq!(Header::plain_call(&[4; 15]), None);
+}
+
+#[test]
+fn packets_are_padded_to_whole_lines() {
+    for len in 0..200 {
+        let header = Header::new(Kind::Signal);
+        let packet = packet(header, &vec![7; len]);
+        assert_eq!((16 + packet.len()).next_multiple_of(16) % 64, 0, "{len}");
+        let decoded = Header::decode(&packet).expect("a packet");
+        assert_eq!(packet[decoded.body_at()..], vec![7; len]);
+        assert_eq!(decoded.body_at() % 16, 0);
+    }
 }

@@ -1,0 +1,115 @@
+//! Both sides serve: handlers that call back, while calls of either side are under way.
+
+use std::sync::Mutex;
+use std::thread;
+
+use memring::rpc::{Call, CallError, Calls, Link, Serve};
+use memring::{Connector, Lanes};
+
+#[memring::interface(name = "parent", version = "1")]
+trait Parent {
+    /// Asks the child for as many halves as it takes.
+    fn halve(number: u64) -> Result<u64, String>;
+    fn echo(bytes: &[u8]) -> Vec<u8>;
+}
+
+#[memring::interface(name = "child", version = "1")]
+trait Child {
+    fn half(number: u64) -> u64;
+    fn echo(bytes: &[u8]) -> Vec<u8>;
+}
+
+struct Parenting;
+
+impl ParentServer for Parenting {
+    fn halve(&self, call: &Call<'_>, number: u64) -> Result<u64, String> {
+        let child: ChildClient = call.link().open().map_err(|error| error.to_string())?;
+        let mut number = number;
+        while number > 1 {
+            number = child.half(number).map_err(|error| error.to_string())?;
+        }
+        Ok(number)
+    }
+
+    fn echo(&self, _: &Call<'_>, bytes: &[u8]) -> Vec<u8> {
+        bytes.to_vec()
+    }
+}
+
+#[derive(Default)]
+struct Childish(Mutex<u32>);
+
+impl ChildServer for Childish {
+    fn half(&self, call: &Call<'_>, number: u64) -> u64 {
+        *self.0.lock().unwrap() += 1;
+        // Back again, in the midst of it.
+        let parent: ParentClient = call.link().open().expect("it is served");
+        assert_eq!(parent.echo(&[1, 2, 3]).expect("an answer"), [1, 2, 3]);
+        number / 2
+    }
+
+    fn echo(&self, _: &Call<'_>, bytes: &[u8]) -> Vec<u8> {
+        bytes.to_vec()
+    }
+}
+
+/// Both ends, each with so many threads that serve.
+fn family(threads: usize, lanes: Lanes) -> (Link, Link) {
+    let connector = Connector::new().lanes(lanes, lanes);
+    let (parent, child) = connector.pair::<Calls>().expect("a pair");
+    let parent = Link::serving(parent, [Serve::new(Parent::serve(Parenting))]);
+    let child = Link::serving(child, [Serve::new(Child::serve(Childish::default()))]);
+    for link in [&parent, &child] {
+        for _ in 0..threads {
+            let link = link.clone();
+            thread::spawn(move || link.run());
+        }
+    }
+    (parent, child)
+}
+
+#[test]
+fn a_handler_calls_its_caller_who_calls_back() {
+    for threads in [2, 4] {
+        let (_parent, child) = family(threads, Lanes::Normal);
+        let client: ParentClient = child.open().expect("it is served");
+        assert_eq!(client.halve(1 << 20).expect("an answer"), 1);
+    }
+}
+
+#[test]
+fn both_sides_call_at_once_with_more_than_the_lanes_hold() {
+    let (parent, child) = family(2, Lanes::Bytes(4096));
+    let to_parent: ParentClient = child.open().expect("it is served");
+    let to_child: ChildClient = parent.open().expect("it is served");
+    let bytes = vec![7; 50_000];
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    assert_eq!(to_parent.echo(&bytes).expect("an answer"), bytes);
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    assert_eq!(to_child.echo(&bytes).expect("an answer"), bytes);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_side_that_serves_nothing_says_so() {
+    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let server = Link::serving(server, [Serve::new(Parent::serve(Parenting))]);
+    thread::spawn(move || server.run());
+    let link = Link::over(client);
+    let client: ParentClient = link.open().expect("it is served");
+    match client.halve(2) {
+        Err(CallError::Failed(why)) => {
+            assert_eq!(why, "the peer serves no interface `child`");
+        }
+        other => panic!("{other:?}"),
+    }
+}
