@@ -87,6 +87,8 @@
 mod carrier;
 mod client;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod interface;
 mod pending;
 mod receiving;

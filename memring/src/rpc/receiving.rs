@@ -1,5 +1,6 @@
 //! Packets on their way in: what each is, whose it is, and waiting for one's own.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -21,6 +22,10 @@ use super::table::{Job, Packet, Table, Waiter};
 use super::wire::{Broken, Header, Kind, Opening, Shape};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, end_of};
+
+/// Bytes of answers that the peer makes no room for, beyond which its openings are too many: an answer can be much longer than
+/// the opening.
+const MOST_OWED: usize = 16 << 20;
 
 /// The receiving half.
 pub(crate) struct Receiving {
@@ -263,7 +268,19 @@ impl Shared {
         };
         let came = match sorted {
             Some(mine) => Ok(Read::Here(mine)),
-            None => self.read_until(&mut held, false, deadline, |_| None::<()>, mine),
+            None => {
+                // ORDERING: Relaxed; whoever counts questions has the sending half, and gets it from this thread.
+                self.alone.store(1, Ordering::Relaxed);
+                let none = |_: &mut Table| None::<()>;
+                let came = self.read_until(&mut held, false, deadline, none, mine);
+                if let Err(Stopped::TimedOut) = came {
+                    // Note is taken of it before another thread could read its answer.
+                    self.with_asked(|table| table.add_abandoned(call));
+                }
+                // ORDERING: Relaxed; who sees it late takes the bound for closer than it is.
+                self.alone.store(0, Ordering::Relaxed);
+                came
+            }
         };
         match came {
             Ok(Read::Here(Mine { header, item, arrived, place })) => {
@@ -276,10 +293,6 @@ impl Shared {
                 Err(Unanswered::Stopped(Stopped::Ended(End::Local)))
             }
             Err(stopped) => {
-                // Note is taken of it before another thread could read its answer.
-                if let Stopped::TimedOut = stopped {
-                    self.with_asked(|table| table.add_abandoned(call));
-                }
                 self.give_back(&mut held, Which::BOTH);
                 if let Stopped::TimedOut = stopped {
                     self.tell_cancelled(call);
@@ -721,7 +734,8 @@ impl Shared {
         let first = receiving.owed.is_empty();
         if !first || !self.try_put(held, &answer, item.tag) {
             let owed = &mut held.receiving().owed;
-            if owed.len() >= self.most_running as usize {
+            let bytes = owed.iter().map(|(packet, _)| packet.len()).sum::<usize>();
+            if owed.len() >= self.most_running as usize || bytes >= MOST_OWED {
                 return Err(Broken::Overrun);
             }
             owed.push((answer, item.tag));

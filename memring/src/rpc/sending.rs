@@ -304,7 +304,11 @@ impl Shared {
             Number::Next(asked) => {
                 let call = sending.last + 1;
                 let most = sending.most;
-                self.with_asked(|table| table.ask(call, asked, most)).map_err(NotSent::TooMany)?;
+                // ORDERING: Relaxed; see `answer_alone`.
+                let listed = most.saturating_sub(self.alone.load(Ordering::Relaxed));
+                if !self.with_asked(|table| table.ask(call, asked, listed)) {
+                    return Err(NotSent::TooMany(most));
+                }
                 sending.last = call;
                 Ok(call)
             }

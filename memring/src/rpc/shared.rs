@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     table: Mutex<Table>,
     /// How many calls are in the table, for those who do not lock it.
     pub(super) asked: AtomicU32,
+    /// How many are under way that are on no list: one at most.
+    pub(super) alone: AtomicU32,
     pub(super) running: AllRunning,
     pub(super) most_running: u32,
     pub(super) services: OnceLock<Arc<Services>>,
@@ -70,6 +72,7 @@ impl Shared {
             session,
             table: Mutex::new(Table::new()),
             asked: AtomicU32::new(0),
+            alone: AtomicU32::new(0),
             running: AllRunning::default(),
             most_running: most_running.clamp(1, AllRunning::MOST),
             services: OnceLock::new(),

@@ -143,13 +143,13 @@ impl Table {
         }
     }
 
-    /// Takes note of a question before it is sent, if there are fewer than `most`.
-    pub(crate) fn ask(&mut self, call: u64, asked: Asked, most: u32) -> Result<(), u32> {
-        if self.asked.len() >= most as usize {
-            return Err(most);
+    /// Takes note of a question before it is sent, if there are fewer than `most`. Whether there are.
+    pub(crate) fn ask(&mut self, call: u64, asked: Asked, most: u32) -> bool {
+        let few = self.asked.len() < most as usize;
+        if few {
+            self.asked.insert(call, asked);
         }
-        self.asked.insert(call, asked);
-        Ok(())
+        few
     }
 
     /// Forgets a question that was not sent, or whose answer was taken.

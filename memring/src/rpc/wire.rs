@@ -6,6 +6,7 @@
 use std::fmt;
 
 use memring_codec::Fingerprint;
+use memring_transport::observe::is_unseen;
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 16;
@@ -473,27 +474,27 @@ pub(crate) fn encode_versions<'a>(versions: impl Iterator<Item = &'a str>, into:
     versions.iter().for_each(|version| put_text(into, version));
 }
 
-/// Reads such a body.
+/// Reads such a body, for people.
 pub(crate) fn decode_versions(body: &[u8]) -> Result<Vec<String>, Broken> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
     let mut from = Fields(body);
     let count = from.count(MAX_VERSIONS)?;
-    let versions = (0..count).map(|_| from.text(MAX_VERSION).map(str::to_owned)).collect();
+    let versions: Result<_, _> = (0..count).map(|_| from.text(MAX_VERSION).map(shown)).collect();
+    let versions = versions?;
     from.end()?;
-    versions
+    Ok(versions)
 }
 
 /// A sentence from the peer, fit to be shown: cut, and without what could harm a terminal.
 pub(crate) fn sentence(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_SIGNATURE)]);
-    text.chars().map(|c| if is_text(c) { c } else { '\u{fffd}' }).collect()
+    shown(&String::from_utf8_lossy(&body[..body.len().min(MAX_SIGNATURE)]))
 }
 
-fn is_text(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// The peer's text as it can be shown.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// As much of a signature as an opening takes.
@@ -551,7 +552,7 @@ impl<'a> Fields<'a> {
             return Err(Broken::Text);
         }
         let text = str::from_utf8(self.take(len)?).map_err(|_| Broken::Text)?;
-        if text.chars().all(is_text) { Ok(text) } else { Err(Broken::Text) }
+        if text.contains(char::is_control) { Err(Broken::Text) } else { Ok(text) }
     }
 
     fn end(&self) -> Result<(), Broken> {
@@ -569,3 +570,6 @@ impl fmt::Display for Shape {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
