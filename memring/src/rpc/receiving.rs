@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Instant;
 
 use memring_ring::buffer::{Buffer, copy_fresh};
@@ -18,14 +18,10 @@ use super::sending::{Body, NotSent, SMALL, Sending, SmallPacket};
 use super::services::{Opened, Services};
 use super::shared::{HeldHalves, SLICE, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
-use super::table::{Job, Packet, Table, Waiter};
+use super::table::{Job, Packet, Table};
 use super::wire::{Broken, Header, Kind, Opening, Shape};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, end_of};
-
-/// Bytes of answers that the peer makes no room for, beyond which its openings are too many: an answer can be much longer than
-/// the opening.
-const MOST_OWED: usize = 16 << 20;
 
 /// The receiving half.
 pub(crate) struct Receiving {
@@ -34,8 +30,6 @@ pub(crate) struct Receiving {
     last: u64,
     /// What the peer opened, by the number of the service.
     opened: Vec<Option<Opened>>,
-    /// Short packets that found no room.
-    pub(super) owed: Vec<(Vec<u8>, u64)>,
     fault: Option<Fault>,
     /// How far our clock is ahead of the peer's, in nanoseconds.
     ahead: i64,
@@ -134,7 +128,7 @@ impl Receiving {
         if session.negotiated().takes.any() {
             consumer.take_fds();
         }
-        Self { consumer, last: 0, opened: Vec::new(), owed: Vec::new(), fault: None, ahead: 0 }
+        Self { consumer, last: 0, opened: Vec::new(), fault: None, ahead: 0 }
     }
 
     /// What kind of member a call is for, if the peer may call it.
@@ -384,7 +378,7 @@ impl Shared {
         deadline: Option<Instant>,
         mut ready: impl FnMut(&mut Table) -> Option<T>,
         mine: impl Fn(&Header, u64) -> bool,
-        waiter: impl Fn(&mut Table, Waiter),
+        waiter: impl Fn(&mut Table, Thread),
     ) -> Result<Got<'_, T>, Stopped> {
         if self.is_forked() {
             return Err(Stopped::Ended(End::Forked));
@@ -401,7 +395,7 @@ impl Shared {
                 if let Some(end) = table.end() {
                     return Err(Stopped::Ended(end.clone()));
                 }
-                waiter(&mut table, Waiter::Thread(thread::current()));
+                waiter(&mut table, thread::current());
                 table.sleeps(thread::current(), Which::RECEIVING, serves)
             };
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -483,7 +477,7 @@ impl Shared {
         loop {
             self.pay(held);
             let receiving = held.receiving();
-            let until = if receiving.owed.is_empty() {
+            let until = if !self.owes() {
                 deadline
             } else {
                 let soon = Instant::now() + SLICE;
@@ -549,17 +543,6 @@ impl Shared {
             self.read_what_is_there(&mut held);
             self.give_back(&mut held, Which::RECEIVING);
         }
-    }
-
-    /// Sends what is owed, as far as there is room.
-    fn pay(&self, held: &mut HeldHalves<'_>) {
-        if held.receiving().owed.is_empty() {
-            return;
-        }
-        let mut owed = std::mem::take(&mut held.receiving().owed);
-        let paid = owed.iter().take_while(|(bytes, call)| self.try_put(held, bytes, *call)).count();
-        owed.drain(..paid);
-        held.receiving().owed = owed;
     }
 
     /// What a packet that was taken is, for a thread that waits for calls.
@@ -658,7 +641,7 @@ impl Shared {
                 let memory = held.receiving().consumer.take(&item, Buffer::new());
                 let packet = Packet { header, call, memory, arrived: None };
                 let told = self.table().signal(packet)?;
-                told.into_iter().for_each(Waiter::wake);
+                told.into_iter().for_each(|thread| thread.unpark());
                 None
             }
             Kind::Subscribe | Kind::Unsubscribe => {
@@ -672,7 +655,7 @@ impl Shared {
             _ => return Err(Broken::Method),
         };
         if let Some(waiter) = told {
-            waiter.wake();
+            waiter.unpark();
         }
         Ok(None)
     }
@@ -695,7 +678,7 @@ impl Shared {
         }
         let waiter = self.with_asked(|table| table.file(packet))?;
         if let Some(waiter) = waiter {
-            waiter.wake();
+            waiter.unpark();
         }
         Ok(None)
     }
@@ -731,14 +714,8 @@ impl Shared {
             }
             receiving.opened[place] = Some(opened);
         }
-        let first = receiving.owed.is_empty();
-        if !first || !self.try_put(held, &answer, item.tag) {
-            let owed = &mut held.receiving().owed;
-            let bytes = owed.iter().map(|(packet, _)| packet.len()).sum::<usize>();
-            if owed.len() >= self.most_running as usize || bytes >= MOST_OWED {
-                return Err(Broken::Overrun);
-            }
-            owed.push((answer, item.tag));
+        if self.owes() || !self.try_put(held, &answer, item.tag) {
+            self.owe(answer, item.tag, self.most_running as usize)?;
         }
         Ok(())
     }

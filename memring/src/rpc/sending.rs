@@ -429,17 +429,10 @@ impl Shared {
         gone
     }
 
-    /// Tells the peer that nobody waits for this answer, if that can be now: it is a kindness, and not waited for.
+    /// Tells the peer that nobody waits for this answer.
     pub(crate) fn tell_cancelled(&self, call: u64) {
-        if self.is_forked() {
-            return;
-        }
-        if let Some(mut held) = self.halves.try_take(Which::SENDING) {
-            self.try_put(&mut held, &packet(Header::new(Kind::Cancel), &[]), call);
-            self.give_back(&mut held, Which::SENDING);
-        } else if let Some(mut held) = self.halves.try_take(Which::RECEIVING) {
-            held.receiving().owed.push((packet(Header::new(Kind::Cancel), &[]), call));
-            self.give_back(&mut held, Which::RECEIVING);
+        if !self.is_forked() {
+            self.send_sometime(packet(Header::new(Kind::Cancel), &[]), call);
         }
     }
 
