@@ -6,7 +6,7 @@ source "$(dirname "$0")/common.sh"
 
 seconds=${1:-20}
 # Side by side: each keeps one processor busy.
-pairs=("control handshake" "lane segment" "archive formats" "loads" "attachments table")
+pairs=("control handshake" "lane segment" "archive formats" "loads calls" "attachments table")
 # cargo-fuzz asks for a sanitizer, which stable compilers have but hide.
 export RUSTC_BOOTSTRAP=1
 

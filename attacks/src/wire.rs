@@ -500,9 +500,9 @@ mod tests {
 
     const PAGE: &str = include_str!("../../docs/PROTOCOL.md");
 
-    /// The bytes of the example in section 15 that begins in this way.
+    /// The bytes of the example in section 16 that begins in this way.
     fn example(begins: &str) -> Vec<u8> {
-        let (_, examples) = PAGE.split_once("<!-- example: begin -->").expect("section 15");
+        let (_, examples) = PAGE.split_once("<!-- example: begin -->").expect("section 16");
         let (_, rest) = examples.split_once(begins).expect("the example");
         let block = rest.split("```").nth(1).expect("its bytes");
         let digits = block.lines().filter_map(|line| line.get(7..)?.split("  ").next());

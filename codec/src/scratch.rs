@@ -49,6 +49,15 @@ impl Scratch {
         self.bytes.capacity()
     }
 
+    /// Writes over what was written before, at `at`.
+    ///
+    /// # Panics
+    ///
+    /// If that is not within it.
+    pub fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// What was written since the last clear.
     #[inline]
     #[must_use]

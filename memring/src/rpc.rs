@@ -87,7 +87,10 @@
 mod carrier;
 mod client;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod interface;
+mod owed;
 mod pending;
 mod receiving;
 mod running;

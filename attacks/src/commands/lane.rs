@@ -13,6 +13,7 @@ const PLACE: &str = "mine|theirs control|data OFFSET [VALUE|HEX|LENGTH]";
 
 pub const COMMANDS: &[Command] = &[
     command("send", "[HEX] size=N seed=N tag=N fds=A,B entries=E,E timeout=MS", send),
+    command("volley", "HEX count=N tag=N step=N answers=yes|no timeout=MS", volley),
     command("pack", "HEX ... tag=N timeout=MS", pack),
     command("recvmsg", "timeout=MS", recvmsg),
     command("echo", "count=N timeout=MS", echo),
@@ -55,6 +56,8 @@ fn sum(bytes: &[u8]) -> u64 {
 
 fn describe(message: &Message) -> Fields {
     let fields = Fields::new().with("len", message.bytes.len()).with("tag", message.tag);
+    let begins = hex(message.bytes.get(..16).unwrap_or(&message.bytes));
+    let fields = fields.with("begins", begins);
     let fields =
         if message.bytes.len() <= 256 { fields.with("hex", hex(&message.bytes)) } else { fields };
     fields.with("sum", format_args!("{:016x}", sum(&message.bytes)))
@@ -72,6 +75,33 @@ fn send(attacker: &mut Attacker, line: &Line) -> Answer {
     Ok(Fields::new()
         .with("len", message.bytes.len())
         .with("sum", format_args!("{:016x}", sum(&message.bytes))))
+}
+
+/// The same message many times, with tags that rise by a step, until there is no more room; waits for an answer to each if
+/// told so. How many went, and what stopped it.
+fn volley(attacker: &mut Attacker, line: &Line) -> Answer {
+    let bytes = line::bytes(line.word(0)?)?;
+    let (mut tag, step) = (line.number_or("tag", 0)?, line.number_or("step", 0)?);
+    let (by, answers) = (line.deadline()?, line.yes("answers", false)?);
+    let (lanes, socket) = attacker.connection()?.channel()?;
+    let (mut sent, mut stopped) = (0, "none");
+    let mut message = Message { tag, bytes };
+    while sent < line.number_or("count", 1)? {
+        message.tag = tag;
+        let one = lanes.send(socket, &message, None, by);
+        let one =
+            one.and_then(|()| if answers { lanes.receive(socket, by).map(drop) } else { Ok(()) });
+        match one {
+            Ok(()) => sent += 1,
+            Err(Failure::Word(word, _)) => {
+                stopped = word;
+                break;
+            }
+            Err(other) => return Err(other),
+        }
+        tag = tag.wrapping_add(step);
+    }
+    Ok(Fields::new().with("sent", sent).with("stopped", stopped))
 }
 
 /// The descriptors that go ahead, each one of the message's unless `entries=` says otherwise.

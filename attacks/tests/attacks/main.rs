@@ -19,6 +19,7 @@ macro_rules! name {
 mod attacker;
 mod blobs;
 mod bystander;
+mod calls;
 mod carried;
 mod changes;
 mod channels;

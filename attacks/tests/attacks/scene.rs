@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{Builder, JoinHandle};
 
 use memring::hub::Hub;
+use memring::rpc::{Calls, Link, Serve};
 use memring::{
     Bytes, End, Incoming, Listener, ListenerBuilder, Policy, Protocol, Reason, Resource, ServerEnd,
     Tally, Wait, tally,
@@ -79,6 +80,21 @@ impl Scene {
                     house.seat(channel, service, Some(Arc::clone(ends)));
                 }
             }),
+        })
+    }
+
+    /// A server of calls, with these settings, which serves attackers this.
+    #[track_caller]
+    #[must_use = "the rest of the test belongs to the other process"]
+    pub fn of_calls(
+        name: &'static str,
+        settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
+        serve: fn() -> Serve,
+    ) -> Option<Self> {
+        Self::staged(name, Some("calls are served by threads"), settings, move |_, listener| {
+            Server::of_threads::<Calls>(listener, move |channel| {
+                Link::serving(channel, [serve()]).run()
+            })
         })
     }
 

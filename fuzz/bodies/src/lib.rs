@@ -11,6 +11,8 @@ pub mod archive;
 #[cfg(feature = "values")]
 pub mod attachments;
 #[cfg(feature = "values")]
+pub mod calls;
+#[cfg(feature = "values")]
 pub mod control;
 #[cfg(feature = "values")]
 pub mod formats;
@@ -42,13 +44,14 @@ pub type Seed = (String, Vec<u8>);
 
 /// All targets.
 #[cfg(all(feature = "values", not(memring_scripted)))]
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "lane", run: lane::run, seeds: lane::seeds },
     Target { name: "segment", run: segment::run, seeds: segment::seeds },
     Target { name: "archive", run: archive::run, seeds: archive::seeds },
     Target { name: "attachments", run: attachments::run, seeds: attachments::seeds },
+    Target { name: "calls", run: calls::run, seeds: calls::seeds },
     Target { name: "table", run: table::run, seeds: table::seeds },
     Target { name: "formats", run: formats::run, seeds: formats::seeds },
 ];

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::wire::{MemberSpec, Opening, Prints, Shape, Standing};
+use super::wire::{MemberSpec, Opening, Prints, Shape, Standing, shown};
 
 /// An interface, as its declaration has it. Written by `#[memring::interface]`.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl From<Standing<'_>> for Reached {
         match standing {
             Standing::Same(number) => Self::Same(number),
             Standing::Unknown => Self::Unknown,
-            Standing::Changed(signature) => Self::Changed(signature.to_owned().into()),
+            Standing::Changed(signature) => Self::Changed(shown(signature).into()),
             Standing::Denied => Self::Denied,
         }
     }

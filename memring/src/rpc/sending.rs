@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use memring_codec::attached::Attaches;
 use memring_codec::{EncodeError, LARGEST_VALUE, Scratch, Sink};
+use memring_ring::buffer::copy_fresh;
 use memring_ring::halves::Which;
 use memring_ring::producer::TrySendError as LaneTrySendError;
 
 use super::shared::{HeldHalves, SLICE, Shared};
 use super::table::{Asked, FIRST_ASKED};
-use super::wire::{HEADER, Header, Kind};
+use super::wire::{HEADER, Header, Kind, MOST_PADDING, packet};
 use crate::attached::Outbound;
 use crate::carry::KEEP;
 use crate::error::{End, SendError, TrySendError};
@@ -78,14 +79,15 @@ impl From<SendError> for NotSent {
 }
 
 /// A packet of a body that is small and lies there already.
+#[repr(align(16))]
 pub(crate) struct SmallPacket {
-    bytes: [u8; HEADER + SMALL],
+    bytes: [u8; HEADER + MOST_PADDING + SMALL],
     len: usize,
 }
 
 impl Default for SmallPacket {
     fn default() -> Self {
-        Self { bytes: [0; HEADER + SMALL], len: 0 }
+        Self { bytes: [0; HEADER + MOST_PADDING + SMALL], len: 0 }
     }
 }
 
@@ -100,9 +102,11 @@ impl SmallPacket {
     #[inline]
     pub(crate) fn fill(&mut self, header: Header, body: &impl Body) -> bool {
         let Some(body) = body.ready().filter(|body| body.len() <= SMALL) else { return false };
-        self.bytes[..HEADER].copy_from_slice(&header.encode());
-        self.bytes[HEADER..HEADER + body.len()].copy_from_slice(body);
-        self.len = HEADER + body.len();
+        let header = header.padded(body.len());
+        let at = header.body_at();
+        copy_fresh(&mut self.bytes[..HEADER], &header.encode());
+        copy_fresh(&mut self.bytes[at..at + body.len()], body);
+        self.len = at + body.len();
         true
     }
 
@@ -140,9 +144,14 @@ impl Shared {
             return Ok(with(small.bytes()));
         }
         self.with_scratch(|scratch| {
-            scratch.write(&header.encode()).map_err(|full| SendError::of_encoding(full.into()))?;
+            // Room for the header, and for what pads it once the body is known.
+            const FRONT: usize = HEADER + MOST_PADDING;
+            scratch.write(&[0; FRONT]).map_err(|full| SendError::of_encoding(full.into()))?;
             body.encode(scratch, None).map_err(SendError::of_encoding)?;
-            Ok(with(scratch))
+            let header = header.padded(scratch.len() - FRONT);
+            let start = FRONT - header.body_at();
+            scratch.overwrite(start, &header.encode());
+            Ok(with(&scratch[start..]))
         })
     }
 
@@ -295,7 +304,11 @@ impl Shared {
             Number::Next(asked) => {
                 let call = sending.last + 1;
                 let most = sending.most;
-                self.with_asked(|table| table.ask(call, asked, most)).map_err(NotSent::TooMany)?;
+                // ORDERING: Relaxed; see `answer_alone`.
+                let listed = most.saturating_sub(self.alone.load(Ordering::Relaxed));
+                if !self.with_asked(|table| table.ask(call, asked, listed)) {
+                    return Err(NotSent::TooMany(most));
+                }
                 sending.last = call;
                 Ok(call)
             }
@@ -374,9 +387,11 @@ impl Shared {
             .map_err(SendError::of_encoding)?;
         let blobs = going.blobs();
         let count = u8::try_from(blobs.len()).map_err(|_| SendError::Blobs)?;
-        let header = Header { blobs: count, ..header };
+        let list = (blobs.len() * 8).next_multiple_of(16);
+        let header = Header { blobs: count, ..header }.padded(list + scratch.len());
         let mut packet = Vec::with_capacity(header.body_at() + scratch.len());
         packet.extend_from_slice(&header.encode());
+        packet.resize(header.list_at(), 0);
         blobs.for_each(|number| packet.extend_from_slice(&number.to_le_bytes()));
         packet.resize(header.body_at(), 0);
         packet.extend_from_slice(scratch);
@@ -414,17 +429,10 @@ impl Shared {
         gone
     }
 
-    /// Tells the peer that nobody waits for this answer, if that can be now: it is a kindness, and not waited for.
+    /// Tells the peer that nobody waits for this answer.
     pub(crate) fn tell_cancelled(&self, call: u64) {
-        if self.is_forked() {
-            return;
-        }
-        if let Some(mut held) = self.halves.try_take(Which::SENDING) {
-            self.try_put(&mut held, &Header::new(Kind::Cancel).encode(), call);
-            self.give_back(&mut held, Which::SENDING);
-        } else if let Some(mut held) = self.halves.try_take(Which::RECEIVING) {
-            held.receiving().owed.push((Header::new(Kind::Cancel).encode().to_vec(), call));
-            self.give_back(&mut held, Which::RECEIVING);
+        if !self.is_forked() {
+            self.send_sometime(packet(Header::new(Kind::Cancel), &[]), call);
         }
     }
 

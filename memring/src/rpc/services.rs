@@ -201,13 +201,13 @@ impl Services {
             if versions.peek().is_none() {
                 return (Self::none(), None);
             }
-            let mut packet = refusal(Code::UnknownVersion);
-            wire::encode_versions(versions.map(|serve| serve.interface().version), &mut packet);
-            return (packet, None);
+            let mut body = Vec::new();
+            wire::encode_versions(versions.map(|serve| serve.interface().version), &mut body);
+            return (refusal(Code::UnknownVersion, &body), None);
         };
         let serve = &self.list[place];
         let Some(opened) = serve.judge(peer) else {
-            return (refusal(Code::Denied), None);
+            return (refusal(Code::Denied, &[]), None);
         };
         let header = Header {
             interface: place as u16,
@@ -215,17 +215,17 @@ impl Services {
             time: super::shared::now_nanos(),
             ..Header::new(Kind::Opened)
         };
-        let mut packet = header.encode().to_vec();
-        wire::encode_standings(&serve.compare(&asked.members, &opened), &mut packet);
-        (packet, Some((place, opened)))
+        let mut body = Vec::new();
+        wire::encode_standings(&serve.compare(&asked.members, &opened), &mut body);
+        (wire::packet(header, &body), Some((place, opened)))
     }
 
     /// Answers an opening where nothing is served.
     pub(crate) fn none() -> Vec<u8> {
-        refusal(Code::UnknownInterface)
+        refusal(Code::UnknownInterface, &[])
     }
 }
 
-fn refusal(code: Code) -> Vec<u8> {
-    Header { number: code as u32, ..Header::new(Kind::Refused) }.encode().to_vec()
+fn refusal(code: Code, body: &[u8]) -> Vec<u8> {
+    wire::packet(Header { number: code as u32, ..Header::new(Kind::Refused) }, body)
 }

@@ -249,13 +249,14 @@ fn encode<A, CA: Carries<A>>(member: u32, arguments: &A) -> Result<Vec<u8>, Enco
     let header = Header { number: member, ..Header::new(Kind::Signal) };
     let value = Value::<A, CA>::new(arguments);
     let mut scratch = Scratch::new(memring_codec::LARGEST_VALUE);
-    match value.ready() {
-        Some(ready) => Ok([&header.encode()[..], ready].concat()),
+    let body = match value.ready() {
+        Some(ready) => ready,
         None => {
             value.encode(&mut scratch, None)?;
-            Ok([&header.encode()[..], &scratch].concat())
+            &scratch
         }
-    }
+    };
+    Ok(super::wire::packet(header, body))
 }
 
 /// The signals of one kind that come in a session, from when it was made. Dropping it ends the subscription.
@@ -278,7 +279,7 @@ pub(crate) struct Queue {
     pub packets: VecDeque<Arc<Packet>>,
     pub bytes: usize,
     pub missed: u64,
-    pub waiter: Option<super::table::Waiter>,
+    pub waiter: Option<std::thread::Thread>,
 }
 
 impl Queue {
@@ -322,7 +323,7 @@ impl<T> Subscription<T> {
         let shared = &self.bound.shared;
         if !waits {
             // A signal that nobody waits for is dropped where it is read.
-            let _ = shared.try_send_whole(&header.encode(), 0);
+            let _ = shared.try_send_whole(&super::wire::packet(header, &[]), 0);
             return Ok(());
         }
         let sent = shared.send(header, 0, &&[][..], None);

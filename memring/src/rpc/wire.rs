@@ -6,9 +6,12 @@
 use std::fmt;
 
 use memring_codec::Fingerprint;
+use memring_transport::observe::is_unseen;
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 16;
+/// Bytes that may lie between a header and what follows, to make a frame of whole cache lines.
+pub(crate) const MOST_PADDING: usize = 48;
 /// Bytes of a name, of an interface or of what it has.
 pub(crate) const MAX_NAME: usize = 128;
 /// Bytes of a version.
@@ -82,6 +85,11 @@ impl Kind {
     }
 }
 
+/// Of the first word of a packet, what says how much is padded.
+const PADDING: u64 = 0x30;
+const DONE: u64 = Kind::Done as u64;
+const FAILED: u64 = Kind::Failed as u64;
+
 /// The rule of calls that a peer broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Broken {
@@ -123,6 +131,8 @@ pub(crate) enum Broken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub kind: Kind,
+    /// Units of 16 bytes, at most 3, between the header and what follows; nobody reads them.
+    pub padding: u8,
     /// How many blobs the body names. Their numbers are between the header and the body.
     pub blobs: u8,
     /// The number of an opened interface.
@@ -135,17 +145,20 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) const fn new(kind: Kind) -> Self {
-        Self { kind, blobs: 0, interface: 0, number: 0, time: 0 }
+        Self { kind, padding: 0, blobs: 0, interface: 0, number: 0, time: 0 }
     }
 
+    /// By words, as they will be read again at once.
     #[inline]
     pub(crate) fn encode(self) -> [u8; HEADER] {
+        let kind = self.kind as u8 | self.padding << 4;
+        let first = u64::from(kind)
+            | u64::from(self.blobs) << 8
+            | u64::from(self.interface) << 16
+            | u64::from(self.number) << 32;
         let mut bytes = [0; HEADER];
-        bytes[0] = self.kind as u8;
-        bytes[1] = self.blobs;
-        bytes[2..4].copy_from_slice(&self.interface.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.number.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.time.to_le_bytes());
+        bytes[..8].copy_from_slice(&first.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.time.to_le_bytes());
         bytes
     }
 
@@ -155,9 +168,10 @@ impl Header {
             return Err(Broken::Short(packet.len()));
         };
         let [kind, blobs, i0, i1, n0, n1, n2, n3, time @ ..] = *header;
-        let kind = Kind::of(kind)?;
+        let (kind, padding) = (Kind::of(kind & 0xf)?, kind >> 4);
         let this = Self {
             kind,
+            padding,
             blobs,
             interface: u16::from_le_bytes([i0, i1]),
             number: u32::from_le_bytes([n0, n1, n2, n3]),
@@ -174,11 +188,12 @@ impl Header {
         let unused = (!interface && this.interface != 0)
             || (!number && this.number != 0)
             || (!time && this.time != 0)
-            || (!kind.may_carry() && blobs != 0);
+            || (!kind.may_carry() && blobs != 0)
+            || padding > 3;
         if unused {
             return Err(Broken::Reserved);
         }
-        if blobs != 0 && packet.len() < this.body_at() {
+        if packet.len() < this.body_at() {
             return Err(Broken::Short(packet.len()));
         }
         Ok(this)
@@ -190,14 +205,13 @@ impl Header {
     pub(crate) fn plain_answer(packet: &[u8]) -> Option<Self> {
         let word = u64::from_le_bytes(*packet.first_chunk()?);
         let time = u64::from_le_bytes(*packet.get(8..)?.first_chunk()?);
-        let kind = if word == Kind::Done as u64 {
-            Kind::Done
-        } else if word == Kind::Failed as u64 {
-            Kind::Failed
-        } else {
-            return None;
+        let kind = match word & !PADDING {
+            DONE => Kind::Done,
+            FAILED => Kind::Failed,
+            _ => return None,
         };
-        (time == 0).then(|| Self::new(kind))
+        let padding = (word >> 4) as u8 & 3;
+        (time == 0).then(|| Self { padding, ..Self::new(kind) })
     }
 
     /// The header of a call that carries nothing and has no deadline, if it is one.
@@ -205,11 +219,11 @@ impl Header {
     pub(crate) fn plain_call(packet: &[u8]) -> Option<Self> {
         let word = u64::from_le_bytes(*packet.first_chunk()?);
         let time = u64::from_le_bytes(*packet.get(8..)?.first_chunk()?);
-        if word as u16 != Kind::Call as u16 || time != 0 {
+        if (word & !PADDING) as u16 != Kind::Call as u16 || time != 0 {
             return None;
         }
-        let interface = (word >> 16) as u16;
-        Some(Self { interface, number: (word >> 32) as u32, ..Self::new(Kind::Call) })
+        let (interface, padding) = ((word >> 16) as u16, (word >> 4) as u8 & 3);
+        Some(Self { padding, interface, number: (word >> 32) as u32, ..Self::new(Kind::Call) })
     }
 
     /// Whether it ends the question whose number it has. (The peer's own questions have numbers too.)
@@ -225,18 +239,45 @@ impl Header {
         matches!(self.kind, Kind::Call | Kind::Tell)
     }
 
+    /// Where the list of blobs begins, or the body if there is none.
+    #[inline]
+    pub(crate) fn list_at(self) -> usize {
+        HEADER + usize::from(self.padding) * 16
+    }
+
     /// Where the body begins.
     #[inline]
     pub(crate) fn body_at(self) -> usize {
-        HEADER + (usize::from(self.blobs) * 8).next_multiple_of(16)
+        self.list_at() + (usize::from(self.blobs) * 8).next_multiple_of(16)
+    }
+
+    /// The same, padded so that a frame with so many bytes behind the header has whole cache lines: then no frame begins in
+    /// the line where another ends, and a small one comes over in one piece.
+    #[inline]
+    pub(crate) fn padded(self, rest: usize) -> Self {
+        /// Bytes of a frame's own header, and of a line.
+        const FRAME: usize = 16;
+        const LINE: usize = 64;
+        let frame = (FRAME + HEADER + rest).next_multiple_of(16);
+        let missing = frame.next_multiple_of(LINE) - frame;
+        Self { padding: (missing / 16) as u8, ..self }
     }
 
     /// The blobs that a packet with this header lists.
     pub(crate) fn blobs_of(self, packet: &[u8]) -> impl Iterator<Item = u64> + '_ {
-        let list = packet.get(HEADER..).unwrap_or_default().chunks_exact(8);
+        let list = packet.get(self.list_at()..).unwrap_or_default().chunks_exact(8);
         list.take(self.blobs.into())
             .map(|number| number.first_chunk().map_or(0, |number| u64::from_le_bytes(*number)))
     }
+}
+
+/// A whole packet.
+pub(crate) fn packet(header: Header, body: &[u8]) -> Vec<u8> {
+    let header = header.padded(body.len());
+    let mut packet = header.encode().to_vec();
+    packet.resize(header.body_at(), 0);
+    packet.extend_from_slice(body);
+    packet
 }
 
 /// How a member of an interface is used.
@@ -433,27 +474,27 @@ pub(crate) fn encode_versions<'a>(versions: impl Iterator<Item = &'a str>, into:
     versions.iter().for_each(|version| put_text(into, version));
 }
 
-/// Reads such a body.
+/// Reads such a body, for people.
 pub(crate) fn decode_versions(body: &[u8]) -> Result<Vec<String>, Broken> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
     let mut from = Fields(body);
     let count = from.count(MAX_VERSIONS)?;
-    let versions = (0..count).map(|_| from.text(MAX_VERSION).map(str::to_owned)).collect();
+    let versions: Result<_, _> = (0..count).map(|_| from.text(MAX_VERSION).map(shown)).collect();
+    let versions = versions?;
     from.end()?;
-    versions
+    Ok(versions)
 }
 
 /// A sentence from the peer, fit to be shown: cut, and without what could harm a terminal.
 pub(crate) fn sentence(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_SIGNATURE)]);
-    text.chars().map(|c| if is_text(c) { c } else { '\u{fffd}' }).collect()
+    shown(&String::from_utf8_lossy(&body[..body.len().min(MAX_SIGNATURE)]))
 }
 
-fn is_text(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// The peer's text as it can be shown.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// As much of a signature as an opening takes.
@@ -511,7 +552,7 @@ impl<'a> Fields<'a> {
             return Err(Broken::Text);
         }
         let text = str::from_utf8(self.take(len)?).map_err(|_| Broken::Text)?;
-        if text.chars().all(is_text) { Ok(text) } else { Err(Broken::Text) }
+        if text.contains(char::is_control) { Err(Broken::Text) } else { Ok(text) }
     }
 
     fn end(&self) -> Result<(), Broken> {
@@ -529,3 +570,6 @@ impl fmt::Display for Shape {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@ mod both_ways;
 mod carried;
 mod ends;
 mod evolution;
+mod example;
+mod hostile;
 mod servers;
 mod signals;
 mod streams;

@@ -1,0 +1,453 @@
+//! Peers that break the rules of calls, packet by packet, and what is only an answer.
+
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use memring::rpc::fuzzing::{Raw, RawPacket};
+use memring::rpc::{
+    Call, CallError, Calls, Client, Link, OpenError, Options, Replies, Serve, Server, Stream,
+};
+use memring::{End, Policy, Rule};
+
+use super::support::{Scratch, eventually, soon};
+
+#[memring::interface(name = "all", version = "1")]
+trait All {
+    fn twice(number: u32) -> u32;
+    fn count(to: u32) -> Stream<u32>;
+    #[oneway]
+    fn told(number: u32);
+    #[signal]
+    fn news(number: u32);
+    fn denied();
+    fn texts(texts: Vec<String>) -> u32;
+}
+
+const TWICE: u32 = 0;
+const COUNT: u32 = 1;
+const TOLD: u32 = 2;
+const NEWS: u32 = 3;
+const DENIED: u32 = 4;
+const TEXTS: u32 = 5;
+
+struct Serves;
+
+impl AllServer for Serves {
+    fn twice(&self, _: &Call<'_>, number: u32) -> u32 {
+        number.wrapping_mul(2)
+    }
+
+    fn count(&self, _: &Call<'_>, to: u32, mut replies: Replies<u32>) {
+        for number in 0..to {
+            if replies.send(&number).is_err() {
+                return;
+            }
+        }
+        replies.end(Ok(()));
+    }
+
+    fn told(&self, _: &Call<'_>, _: u32) {}
+
+    fn denied(&self, _: &Call<'_>) {}
+
+    fn texts(&self, _: &Call<'_>, texts: Vec<String>) -> u32 {
+        texts.len() as u32
+    }
+}
+
+fn packet(kind: u8, interface: u16, number: u32, time: u64, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![kind, 0];
+    packet.extend(interface.to_le_bytes());
+    packet.extend(number.to_le_bytes());
+    packet.extend(time.to_le_bytes());
+    packet.extend(body);
+    packet
+}
+
+/// An opening of an interface of which nothing is known.
+fn open(name: &str) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
+    packet(1, 0, 0, 0, &[text(name), text("1"), vec![0, 0]].concat())
+}
+
+fn call(number: u32, body: &[u8]) -> Vec<u8> {
+    packet(4, 0, number, 0, body)
+}
+
+/// A raw client, and the thread of its server.
+fn raw_client() -> (Raw, JoinHandle<End>) {
+    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let serve = Serve::new(All::serve(Serves)).method("denied", Policy::nobody());
+    let server = Link::serving(server, [serve]);
+    let mut raw = Raw::over(client);
+    let serving = thread::spawn(move || server.run());
+    send(&mut raw, &open("all"), 1);
+    assert_eq!(kind(&recv(&mut raw)), 2, "opened");
+    (raw, serving)
+}
+
+/// Beside the padding.
+fn kind(packet: &RawPacket) -> u8 {
+    packet.bytes[0] & 15
+}
+
+#[track_caller]
+fn send(raw: &mut Raw, packet: &[u8], tag: u64) {
+    raw.send(packet, tag, soon()).expect("room");
+}
+
+#[track_caller]
+fn recv(raw: &mut Raw) -> RawPacket {
+    raw.recv(soon()).expect("a packet")
+}
+
+#[track_caller]
+fn is_broken(end: &End, rule: &str) {
+    match end {
+        End::Fault(fault) => {
+            assert_eq!(fault.rule, Rule::Calls);
+            let detail = fault.detail.as_deref().unwrap_or_default();
+            assert!(detail.contains(rule), "`{rule}`, and not `{detail}`");
+        }
+        other => panic!("a fault was due, `{rule}`, and not: {other}"),
+    }
+}
+
+/// Packets with their tags, and the rule that they break.
+type Cases<'a> = &'a [(&'a str, Vec<(Vec<u8>, u64)>)];
+
+#[test]
+fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
+    let two = 2_u32.to_le_bytes();
+    let blobs = |count: u8, rest: &[u8]| {
+        let mut packet = call(TWICE, rest);
+        packet[1] = count;
+        packet
+    };
+    let mut unsorted = open("all");
+    unsorted.push(0);
+    let cases: Cases<'_> = &[
+        ("shorter than its header", vec![(vec![], 2)]),
+        ("shorter than its header", vec![(call(TWICE, &[])[..15].to_vec(), 2)]),
+        ("shorter than its header", vec![(blobs(1, &[0; 8]), 2)]),
+        ("unknown kind 0", vec![(packet(0, 0, 0, 0, &[]), 2)]),
+        ("unknown kind 15", vec![(packet(15, 0, 0, 0, &[]), 2)]),
+        ("not zero", vec![(packet(0x44, 0, 0, 0, &[0; 64]), 2)]),
+        ("shorter than its header", vec![(packet(0x34, 0, 0, 0, &[0; 47]), 2)]),
+        ("not zero", vec![(packet(9, 1, 0, 0, &[]), 2)]),
+        ("not zero", vec![(packet(11, 0, 1, 1, &[]), 2)]),
+        ("goes on behind it", vec![(unsorted, 2)]),
+        ("ends before", vec![(packet(1, 0, 0, 0, &[1]), 2)]),
+        ("no text", vec![(open("a\nb"), 2)]),
+        ("no text", vec![(open(""), 2)]),
+        ("more entries", vec![(packet(1, 0, 0, 0, &[1, 0, 97, 1, 0, 97, 255, 255]), 2)]),
+        ("unknown shape", vec![(packet(1, 0, 0, 0, &[1, 0, 97, 1, 0, 97, 1, 0, 9]), 2)]),
+        ("does not follow", vec![(call(TWICE, &two), 1)]),
+        ("does not follow", vec![(call(TWICE, &two), 0)]),
+        ("does not follow", vec![(call(TWICE, &two), 7), (call(TWICE, &two), 7)]),
+        ("does not follow", vec![(call(TWICE, &two), u64::MAX), (open("all"), 3)]),
+        ("was not made", vec![(packet(6, 0, 0, 0, &[]), 1)]),
+        ("was not made", vec![(packet(7, 0, 0, 0, &[]), 0)]),
+        ("was not made", vec![(packet(8, 0, 6, 0, &[]), 9)]),
+        ("was not made", vec![(packet(10, 0, 0, 0, &[]), 9)]),
+        ("was not made", vec![(packet(2, 0, 1, 0, &[0, 0]), 9)]),
+        ("was not made", vec![(packet(3, 0, 1, 0, &[]), 9)]),
+        ("was not made", vec![(packet(12, 0, NEWS, 0, &two), 0)]),
+        ("blob that is not known", vec![(blobs(1, &[1; 16]), 2)]),
+        ("was not opened", vec![(packet(4, 1, 0, 0, &two), 2)]),
+        ("was not opened", vec![(packet(5, u16::MAX, 0, 0, &two), 0)]),
+        ("was not opened", vec![(packet(13, 7, NEWS, 0, &[]), 0)]),
+        ("a method that", vec![(call(6, &two), 2)]),
+        ("a method that", vec![(call(u32::MAX, &two), 2)]),
+        ("a method that", vec![(call(DENIED, &[]), 2)]),
+        ("a method that", vec![(call(TOLD, &two), 2)]),
+        ("a method that", vec![(call(NEWS, &two), 2)]),
+        ("a method that", vec![(packet(5, 0, TWICE, 0, &two), 0)]),
+        ("a method that", vec![(packet(5, 0, TOLD, 0, &two), 2)]),
+        ("a method that", vec![(packet(13, 0, TWICE, 0, &[]), 0)]),
+        ("a method that", vec![(packet(14, 0, 99, 0, &[]), 0)]),
+        ("a method that", vec![(packet(13, 0, NEWS, 0, &[]), 3)]),
+        (
+            "without credit",
+            vec![
+                (call(COUNT, &u32::MAX.to_le_bytes()), 2),
+                (packet(11, 0, i32::MAX as u32, 0, &[]), 2),
+                (packet(11, 0, i32::MAX as u32, 0, &[]), 2),
+            ],
+        ),
+    ];
+    for (rule, packets) in cases {
+        println!("{rule}"); // shown if it fails
+        let (mut raw, serving) = raw_client();
+        for (packet, tag) in packets {
+            send(&mut raw, packet, *tag);
+        }
+        let end = loop {
+            // It may have answered before.
+            match raw.recv(soon()) {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(end, memring::RecvError::Ended(_)), "{rule}: {end}");
+        is_broken(&serving.join().expect("no panic"), rule);
+    }
+}
+
+#[test]
+fn what_breaks_no_rule_is_an_answer_or_nothing() {
+    let (mut raw, serving) = raw_client();
+    let (two, bomb) = (2_u32.to_le_bytes(), [0xff; 64]);
+    for (question, tag, answer) in [
+        (call(TWICE, &two), 2, (6, 0)),
+        (call(TWICE, &[]), 3, (8, 9)),             // no arguments
+        (call(TWICE, &[0; 8]), 5, (8, 9)),         // too many
+        (call(TEXTS, &bomb), 6, (8, 9)),           // a list that goes beyond
+        (call(COUNT, &two[..3]), 7, (8, 9)),       // no arguments of a stream
+        (packet(4, 0, TWICE, 1, &two), 8, (8, 7)), // a deadline that is long over
+        (packet(4, 0, TWICE, u64::MAX, &two), 9, (6, 0)),
+        (open("none"), 10, (3, 1)),
+        (open("all"), 11, (2, 1024)),
+        (call(TWICE, &two), u64::MAX, (6, 0)),
+    ] {
+        // None of these is about anything.
+        for nothing in [packet(9, 0, 0, 0, &[]), packet(11, 0, u32::MAX, 0, &[1])] {
+            [0, 1, tag, u64::MAX].iter().for_each(|about| send(&mut raw, &nothing, *about));
+        }
+        send(&mut raw, &question, tag);
+        let came = recv(&mut raw);
+        let number = u32::from_le_bytes(came.bytes[4..8].try_into().expect("four"));
+        assert_eq!((came.tag, (kind(&came), number)), (tag, answer));
+    }
+    for kind in [13, 13, 14, 14] {
+        send(&mut raw, &packet(kind, 0, NEWS, 0, &[]), 0);
+    }
+    send(&mut raw, &packet(5, 0, TOLD, 0, &[]), 0); // a message to nobody
+    send(&mut raw, &packet(5, 0, TOLD, 1, &two), 0); // and one that is late
+    drop(raw);
+    let end = serving.join().expect("no panic");
+    assert!(matches!(end, End::Closed | End::PeerDied(_)), "{end}");
+}
+
+/// A client, whose server is raw, and has opened `all` as if it were the same.
+fn raw_server() -> (Raw, AllClient) {
+    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let mut raw = Raw::over(server);
+    let opening = thread::spawn(move || Link::over(client).open::<AllClient>());
+    let asked = recv(&mut raw);
+    assert_eq!((kind(&asked), asked.tag), (1, 1));
+    let count = AllClient::interface().members.len() as u16;
+    let mut standings = count.to_le_bytes().to_vec();
+    (0..u32::from(count)).for_each(|member| {
+        standings.push(0);
+        standings.extend(member.to_le_bytes());
+    });
+    send(&mut raw, &packet(2, 0, 16, 0, &standings), 1);
+    (raw, opening.join().expect("no panic").expect("opened"))
+}
+
+#[test]
+fn a_client_ends_the_session_of_a_server_that_breaks_a_rule() {
+    let item = || packet(10, 0, 0, 0, &[0; 4]);
+    let done = || packet(6, 0, 0, 0, &[0; 4]);
+    let calls: Cases<'_> = &[
+        ("was not made", vec![(item(), 2)]),
+        ("was not made", vec![(done(), 3)]),
+        ("shorter than its header", vec![(packet(0x16, 0, 0, 0, &[]), 2)]),
+        ("was not made", vec![(done(), 1)]),
+        ("was not made", vec![(packet(12, 0, NEWS, 0, &[0; 4]), 0)]),
+        ("was not made", vec![(packet(12, 1, TWICE, 0, &[0; 4]), 2)]),
+        ("was not opened", vec![(packet(4, 0, 0, 0, &[]), 2)]),
+        ("was not opened", vec![(packet(13, 0, 0, 0, &[]), 0)]),
+        ("unknown kind", vec![(packet(15, 0, 0, 0, &[]), 2)]),
+    ];
+    for (rule, packets) in calls {
+        println!("{rule}");
+        let (mut raw, client) = raw_server();
+        let calling = thread::spawn(move || client.twice(1));
+        assert_eq!(recv(&mut raw).tag, 2);
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        match calling.join().expect("no panic") {
+            Err(CallError::Ended(end)) => is_broken(&end, rule),
+            other => panic!("{rule}: {other:?}"),
+        }
+    }
+    let streams: Cases<'_> = &[
+        ("without credit", vec![(item(), 2); 33]),
+        ("that was answered", vec![(done(), 2), (item(), 2)]),
+        ("that was answered", vec![(done(), 2), (done(), 2)]),
+        ("was not made", vec![(item(), 9)]),
+    ];
+    for (rule, packets) in streams {
+        println!("{rule}");
+        let (mut raw, client) = raw_server();
+        let stream: Stream<u32> = client.count(9).expect("room");
+        assert_eq!(recv(&mut raw).tag, 2);
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        // Another call reads them, and takes none.
+        match client.twice(1) {
+            Err(CallError::Ended(end)) => is_broken(&end, rule),
+            other => panic!("{rule}: {other:?}"),
+        }
+        assert!(stream.count() <= 33, "it ends");
+    }
+    // An answer of a wrong kind to one that is listed, for others ask too.
+    let (mut raw, client) = raw_server();
+    let calls: Vec<_> = (0..2)
+        .map(|_| {
+            let client = client.clone();
+            thread::spawn(move || client.twice(1))
+        })
+        .collect();
+    assert_eq!((recv(&mut raw).tag, recv(&mut raw).tag), (2, 3));
+    send(&mut raw, &item(), 3);
+    for call in calls {
+        assert!(matches!(call.join().expect("no panic"), Err(CallError::Ended(End::Fault(_)))));
+    }
+}
+
+#[test]
+fn answers_that_are_none_are_errors_of_their_callers() {
+    let (mut raw, client) = raw_server();
+    let long = [b'x'; 5000];
+    let mut tag = 1;
+    let mut check = |answer: Vec<u8>, fits: fn(&CallError) -> bool| {
+        let calling = {
+            let client = client.clone();
+            thread::spawn(move || client.twice(1))
+        };
+        tag += 1;
+        assert_eq!(recv(&mut raw).tag, tag);
+        send(&mut raw, &answer, tag);
+        let error = calling.join().expect("no panic").expect_err("no answer");
+        assert!(fits(&error), "{error:?}");
+    };
+    check(packet(6, 0, 0, 0, &[]), |error| matches!(error, CallError::Answer(_)));
+    check(packet(6, 0, 0, 0, &[0; 5]), |error| matches!(error, CallError::Answer(_)));
+    check(packet(7, 0, 0, 0, &[]), |error| matches!(error, CallError::Answer(_)));
+    check(packet(8, 0, 99, 0, &[]), |error| matches!(error, CallError::Unanswered(_)));
+    check(packet(2, 0, 0, 0, &[]), |error| matches!(error, CallError::Unanswered(_)));
+    check(packet(3, 0, 1, 0, &[]), |error| matches!(error, CallError::Unanswered(_)));
+    check(
+        packet(8, 0, 9, 0, &long),
+        |error| matches!(error, CallError::Arguments(why) if why.len() == 1024),
+    );
+    check(
+        packet(8, 0, 10, 0, b"\x1b]0;title\x07"),
+        |error| matches!(error, CallError::Unanswered(why) if !why.contains('\x1b')),
+    );
+}
+
+#[test]
+fn openings_are_answered_by_openings_alone() {
+    for answer in [
+        packet(6, 0, 0, 0, &[]),
+        packet(2, 0, 16, 0, &[]),
+        packet(2, 0, 16, 0, &[0, 0]),
+        packet(2, 0, 16, 0, &[6, 0, 1, 1, 1, 1, 1, 9]),
+        packet(2, 0, 16, 0, &[255, 255]),
+        packet(3, 0, 99, 0, &[]),
+        packet(3, 0, 2, 0, &[255, 255]),
+    ] {
+        let (server, client) = memring::pair::<Calls>().expect("a pair");
+        let mut raw = Raw::over(server);
+        let opening = thread::spawn(move || Link::over(client).open::<AllClient>());
+        recv(&mut raw);
+        send(&mut raw, &answer, 1);
+        let error = opening.join().expect("no panic").expect_err("not opened");
+        assert!(matches!(error, OpenError::Call(CallError::Unanswered(_))), "{error:?}");
+    }
+}
+
+#[test]
+fn a_peers_question_with_the_number_of_ours_is_no_answer() {
+    let (raw, link) = memring::pair::<Calls>().expect("a pair");
+    let (mut raw, link) = (Raw::over(raw), Link::serving(link, [Serve::new(All::serve(Serves))]));
+    send(&mut raw, &open("all"), 1);
+    let opening = {
+        let link = link.clone();
+        thread::spawn(move || link.open::<AllClient>())
+    };
+    let mut came = [recv(&mut raw), recv(&mut raw)];
+    came.sort_by_key(kind);
+    assert_eq!(came.each_ref().map(kind), [1, 2]);
+    send(&mut raw, &packet(2, 0, 16, 0, &[6, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), 1);
+    let client = opening.join().expect("no panic").expect("opened");
+    let calling = thread::spawn(move || client.twice(4));
+    assert_eq!(recv(&mut raw).tag, 2);
+    send(&mut raw, &call(TWICE, &2_u32.to_le_bytes()), 2);
+    send(&mut raw, &packet(6, 0, 0, 0, &8_u32.to_le_bytes()), 2);
+    assert_eq!(calling.join().expect("no panic").expect("an answer"), 8);
+    let serving = {
+        let link = link.clone();
+        thread::spawn(move || link.run())
+    };
+    let answer = recv(&mut raw);
+    assert_eq!((answer.tag, kind(&answer)), (2, 6));
+    assert!(answer.bytes.ends_with(&[4, 0, 0, 0]), "{answer:?}");
+    link.close();
+    serving.join().expect("no panic");
+}
+
+#[test]
+fn openings_whose_answers_are_not_read_have_a_bound() {
+    let (mut raw, serving) = raw_client();
+    for tag in 2.. {
+        let sent = raw.send(&open("all"), tag, std::time::Instant::now() + Duration::from_secs(5));
+        if let Err(error) = sent {
+            assert!(matches!(error, memring::SendError::Ended(_)), "{error}");
+            break;
+        }
+    }
+    is_broken(&serving.join().expect("no panic"), "more calls at once");
+}
+
+#[memring::interface(name = "door", version = "1")]
+trait Door {
+    fn wait();
+    fn open_it();
+}
+
+struct Gate {
+    waits: mpsc::SyncSender<()>,
+    opened: std::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+impl DoorServer for Gate {
+    fn wait(&self, _: &Call<'_>) {
+        self.waits.send(()).expect("the test listens");
+        self.opened.lock().expect("no panic").recv().expect("the test says so");
+    }
+
+    fn open_it(&self, _: &Call<'_>) {}
+}
+
+#[test]
+fn threads_together_keep_to_the_bound_that_was_agreed() {
+    let place = Scratch::new();
+    let ((waits, waited), (opens, opened)) = (mpsc::sync_channel(9), mpsc::channel());
+    let gate = Gate { waits, opened: std::sync::Mutex::new(opened) };
+    let server = Server::new().serve(Door::serve(gate)).calls_at_once(1).threads_per_client(2);
+    let server = std::sync::Arc::new(server.bind(place.socket()).expect("binds"));
+    let running = {
+        let server = std::sync::Arc::clone(&server);
+        thread::spawn(move || server.run())
+    };
+    let door = DoorClient::connect(place.socket()).expect("connects");
+    let waiting = {
+        let door = door.clone();
+        thread::spawn(move || door.wait())
+    };
+    waited.recv().expect("it waits");
+    let timed = door.with(Options::new().timeout(Duration::from_secs(10)));
+    eventually("the thread that waits lets others send", || {
+        matches!(timed.open_it(), Err(CallError::TooManyCalls { most: 1 }))
+    });
+    opens.send(()).expect("it listens");
+    waiting.join().expect("no panic").expect("an answer");
+    door.open_it().expect("an answer");
+    drop((door, timed));
+    server.shut_down(Duration::ZERO);
+    running.join().expect("no panic").expect("ends in order");
+}
