@@ -84,7 +84,7 @@ static SIGNALS: std::sync::LazyLock<TargetSignals> =
     std::sync::LazyLock::new(|| TargetSignals::new(Slow::DropNewest));
 
 fn serve() -> Serve {
-    Serve::new(Target::serve(Serves)).signals(&*SIGNALS).method("denied", Policy::nobody())
+    Target::serve(Serves).signals(&*SIGNALS).method("denied", Policy::nobody())
 }
 
 fn scene(name: &'static str) -> Option<Scene> {

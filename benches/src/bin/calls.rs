@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use memring::rpc::{Call, Calls, Link, Serve};
+use memring::rpc::{Call, Calls, Link};
 use memring::{Connector, Protocol, ServerEnd, Wait};
 use memring_benches::machine::Machine;
 use memring_benches::pin;
@@ -114,7 +114,7 @@ fn child(way: &str) -> Outcome<()> {
         }
         _ => {
             let channel = memring::inherited::<Calls>()?;
-            Link::serving(channel, [Serve::new(Echo::serve(Echoing))]).run();
+            Link::serving(channel, [Echo::serve(Echoing)]).run();
         }
     }
     Ok(())

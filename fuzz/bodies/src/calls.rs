@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use memring::rpc::fuzzing::{self, Raw};
-use memring::rpc::{Call, Calls, Link, Replies, Serve, Stream};
+use memring::rpc::{Call, Calls, Link, Replies, Stream};
 use memring::{Connector, End, Lanes};
 
 use crate::Seed;
@@ -71,7 +71,7 @@ pub fn run(data: &[u8]) {
     let lanes = Lanes::Bytes(512 << 10);
     let (ours, peers) = Connector::new().lanes(lanes, lanes).pair::<Calls>().expect("a pair");
     let mut peer = Peer::new(Raw::over(peers));
-    let link = Link::serving(ours, [Serve::new(Fuzzed::serve(Serves))]);
+    let link = Link::serving(ours, [Fuzzed::serve(Serves)]);
 
     // What we open lies there answered.
     peer.send(&opened(), 1);

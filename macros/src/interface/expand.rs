@@ -611,7 +611,7 @@ impl<'a> Expansion<'a> {
                 Shape::Signal => return None,
             })
         });
-        let serve_docs = format!("Makes a service of what implements [`{server}`].");
+        let serve_docs = format!("Has [`{server}`] served by what implements it.");
         quote! {
             struct __Serves<__S>(__S);
 
@@ -630,8 +630,8 @@ impl<'a> Expansion<'a> {
 
             impl #ident {
                 #[doc = #serve_docs]
-                #visibility fn serve(server: impl #server) -> impl #rpc::Service {
-                    __Serves(server)
+                #visibility fn serve(server: impl #server) -> #rpc::Serve {
+                    #rpc::Serve::new(__Serves(server))
                 }
             }
         }

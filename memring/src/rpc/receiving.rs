@@ -15,7 +15,7 @@ use memring_transport::Session;
 use super::carrier::Came;
 use super::running::Place;
 use super::sending::{Body, NotSent, SMALL, Sending, SmallPacket};
-use super::services::{Opened, Services};
+use super::services::{self, Opened, Services};
 use super::shared::{HeldHalves, SLICE, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
 use super::table::{Job, Packet, Table};
@@ -714,6 +714,7 @@ impl Shared {
             }
             receiving.opened[place] = Some(opened);
         }
+        let answer = if answer.len() > self.largest_at_once { services::too_long() } else { answer };
         if self.owes() || !self.try_put(held, &answer, item.tag) {
             self.owe(answer, item.tag, self.most_running as usize)?;
         }

@@ -220,10 +220,7 @@ impl Shared {
         if self.is_forked() {
             return Err(SendError::Ended(End::Forked));
         }
-        // Whoever has it longer than for a moment waits for room itself.
-        let Some(mut held) = self.take_sending(Some(Instant::now() + SLICE)) else {
-            return Ok(false);
-        };
+        let Some(mut held) = self.take_sending_unless_stuck() else { return Ok(false) };
         let mut sent = 0;
         let largest = held.sending().out.producer().largest_frame();
         let result = if packet.len() <= largest {
@@ -344,7 +341,11 @@ impl Shared {
             return Err(SendError::TimedOut);
         }
         let until = deadline.map_or(now + SLICE, |deadline| deadline.min(now + SLICE));
-        if let Err(SendError::Ended(end)) = held.sending().out.wait_for_room(until) {
+        // ORDERING: Relaxed; see `take_sending_unless_stuck`.
+        self.stuck.store(true, Ordering::Relaxed);
+        let waited = held.sending().out.wait_for_room(until);
+        self.stuck.store(false, Ordering::Relaxed);
+        if let Err(SendError::Ended(end)) = waited {
             return Err(SendError::Ended(end));
         }
         if held.has().any_of(Which::RECEIVING) {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::service::Service;
 use super::services::{Serve, Services};
 use super::session::{Calls, Link, MOST_RUNNING};
 use super::shared::Shared;
@@ -52,21 +51,12 @@ impl Server {
         }
     }
 
-    /// Serves an interface to every client.
+    /// Serves an interface.
     ///
     /// # Panics
     ///
     /// If the same version of the same interface is served already.
-    pub fn serve(self, service: impl Service) -> Self {
-        self.serve_to(Serve::new(service))
-    }
-
-    /// Serves an interface to some clients.
-    ///
-    /// # Panics
-    ///
-    /// As [`serve`](Self::serve).
-    pub fn serve_to(mut self, serve: Serve) -> Self {
+    pub fn serve(mut self, serve: Serve) -> Self {
         self.services.add(serve);
         self
     }

@@ -11,10 +11,33 @@ use super::service::Service;
 use super::signal::{Signals, Subscribers};
 use super::wire::{self, Code, Header, Kind, MemberSpec, Opening, Prints, Standing};
 
-/// One interface, and who may use it.
+/// An interface that is served, and who may use it: what a declaration's `serve` makes.
 ///
-/// ```ignore
-/// Serve::new(Calculator.service()).policy(Policy::same_uid()).method("reset", Policy::same_uid().allow_uid(0))
+/// ```
+/// use memring::Policy;
+/// use memring::rpc::{Call, Server};
+///
+/// #[memring::interface(name = "counter", version = "1")]
+/// trait Counter {
+///     fn next() -> u64;
+///     fn reset();
+/// }
+///
+/// #[derive(Default)]
+/// struct Counting(std::sync::atomic::AtomicU64);
+/// impl CounterServer for Counting {
+///     fn next(&self, _: &Call<'_>) -> u64 {
+///         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+///     }
+///     fn reset(&self, _: &Call<'_>) {
+///         self.0.store(0, std::sync::atomic::Ordering::Relaxed);
+///     }
+/// }
+///
+/// // Everybody who is admitted counts, and root resets.
+/// let root = Policy::nobody().allow_uid(0);
+/// let server = Server::new().serve(Counter::serve(Counting::default()).method("reset", root));
+/// # let _ = server;
 /// ```
 pub struct Serve {
     service: Arc<dyn Service>,
@@ -26,7 +49,7 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// An interface for whoever has a session.
+    /// For whoever has a session.
     #[must_use]
     pub fn new(service: impl Service) -> Self {
         Self {
@@ -224,6 +247,11 @@ impl Services {
     pub(crate) fn none() -> Vec<u8> {
         refusal(Code::UnknownInterface, &[])
     }
+}
+
+/// Says that an answer is too long for the lane.
+pub(crate) fn too_long() -> Vec<u8> {
+    refusal(Code::TooMany, &[])
 }
 
 fn refusal(code: Code, body: &[u8]) -> Vec<u8> {

@@ -154,6 +154,9 @@ impl Link {
                 },
                 Code::UnknownInterface => OpenError::UnknownInterface { name: interface.name },
                 Code::Denied => OpenError::denied(interface),
+                Code::TooMany => OpenError::Call(CallError::Unanswered(
+                    "the peer's lane is too small for it: it needs larger lanes".into(),
+                )),
                 _ => OpenError::Call(CallError::ShuttingDown),
             }),
             _ => Err(wrong(wire::Broken::Answer)),

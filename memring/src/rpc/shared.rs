@@ -47,11 +47,15 @@ pub(crate) struct Shared {
     pub(super) owed: Owed,
     pub(super) running: AllRunning,
     pub(super) most_running: u32,
+    /// Bytes of the largest packet that the lane holds at once.
+    pub(super) largest_at_once: usize,
     pub(super) services: OnceLock<Arc<Services>>,
     /// Signals that the peer wants: the number of the service, and the member.
     pub(super) subscribed: Mutex<BTreeSet<(u16, u32)>>,
     /// This.
     pub(super) this: Weak<Shared>,
+    /// Whoever has the sending half waits for room.
+    pub(super) stuck: AtomicBool,
     /// New calls are refused.
     stopping: AtomicBool,
     /// So much was read and not begun that only who begins it reads on.
@@ -66,6 +70,7 @@ impl Shared {
     pub(crate) fn new(channel: Channel<[u8], [u8]>, most_running: u32) -> Arc<Self> {
         let (sender, receiver) = channel.split();
         let session = Arc::clone(sender.session());
+        let largest_at_once = usize::try_from(sender.largest_at_once()).unwrap_or(usize::MAX);
         let receiving = Receiving::new(receiver.into_consumer(), &session);
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
@@ -78,7 +83,9 @@ impl Shared {
             owed: Owed::default(),
             running: AllRunning::default(),
             most_running: most_running.clamp(1, AllRunning::MOST),
+            largest_at_once,
             services: OnceLock::new(),
+            stuck: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             crowded: AtomicBool::new(false),
             jobs: AtomicU32::new(0),
@@ -162,6 +169,19 @@ impl Shared {
             self.sleep_unless_free(Which::SENDING, left);
             // Chosen or not, it takes the half now or sleeps again.
             self.table().woke(number);
+        }
+    }
+
+    /// The same, unless whoever has it waits for room itself.
+    pub(super) fn take_sending_unless_stuck(&self) -> Option<HeldHalves<'_>> {
+        loop {
+            if let Some(held) = self.take_sending(Some(Instant::now() + SLICE)) {
+                return Some(held);
+            }
+            // ORDERING: Relaxed; it says what was so for a while, and will be for a while.
+            if self.stuck.load(Ordering::Relaxed) {
+                return None;
+            }
         }
     }
 

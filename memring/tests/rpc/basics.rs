@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use memring::rpc::{Call, CallError, Calls, Link, Serve};
+use memring::rpc::{Call, CallError, Calls, Link};
 
 #[memring::message]
 #[derive(Debug, PartialEq)]
@@ -75,7 +75,7 @@ impl CalculatorServer for Calc {
 /// A client whose server is a thread of this process.
 fn calculator() -> CalculatorClient {
     let (server, client) = memring::pair::<Calls>().expect("a pair");
-    let server = Link::serving(server, [Serve::new(Calculator::serve(Calc::default()))]);
+    let server = Link::serving(server, [Calculator::serve(Calc::default())]);
     thread::spawn(move || server.run());
     Link::over(client).open().expect("it is served")
 }

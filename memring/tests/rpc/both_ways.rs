@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::thread;
 
-use memring::rpc::{Call, CallError, Calls, Link, Serve};
+use memring::rpc::{Call, CallError, Calls, Link};
 use memring::{Connector, Lanes};
 
 #[memring::interface(name = "parent", version = "1")]
@@ -57,8 +57,8 @@ impl ChildServer for Childish {
 fn family(threads: usize, lanes: Lanes) -> (Link, Link) {
     let connector = Connector::new().lanes(lanes, lanes);
     let (parent, child) = connector.pair::<Calls>().expect("a pair");
-    let parent = Link::serving(parent, [Serve::new(Parent::serve(Parenting))]);
-    let child = Link::serving(child, [Serve::new(Child::serve(Childish::default()))]);
+    let parent = Link::serving(parent, [Parent::serve(Parenting)]);
+    let child = Link::serving(child, [Child::serve(Childish::default())]);
     for link in [&parent, &child] {
         for _ in 0..threads {
             let link = link.clone();
@@ -102,7 +102,7 @@ fn both_sides_call_at_once_with_more_than_the_lanes_hold() {
 #[test]
 fn a_side_that_serves_nothing_says_so() {
     let (server, client) = memring::pair::<Calls>().expect("a pair");
-    let server = Link::serving(server, [Serve::new(Parent::serve(Parenting))]);
+    let server = Link::serving(server, [Parent::serve(Parenting)]);
     thread::spawn(move || server.run());
     let link = Link::over(client);
     let client: ParentClient = link.open().expect("it is served");

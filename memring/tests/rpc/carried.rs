@@ -5,7 +5,7 @@ use std::io::{Read, Write, pipe};
 use std::thread;
 
 use memring::blob::{Blob, BlobBuilder};
-use memring::rpc::{Call, CallError, Calls, Link, Replies, Serve};
+use memring::rpc::{Call, CallError, Calls, Link, Replies};
 use memring::{Connector, Fd};
 
 #[memring::message(attachments)]
@@ -73,7 +73,7 @@ fn blob(bytes: &[u8]) -> Blob<[u8]> {
 
 fn files(connector: Connector) -> FilesClient {
     let (server, client) = connector.pair::<Calls>().expect("a pair");
-    let server = Link::serving(server, [Serve::new(Files::serve(Filing(blob(&[3; 1000]))))]);
+    let server = Link::serving(server, [Files::serve(Filing(blob(&[3; 1000])))]);
     thread::spawn(move || server.run());
     Link::over(client).open().expect("it is served")
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use memring::End;
 use memring::fanout::Slow;
-use memring::rpc::{Call, CallError, Calls, Cancel, Link, Options, Pending, Serve};
+use memring::rpc::{Call, CallError, Calls, Cancel, Link, Options, Pending};
 
 use super::support::{Helper, PATIENCE, Scratch, Stage, eventually, soon};
 
@@ -81,7 +81,7 @@ fn gate(threads: usize) -> (Link, Gating) {
 fn gate_with(threads: usize, signals: &GateSignals) -> (Link, Gating) {
     let gating = Gating::default();
     let (server, client) = memring::pair::<Calls>().expect("a pair");
-    let serve = Serve::new(Gate::serve(gating.clone())).signals(signals);
+    let serve = Gate::serve(gating.clone()).signals(signals);
     let server = Link::serving(server, [serve]);
     for _ in 0..threads {
         let server = server.clone();

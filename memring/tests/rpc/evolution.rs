@@ -30,7 +30,7 @@ impl Old {
     }
 
     fn link(&self) -> Link {
-        let serve = Serve::new(old::Calculator::serve(self.clone()));
+        let serve = old::Calculator::serve(self.clone());
         served([serve.signals(&self.signals)])
     }
 }
@@ -101,8 +101,8 @@ impl New {
     }
 
     fn serves(&self) -> [Serve; 2] {
-        let one = Serve::new(new::Calculator::serve(self.clone())).signals(&self.signals);
-        [one, Serve::new(v2::Calculator::serve(Exact))]
+        let one = new::Calculator::serve(self.clone()).signals(&self.signals);
+        [one, v2::Calculator::serve(Exact)]
     }
 
     fn link(&self) -> Link {
@@ -412,12 +412,12 @@ fn half(link: &Link, of: i64) -> i64 {
 fn a_client_of_both_versions_finds_one_at_every_server() {
     assert_eq!(half(&Old::start().link(), 9), 4);
     assert_eq!(half(&New::start().link(), 9), 4);
-    assert_eq!(half(&served([Serve::new(v2::Calculator::serve(Exact))]), 9), 4);
+    assert_eq!(half(&served([v2::Calculator::serve(Exact)]), 9), 4);
 }
 
 #[test]
 fn both_versions_and_other_interfaces_share_a_session() {
-    let abacus = Serve::new(Abacus::serve(Wooden));
+    let abacus = Abacus::serve(Wooden);
     let link = served(New::start().serves().into_iter().chain([abacus]));
     let first: old::CalculatorClient = link.open().expect("it is served");
     let same: new::CalculatorClient = link.open().expect("it is served to both builds");

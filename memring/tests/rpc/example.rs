@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::thread;
 
 use memring::rpc::fuzzing::{Raw, RawPacket};
-use memring::rpc::{Call, Calls, Link, Serve};
+use memring::rpc::{Call, Calls, Link};
 
 use super::support::soon;
 
@@ -50,7 +50,7 @@ fn the_example_in_the_document_is_what_the_code_does() {
 fn example() -> String {
     let (server, to_server) = memring::pair::<Calls>().expect("a pair");
     let (to_client, client) = memring::pair::<Calls>().expect("a pair");
-    let server = Link::serving(server, [Serve::new(Adder::serve(Adds))]);
+    let server = Link::serving(server, [Adder::serve(Adds)]);
     let serving = thread::spawn(move || server.run());
     let calling = thread::spawn(move || {
         let adder: AdderClient = Link::over(client).open().expect("it is served");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use memring::rpc::fuzzing::{Raw, RawPacket};
 use memring::rpc::{
-    Call, CallError, Calls, Client, Link, OpenError, Options, Replies, Serve, Server, Stream,
+    Call, CallError, Calls, Client, Link, OpenError, Options, Replies, Server, Stream,
 };
 use memring::{End, Policy, Rule};
 
@@ -78,7 +78,7 @@ fn call(number: u32, body: &[u8]) -> Vec<u8> {
 /// A raw client, and the thread of its server.
 fn raw_client() -> (Raw, JoinHandle<End>) {
     let (server, client) = memring::pair::<Calls>().expect("a pair");
-    let serve = Serve::new(All::serve(Serves)).method("denied", Policy::nobody());
+    let serve = All::serve(Serves).method("denied", Policy::nobody());
     let server = Link::serving(server, [serve]);
     let mut raw = Raw::over(client);
     let serving = thread::spawn(move || server.run());
@@ -363,7 +363,7 @@ fn openings_are_answered_by_openings_alone() {
 #[test]
 fn a_peers_question_with_the_number_of_ours_is_no_answer() {
     let (raw, link) = memring::pair::<Calls>().expect("a pair");
-    let (mut raw, link) = (Raw::over(raw), Link::serving(link, [Serve::new(All::serve(Serves))]));
+    let (mut raw, link) = (Raw::over(raw), Link::serving(link, [All::serve(Serves)]));
     send(&mut raw, &open("all"), 1);
     let opening = {
         let link = link.clone();

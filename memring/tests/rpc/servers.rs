@@ -41,8 +41,8 @@ impl DeskServer for AtDesk {
 
 fn serving(scratch: &Scratch, serve: impl FnOnce(Serve) -> Serve) -> (Arc<Serving>, AtDesk) {
     let desk = AtDesk::default();
-    let serve = serve(Serve::new(Desk::serve(desk.clone())));
-    let server = Server::new().serve_to(serve).listener(Listener::builder().name("desk"));
+    let serve = serve(Desk::serve(desk.clone()));
+    let server = Server::new().serve(serve).listener(Listener::builder().name("desk"));
     let server = Arc::new(server.bind(scratch.socket()).expect("a place to listen at"));
     let running = Arc::clone(&server);
     thread::spawn(move || running.run().expect("it goes on until it is shut down"));

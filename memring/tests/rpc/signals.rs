@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use memring::fanout::Slow;
-use memring::rpc::{Call, CallError, Calls, Link, Serve};
+use memring::rpc::{Call, CallError, Calls, Link};
 use memring::{Connector, Lanes};
 
 use super::support::{eventually, soon};
@@ -33,7 +33,7 @@ impl NewsServer for Newsroom {
 fn reader(signals: &NewsSignals) -> NewsClient {
     let connector = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Bytes(16 << 10));
     let (server, client) = connector.pair::<Calls>().expect("a pair");
-    let serve = Serve::new(News::serve(Newsroom)).signals(signals);
+    let serve = News::serve(Newsroom).signals(signals);
     let server = Link::serving(server, [serve]);
     thread::spawn(move || server.run());
     Link::over(client).open().expect("it is served")

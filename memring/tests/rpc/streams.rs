@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use memring::rpc::{Call, CallError, Calls, Link, Replies, ReplyError, Serve};
+use memring::rpc::{Call, CallError, Calls, Link, Replies, ReplyError};
 
 use super::support::eventually;
 
@@ -69,7 +69,7 @@ impl CounterServer for Counting {
 fn counter() -> (CounterClient, Counting) {
     let counting = Counting::default();
     let (server, client) = memring::pair::<Calls>().expect("a pair");
-    let server = Link::serving(server, [Serve::new(Counter::serve(counting.clone()))]);
+    let server = Link::serving(server, [Counter::serve(counting.clone())]);
     thread::spawn(move || server.run());
     (Link::over(client).open().expect("it is served"), counting)
 }

@@ -57,7 +57,7 @@ impl NamesServer for Named {
 #[test]
 fn no_name_of_an_argument_collides() {
     let signals = NamesSignals::new(PATIENT);
-    let link = served([Serve::new(Names::serve(Named(signals.clone()))).signals(&signals)]);
+    let link = served([Names::serve(Named(signals.clone())).signals(&signals)]);
     let names: NamesClient = link.open().expect("it is served");
     assert_eq!(names.names(1, 2, 3, 4, 5, 6).expect("an answer"), 123_456);
     assert_eq!(names.more(1, S(2), 3, 4, 5, 6).expect("an answer"), 123_456);
@@ -152,7 +152,7 @@ impl ShapesServer for Shaped {
 #[test]
 fn all_shapes_of_arguments_and_results_arrive() {
     let signals = ShapesSignals::new(PATIENT);
-    let link = served([Serve::new(Shapes::serve(Shaped(signals.clone()))).signals(&signals)]);
+    let link = served([Shapes::serve(Shaped(signals.clone())).signals(&signals)]);
     let shapes: ShapesClient = link.open().expect("it is served");
     let twelve = shapes.twelve(1, 2, 3, 4, -5, -6, -7, -8, true, 'j', "k".into(), "l");
     assert_eq!(twelve.expect("an answer"), "1 2 3 4 -5 -6 -7 -8 true j k l");
@@ -183,7 +183,7 @@ impl EmptyServer for Nothing {}
 
 #[test]
 fn an_interface_without_members_is_opened() {
-    let link = served([Serve::new(Empty::serve(Nothing))]);
+    let link = served([Empty::serve(Nothing)]);
     let empty: EmptyClient = link.open().expect("it is served");
     assert!(empty.link().open::<ShapesClient>().is_err());
     assert_eq!(renamed_user::local(), "local");
