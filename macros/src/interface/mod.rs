@@ -85,7 +85,8 @@ fn text(text: LitStr, most: usize) -> Result<LitStr> {
     Ok(text)
 }
 
-/// Characters that the protocol takes in no name, for they are not seen where it is shown.
+/// Characters that are not seen where a name is shown: control characters, which the protocol refuses, and those that hide or
+/// turn text, which it leaves to whoever shows it.
 fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
