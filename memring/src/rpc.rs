@@ -90,6 +90,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod interface;
+mod owed;
 mod pending;
 mod receiving;
 mod running;

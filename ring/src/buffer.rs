@@ -7,6 +7,17 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[repr(C, align(16))]
 struct Block([u8; 16]);
 
+/// Copies bytes that were written by words just now, or will be read so at once: a load of two words waits until both are in
+/// the cache, and with them whatever was stored before.
+///
+/// # Panics
+///
+/// If they are not as many.
+#[inline(always)]
+pub fn copy_fresh(to: &mut [u8], from: &[u8]) {
+    crate::sync::copy_fresh(to, from);
+}
+
 /// Bytes aligned to 16, in memory of our own that no peer can reach.
 ///
 /// It keeps its memory when it is used again.

@@ -40,6 +40,12 @@ impl Which {
         self.0 & those.0 != 0
     }
 
+    /// These and those.
+    #[must_use]
+    pub fn with(self, those: Self) -> Self {
+        Self(self.0 | those.0)
+    }
+
     /// Those of these that are not among those.
     #[inline]
     #[must_use]

@@ -214,7 +214,7 @@ impl Bound {
     }
 
     /// Calls a member and waits for its answer.
-    #[inline]
+    #[inline(always)]
     pub fn call<A, CA, R, CR, E, CE>(&self, member: usize, arguments: &A) -> Result<R, CallError<E>>
     where
         CA: Carries<A>,
@@ -228,15 +228,15 @@ impl Bound {
         }
         let header = self.header(Kind::Call, number, deadline);
         let arguments = Value::<A, CA>::new(arguments);
-        let answered = match &self.options.cancel {
-            None => self.shared.call(header, &arguments, deadline, read::<R, CR, E, CE>),
-            Some(cancel) => {
-                let call = self.shared.ask(header, &arguments, Asked::Waiting(None), deadline);
-                let call = call.map_err(|error| not_sent(error).widen())?;
-                return self.answer_unless::<R, CR, E, CE>(call, deadline, cancel);
-            }
-        };
-        answered.unwrap_or_else(|why| Err(unanswered(why).widen()))
+        if let Some(cancel) = &self.options.cancel {
+            let call = self.shared.ask(header, &arguments, Asked::Waiting(None), deadline);
+            let call = call.map_err(|error| not_sent(error).widen())?;
+            return self.answer_unless::<R, CR, E, CE>(call, deadline, cancel);
+        }
+        match self.shared.call(header, &arguments, deadline, read::<R, CR, E, CE>) {
+            Ok(answer) => answer,
+            Err(why) => Err(unanswered(why).widen()),
+        }
     }
 
     /// Waits for an answer, unless it is cancelled.
@@ -327,7 +327,7 @@ impl Bound {
 }
 
 /// What an answer says.
-#[inline]
+#[inline(always)]
 pub(crate) fn read<R, CR, E, CE>(
     header: Header,
     body: &[u8],

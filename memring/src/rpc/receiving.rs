@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Instant;
 
-use memring_ring::buffer::Buffer;
+use memring_ring::buffer::{Buffer, copy_fresh};
 use memring_ring::consumer::{
     Consumer, Item, RecvError as LaneRecvError, TryRecvError as LaneTryRecvError,
 };
@@ -14,18 +14,14 @@ use memring_transport::Session;
 
 use super::carrier::Came;
 use super::running::Place;
-use super::sending::{Body, NotSent, SMALL};
+use super::sending::{Body, NotSent, SMALL, Sending, SmallPacket};
 use super::services::{Opened, Services};
 use super::shared::{HeldHalves, SLICE, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
-use super::table::{Job, Packet, Table, Waiter};
+use super::table::{Job, Packet, Table};
 use super::wire::{Broken, Header, Kind, Opening, Shape};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, end_of};
-
-/// Bytes of answers that the peer makes no room for, beyond which its openings are too many: an answer can be much longer than
-/// the opening.
-const MOST_OWED: usize = 16 << 20;
 
 /// The receiving half.
 pub(crate) struct Receiving {
@@ -34,8 +30,6 @@ pub(crate) struct Receiving {
     last: u64,
     /// What the peer opened, by the number of the service.
     opened: Vec<Option<Opened>>,
-    /// Short packets that found no room.
-    pub(super) owed: Vec<(Vec<u8>, u64)>,
     fault: Option<Fault>,
     /// How far our clock is ahead of the peer's, in nanoseconds.
     ahead: i64,
@@ -134,7 +128,7 @@ impl Receiving {
         if session.negotiated().takes.any() {
             consumer.take_fds();
         }
-        Self { consumer, last: 0, opened: Vec::new(), owed: Vec::new(), fault: None, ahead: 0 }
+        Self { consumer, last: 0, opened: Vec::new(), fault: None, ahead: 0 }
     }
 
     /// What kind of member a call is for, if the peer may call it.
@@ -162,8 +156,9 @@ impl Receiving {
 }
 
 impl Shared {
-    /// Asks and waits for the answer, with both halves if nobody else has one.
-    #[inline]
+    /// Asks and waits for the answer, with both halves if nobody else has one. What most calls come to is all here, in one
+    /// piece; what is rare is elsewhere.
+    #[inline(always)]
     pub(crate) fn call<B: Body, T>(
         &self,
         header: Header,
@@ -171,88 +166,132 @@ impl Shared {
         deadline: Option<Instant>,
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Unanswered> {
-        if !B::CARRIES && !self.is_forked() {
-            let mut read = Some(read);
-            let answered = self
-                .with_packet(header, body, |packet| self.call_alone(packet, deadline, &mut read));
-            match (answered, read) {
-                (Err(error), _) => return Err(Unanswered::NotSent(error.into())),
-                (Ok(Some(answered)), _) => return answered,
-                (Ok(None), Some(read)) => {
-                    return self.call_among_others(header, body, deadline, read);
-                }
-                (Ok(None), None) => unreachable!("it reads only what it returns"),
+        let mut packet = SmallPacket::default();
+        if B::CARRIES || self.is_forked() || !packet.fill(header, body) {
+            return self.call_with_scratch(header, body, deadline, read);
+        }
+        let Some(mut held) = self.halves.try_take(Which::BOTH) else {
+            return self.call_among_others(header, body, deadline, read);
+        };
+        let Some(call) = self.ask_alone(held.sending(), packet.bytes()) else {
+            self.give_back(&mut held, Which::BOTH);
+            return self.call_among_others(header, body, deadline, read);
+        };
+        // Most answers come soon, alone, and carry nothing.
+        let item = self.next_soon(&mut held);
+        if let Some(item) = &item
+            && item.tag == call
+            && !item.has_fds()
+        {
+            let packet = held.receiving().consumer.bytes(item);
+            if let Some(header) = Header::plain_answer(packet)
+                && let Some(body) = packet.get(header.body_at()..)
+            {
+                let answer = read(header, body, None);
+                self.give_back(&mut held, Which::BOTH);
+                return Ok(answer);
             }
         }
-        self.call_among_others(header, body, deadline, read)
+        self.answer_alone(held, item, call, deadline, read)
     }
 
-    /// Asks and waits, on no list. `None` if somebody else has a half, or there is no room: nothing was sent.
-    #[inline]
-    fn call_alone<T>(
+    /// The same, of a question that has to be encoded first.
+    #[inline(never)]
+    fn call_with_scratch<B: Body, T>(
         &self,
-        packet: &[u8],
+        header: Header,
+        body: &B,
         deadline: Option<Instant>,
-        read: &mut Option<impl FnOnce(Header, &[u8], Option<Came>) -> T>,
-    ) -> Option<Result<T, Unanswered>> {
-        let mut held = self.halves.try_take(Which::BOTH)?;
-        let sending = held.sending();
+        read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
+    ) -> Result<T, Unanswered> {
+        if B::CARRIES || self.is_forked() {
+            return self.call_among_others(header, body, deadline, read);
+        }
+        let asked = self.with_packet(header, body, |packet| {
+            let mut held = self.halves.try_take(Which::BOTH)?;
+            match self.ask_alone(held.sending(), packet) {
+                Some(call) => Some((held, call)),
+                None => {
+                    self.give_back(&mut held, Which::BOTH);
+                    None
+                }
+            }
+        });
+        match asked {
+            Err(error) => Err(Unanswered::NotSent(error.into())),
+            Ok(None) => self.call_among_others(header, body, deadline, read),
+            Ok(Some((mut held, call))) => {
+                let item = self.next_soon(&mut held);
+                self.answer_alone(held, item, call, deadline, read)
+            }
+        }
+    }
+
+    /// Sends a question by who has both halves, on no list. Its number; `None` if that cannot be now.
+    #[inline(always)]
+    fn ask_alone(&self, sending: &mut Sending, packet: &[u8]) -> Option<u64> {
         let call = sending.last + 1;
         if !self.may_ask(sending) || sending.out.producer().try_send(packet, call).is_err() {
-            self.give_back(&mut held, Which::BOTH);
             return None;
         }
         sending.last = call;
+        Some(call)
+    }
+
+    /// Waits for the answer to such a question, of which `item` may be one.
+    #[inline(never)]
+    fn answer_alone<T>(
+        &self,
+        mut held: HeldHalves<'_>,
+        item: Option<Item>,
+        call: u64,
+        deadline: Option<Instant>,
+        read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
+    ) -> Result<T, Unanswered> {
         let mine = |header: &Header, of: u64| of == call && header.is_answer();
-        let none = |_: &mut Table| None::<()>;
-        // Most answers come soon, alone, and carry nothing. The rest is looked at more closely.
-        if let Some(item) = self.next_soon(&mut held) {
-            let packet = held.receiving().consumer.bytes(&item);
-            if item.tag == call
-                && !item.has_fds()
-                && let Some(header) = Header::plain_answer(packet)
-                && let Some(body) = packet.get(header.body_at()..)
-            {
-                let answer = read.take()?(header, body, None);
-                self.give_back(&mut held, Which::BOTH);
-                return Some(Ok(answer));
-            }
-            match self.sort(&mut held, item, &mine) {
-                Ok(Some(Mine { header, item, arrived, place })) => {
-                    let here = Here { shared: self, held, header, call, item, arrived, place };
-                    return Some(Ok(read.take()?(header, here.body(), here.came())));
-                }
-                Ok(None) => {}
+        let sorted = match item {
+            Some(item) => match self.sort(&mut held, item, &mine) {
+                Ok(sorted) => sorted,
                 Err(broken) => {
                     let end = self.broken(&mut held, broken);
                     self.give_back(&mut held, Which::BOTH);
-                    return Some(Err(Unanswered::Stopped(Stopped::Ended(end))));
+                    return Err(Unanswered::Stopped(Stopped::Ended(end)));
                 }
+            },
+            None => None,
+        };
+        let came = match sorted {
+            Some(mine) => Ok(Read::Here(mine)),
+            None => {
+                // ORDERING: Relaxed; whoever counts questions has the sending half, and gets it from this thread.
+                self.alone.store(1, Ordering::Relaxed);
+                let none = |_: &mut Table| None::<()>;
+                let came = self.read_until(&mut held, false, deadline, none, mine);
+                if let Err(Stopped::TimedOut) = came {
+                    // Note is taken of it before another thread could read its answer.
+                    self.with_asked(|table| table.add_abandoned(call));
+                }
+                // ORDERING: Relaxed; who sees it late takes the bound for closer than it is.
+                self.alone.store(0, Ordering::Relaxed);
+                came
             }
-        }
-        // ORDERING: Relaxed; whoever counts questions has the sending half, and gets it from this thread.
-        self.alone.store(1, Ordering::Relaxed);
-        let read_until = self.read_until(&mut held, false, deadline, none, mine);
-        if let Err(Stopped::TimedOut) = read_until {
-            // Note is taken of it before another thread could read its answer.
-            self.with_asked(|table| table.add_abandoned(call));
-        }
-        // ORDERING: Relaxed; who sees it late takes the bound for closer than it is.
-        self.alone.store(0, Ordering::Relaxed);
-        match read_until {
+        };
+        match came {
             Ok(Read::Here(Mine { header, item, arrived, place })) => {
-                let shared = self;
-                let here = Here { shared, held, header, call, item, arrived, place };
-                let read = read.take()?;
-                Some(Ok(read(header, here.body(), here.came())))
+                let here = Here { shared: self, held, header, call, item, arrived, place };
+                Ok(read(header, here.body(), here.came()))
             }
-            Ok(Read::Ready(())) => None, // it never is
+            Ok(Read::Ready(())) => {
+                // Never: nothing is ready for who is on no list.
+                self.give_back(&mut held, Which::BOTH);
+                Err(Unanswered::Stopped(Stopped::Ended(End::Local)))
+            }
             Err(stopped) => {
                 self.give_back(&mut held, Which::BOTH);
                 if let Stopped::TimedOut = stopped {
                     self.tell_cancelled(call);
                 }
-                Some(Err(Unanswered::Stopped(stopped)))
+                Err(Unanswered::Stopped(stopped))
             }
         }
     }
@@ -287,13 +326,13 @@ impl Shared {
             return None;
         }
         let place = self.running.begin(item.tag, 0, self.most_running).ok()?;
-        into.0[..len].copy_from_slice(body);
+        copy_fresh(&mut into.0[..len], body);
         receiving.last = item.tag;
         self.give_back(held, Which::BOTH);
         Some(SmallCall { header, call: item.tag, place, len })
     }
 
-    #[cold]
+    #[inline(never)]
     fn call_among_others<B: Body, T>(
         &self,
         header: Header,
@@ -339,7 +378,7 @@ impl Shared {
         deadline: Option<Instant>,
         mut ready: impl FnMut(&mut Table) -> Option<T>,
         mine: impl Fn(&Header, u64) -> bool,
-        waiter: impl Fn(&mut Table, Waiter),
+        waiter: impl Fn(&mut Table, Thread),
     ) -> Result<Got<'_, T>, Stopped> {
         if self.is_forked() {
             return Err(Stopped::Ended(End::Forked));
@@ -356,7 +395,7 @@ impl Shared {
                 if let Some(end) = table.end() {
                     return Err(Stopped::Ended(end.clone()));
                 }
-                waiter(&mut table, Waiter::Thread(thread::current()));
+                waiter(&mut table, thread::current());
                 table.sleeps(thread::current(), Which::RECEIVING, serves)
             };
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -438,7 +477,7 @@ impl Shared {
         loop {
             self.pay(held);
             let receiving = held.receiving();
-            let until = if receiving.owed.is_empty() {
+            let until = if !self.owes() {
                 deadline
             } else {
                 let soon = Instant::now() + SLICE;
@@ -504,17 +543,6 @@ impl Shared {
             self.read_what_is_there(&mut held);
             self.give_back(&mut held, Which::RECEIVING);
         }
-    }
-
-    /// Sends what is owed, as far as there is room.
-    fn pay(&self, held: &mut HeldHalves<'_>) {
-        if held.receiving().owed.is_empty() {
-            return;
-        }
-        let mut owed = std::mem::take(&mut held.receiving().owed);
-        let paid = owed.iter().take_while(|(bytes, call)| self.try_put(held, bytes, *call)).count();
-        owed.drain(..paid);
-        held.receiving().owed = owed;
     }
 
     /// What a packet that was taken is, for a thread that waits for calls.
@@ -613,7 +641,7 @@ impl Shared {
                 let memory = held.receiving().consumer.take(&item, Buffer::new());
                 let packet = Packet { header, call, memory, arrived: None };
                 let told = self.table().signal(packet)?;
-                told.into_iter().for_each(Waiter::wake);
+                told.into_iter().for_each(|thread| thread.unpark());
                 None
             }
             Kind::Subscribe | Kind::Unsubscribe => {
@@ -627,7 +655,7 @@ impl Shared {
             _ => return Err(Broken::Method),
         };
         if let Some(waiter) = told {
-            waiter.wake();
+            waiter.unpark();
         }
         Ok(None)
     }
@@ -650,7 +678,7 @@ impl Shared {
         }
         let waiter = self.with_asked(|table| table.file(packet))?;
         if let Some(waiter) = waiter {
-            waiter.wake();
+            waiter.unpark();
         }
         Ok(None)
     }
@@ -686,14 +714,8 @@ impl Shared {
             }
             receiving.opened[place] = Some(opened);
         }
-        let first = receiving.owed.is_empty();
-        if !first || !self.try_put(held, &answer, item.tag) {
-            let owed = &mut held.receiving().owed;
-            let bytes = owed.iter().map(|(packet, _)| packet.len()).sum::<usize>();
-            if owed.len() >= self.most_running as usize || bytes >= MOST_OWED {
-                return Err(Broken::Overrun);
-            }
-            owed.push((answer, item.tag));
+        if self.owes() || !self.try_put(held, &answer, item.tag) {
+            self.owe(answer, item.tag, self.most_running as usize)?;
         }
         Ok(())
     }

@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
 
-use super::table::Waiter;
 use super::wire::Broken;
 
 /// A call that runs.
@@ -16,7 +16,7 @@ pub(crate) struct Running {
     call: AtomicU64,
     cancelled: AtomicBool,
     credit: AtomicU32,
-    waiter: Mutex<Option<Waiter>>,
+    waiter: Mutex<Option<Thread>>,
 }
 
 impl Running {
@@ -28,14 +28,14 @@ impl Running {
 
     /// Nobody waits for its answer any more. Who is to be told.
     #[must_use]
-    fn cut(&self) -> Option<Waiter> {
+    fn cut(&self) -> Option<Thread> {
         // ORDERING: Release; see `is_cancelled`.
         self.cancelled.store(true, Ordering::Release);
         self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Lets so many more replies go. `Err` if that is more than anybody counts; otherwise who is to be told.
-    fn grant(&self, more: u32) -> Result<Option<Waiter>, Broken> {
+    fn grant(&self, more: u32) -> Result<Option<Thread>, Broken> {
         let add = |credit: u32| credit.checked_add(more).filter(|sum| *sum <= i32::MAX as u32);
         // ORDERING: Relaxed; it is a number, and the lock below is passed before whoever waits looks again.
         let added = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -56,7 +56,7 @@ impl Running {
     }
 
     /// Has this one told of the next change.
-    pub(crate) fn set_waiter(&self, waiter: Waiter) {
+    pub(crate) fn set_waiter(&self, waiter: Thread) {
         *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiter);
     }
 
@@ -150,18 +150,18 @@ impl AllRunning {
 
     /// Nobody waits for the answer to this one any more, if it still runs. Who is to be told.
     #[must_use]
-    pub(crate) fn cut(&self, call: u64) -> Option<Waiter> {
+    pub(crate) fn cut(&self, call: u64) -> Option<Thread> {
         self.find(call)?.cut()
     }
 
     /// It may send so many more replies, if it still runs. Who is to be told.
-    pub(crate) fn grant(&self, call: u64, more: u32) -> Result<Option<Waiter>, Broken> {
+    pub(crate) fn grant(&self, call: u64, more: u32) -> Result<Option<Thread>, Broken> {
         self.find(call).map_or(Ok(None), |running| running.grant(more))
     }
 
     /// Nobody waits for any of them any more. Who is to be told.
     #[must_use]
-    pub(crate) fn cut_all(&self) -> Vec<Waiter> {
+    pub(crate) fn cut_all(&self) -> Vec<Thread> {
         self.all().filter_map(Running::cut).collect()
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use memring_codec::attached::Attaches;
 use memring_codec::{EncodeError, LARGEST_VALUE, Scratch, Sink};
+use memring_ring::buffer::copy_fresh;
 use memring_ring::halves::Which;
 use memring_ring::producer::TrySendError as LaneTrySendError;
 
@@ -78,6 +79,7 @@ impl From<SendError> for NotSent {
 }
 
 /// A packet of a body that is small and lies there already.
+#[repr(align(16))]
 pub(crate) struct SmallPacket {
     bytes: [u8; HEADER + MOST_PADDING + SMALL],
     len: usize,
@@ -102,8 +104,8 @@ impl SmallPacket {
         let Some(body) = body.ready().filter(|body| body.len() <= SMALL) else { return false };
         let header = header.padded(body.len());
         let at = header.body_at();
-        self.bytes[..HEADER].copy_from_slice(&header.encode());
-        self.bytes[at..at + body.len()].copy_from_slice(body);
+        copy_fresh(&mut self.bytes[..HEADER], &header.encode());
+        copy_fresh(&mut self.bytes[at..at + body.len()], body);
         self.len = at + body.len();
         true
     }
@@ -302,7 +304,7 @@ impl Shared {
             Number::Next(asked) => {
                 let call = sending.last + 1;
                 let most = sending.most;
-                // ORDERING: Relaxed; see `call_alone`.
+                // ORDERING: Relaxed; see `answer_alone`.
                 let listed = most.saturating_sub(self.alone.load(Ordering::Relaxed));
                 if !self.with_asked(|table| table.ask(call, asked, listed)) {
                     return Err(NotSent::TooMany(most));
@@ -427,17 +429,10 @@ impl Shared {
         gone
     }
 
-    /// Tells the peer that nobody waits for this answer, if that can be now: it is a kindness, and not waited for.
+    /// Tells the peer that nobody waits for this answer.
     pub(crate) fn tell_cancelled(&self, call: u64) {
-        if self.is_forked() {
-            return;
-        }
-        if let Some(mut held) = self.halves.try_take(Which::SENDING) {
-            self.try_put(&mut held, &packet(Header::new(Kind::Cancel), &[]), call);
-            self.give_back(&mut held, Which::SENDING);
-        } else if let Some(mut held) = self.halves.try_take(Which::RECEIVING) {
-            held.receiving().owed.push((packet(Header::new(Kind::Cancel), &[]), call));
-            self.give_back(&mut held, Which::RECEIVING);
+        if !self.is_forked() {
+            self.send_sometime(packet(Header::new(Kind::Cancel), &[]), call);
         }
     }
 

@@ -19,11 +19,12 @@ use memring_ring::halves::{Halves, Held, Which};
 use memring_transport::{Peer, Session};
 
 use super::interface::Interface;
+use super::owed::Owed;
 use super::receiving::Receiving;
 use super::running::AllRunning;
 use super::sending::Sending;
 use super::services::Services;
-use super::table::{Job, Table, Waiter};
+use super::table::{Job, Table};
 use super::wire::{self, Code, Header, Kind};
 use crate::channel::Channel;
 use crate::error::End;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(super) asked: AtomicU32,
     /// How many are under way that are on no list: one at most.
     pub(super) alone: AtomicU32,
+    pub(super) owed: Owed,
     pub(super) running: AllRunning,
     pub(super) most_running: u32,
     pub(super) services: OnceLock<Arc<Services>>,
@@ -73,6 +75,7 @@ impl Shared {
             table: Mutex::new(Table::new()),
             asked: AtomicU32::new(0),
             alone: AtomicU32::new(0),
+            owed: Owed::default(),
             running: AllRunning::default(),
             most_running: most_running.clamp(1, AllRunning::MOST),
             services: OnceLock::new(),
@@ -120,7 +123,14 @@ impl Shared {
 
     /// Wakes who sleeps for these, which are free.
     #[cold]
-    pub(super) fn hand_on(&self, wanted: Which) {
+    pub(super) fn hand_on(&self, mut wanted: Which) {
+        if wanted.any_of(Which::SENDING)
+            && self.owes()
+            && let Some(mut held) = self.halves.try_take(Which::SENDING)
+        {
+            self.pay(&mut held);
+            wanted = wanted.with(held.give_back(Which::SENDING));
+        }
         for half in [Which::SENDING, Which::RECEIVING] {
             if !wanted.any_of(half) {
                 continue;
@@ -219,7 +229,7 @@ impl Shared {
     /// The session is over: everybody is told.
     pub(super) fn finish_all(&self, end: &End) {
         let told = self.table().finish_all(end.clone());
-        told.into_iter().chain(self.running.cut_all()).for_each(Waiter::wake);
+        told.into_iter().chain(self.running.cut_all()).for_each(|thread| thread.unpark());
     }
 
     // ---- serving

@@ -279,7 +279,7 @@ pub(crate) struct Queue {
     pub packets: VecDeque<Arc<Packet>>,
     pub bytes: usize,
     pub missed: u64,
-    pub waiter: Option<super::table::Waiter>,
+    pub waiter: Option<std::thread::Thread>,
 }
 
 impl Queue {

@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::task::Waker;
 use std::thread::Thread;
 
 use memring_ring::buffer::Buffer;
@@ -58,25 +57,10 @@ impl Packet {
     }
 }
 
-/// Who is to be told.
-pub(crate) enum Waiter {
-    Thread(Thread),
-    Task(Waker),
-}
-
-impl Waiter {
-    pub(crate) fn wake(self) {
-        match self {
-            Self::Thread(thread) => thread.unpark(),
-            Self::Task(waker) => waker.wake(),
-        }
-    }
-}
-
 /// A call that this side made.
 pub(crate) enum Asked {
     /// Its answer has not come.
-    Waiting(Option<Waiter>),
+    Waiting(Option<Thread>),
     /// It came, and whoever waits has not seen it.
     Answered(Packet),
     /// Nobody waits, and it has not come.
@@ -91,7 +75,7 @@ pub(crate) struct Replies {
     pub answer: Option<Packet>,
     /// How many may still come.
     pub credit: u32,
-    pub waiter: Option<Waiter>,
+    pub waiter: Option<Thread>,
 }
 
 /// A thread that sleeps until a half is free, or until there is something for it.
@@ -164,7 +148,7 @@ impl Table {
     }
 
     /// Has this one told when the answer comes, or a reply.
-    pub(crate) fn set_waiter(&mut self, call: u64, waiter: Waiter) {
+    pub(crate) fn set_waiter(&mut self, call: u64, waiter: Thread) {
         if let Some(Asked::Waiting(slot) | Asked::Stream(Replies { waiter: slot, .. })) =
             self.asked.get_mut(&call)
         {
@@ -198,7 +182,7 @@ impl Table {
     }
 
     /// Files an answer or a reply for whoever waits for it, who is returned.
-    pub(crate) fn file(&mut self, packet: Packet) -> Result<Option<Waiter>, Broken> {
+    pub(crate) fn file(&mut self, packet: Packet) -> Result<Option<Thread>, Broken> {
         let call = packet.call;
         let asked = self.asked.get_mut(&call).ok_or(Broken::Unasked)?;
         match (asked, packet.header.kind) {
@@ -291,7 +275,7 @@ impl Table {
     }
 
     /// Files a signal for whoever subscribed, who are returned.
-    pub(crate) fn signal(&mut self, packet: Packet) -> Result<Vec<Waiter>, Broken> {
+    pub(crate) fn signal(&mut self, packet: Packet) -> Result<Vec<Thread>, Broken> {
         let of = (packet.header.interface, packet.header.number);
         if !self.wanted.contains(&of) {
             return Err(Broken::Unasked);
@@ -334,9 +318,9 @@ impl Table {
 
     /// The session is over. Who is to be told.
     #[must_use]
-    pub(crate) fn finish_all(&mut self, end: End) -> Vec<Waiter> {
+    pub(crate) fn finish_all(&mut self, end: End) -> Vec<Thread> {
         self.end.get_or_insert(end);
-        let sleepers = self.sleepers.drain(..).map(|sleeper| Waiter::Thread(sleeper.thread));
+        let sleepers = self.sleepers.drain(..).map(|sleeper| sleeper.thread);
         let mut told: Vec<_> = sleepers.collect();
         self.asked.retain(|_, asked| match asked {
             Asked::Waiting(waiter) | Asked::Stream(Replies { waiter, .. }) => {

@@ -148,14 +148,17 @@ impl Header {
         Self { kind, padding: 0, blobs: 0, interface: 0, number: 0, time: 0 }
     }
 
+    /// By words, as they will be read again at once.
     #[inline]
     pub(crate) fn encode(self) -> [u8; HEADER] {
+        let kind = self.kind as u8 | self.padding << 4;
+        let first = u64::from(kind)
+            | u64::from(self.blobs) << 8
+            | u64::from(self.interface) << 16
+            | u64::from(self.number) << 32;
         let mut bytes = [0; HEADER];
-        bytes[0] = self.kind as u8 | self.padding << 4;
-        bytes[1] = self.blobs;
-        bytes[2..4].copy_from_slice(&self.interface.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.number.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.time.to_le_bytes());
+        bytes[..8].copy_from_slice(&first.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.time.to_le_bytes());
         bytes
     }
 

@@ -142,6 +142,8 @@ fn dropping_what_is_pending_cancels_and_many_are_answered_in_any_order() {
     for (number, pending) in (2..).zip(quick) {
         assert_eq!(pending.wait().expect("an answer"), number, "others wait, and this does not");
     }
+    // One that has not begun would be told and end without having run.
+    eventually("both run", || gating.began() == 2);
     let [first, second] = slow;
     drop(first);
     eventually("the handler was told", || gating.cancelled() == 1);

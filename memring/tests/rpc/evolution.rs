@@ -12,6 +12,11 @@ use memring::fanout::Slow;
 use memring::rkyv::Archived;
 use memring::rpc::{Call, CallError, Calls, Link, OpenError, Replies, Serve};
 
+use super::support::PATIENCE;
+
+/// No signal is lost here to a subscriber that was not given the processor for a while.
+const PATIENT: Slow = Slow::Wait(PATIENCE);
+
 /// A server that was compiled from the old crate.
 #[derive(Clone)]
 struct Old {
@@ -20,8 +25,8 @@ struct Old {
 }
 
 impl Old {
-    fn new() -> Self {
-        Self { notes: Arc::default(), signals: old::CalculatorSignals::new(Slow::DropNewest) }
+    fn start() -> Self {
+        Self { notes: Arc::default(), signals: old::CalculatorSignals::new(PATIENT) }
     }
 
     fn link(&self) -> Link {
@@ -91,8 +96,8 @@ struct New {
 }
 
 impl New {
-    fn new() -> Self {
-        Self { notes: Arc::default(), signals: new::CalculatorSignals::new(Slow::DropNewest) }
+    fn start() -> Self {
+        Self { notes: Arc::default(), signals: new::CalculatorSignals::new(PATIENT) }
     }
 
     fn serves(&self) -> [Serve; 2] {
@@ -216,10 +221,10 @@ macro_rules! check_unchanged {
 
 #[test]
 fn what_both_builds_know_works_in_every_pairing() {
-    check_unchanged!(old, Old::new().link());
-    check_unchanged!(new, New::new().link());
-    check_unchanged!(old, New::new().link());
-    check_unchanged!(new, Old::new().link());
+    check_unchanged!(old, Old::start().link());
+    check_unchanged!(new, New::start().link());
+    check_unchanged!(old, New::start().link());
+    check_unchanged!(new, Old::start().link());
 }
 
 /// A call is refused before it is made, in these words.
@@ -242,7 +247,7 @@ fn check_refused<T: Debug, E: Debug + Display>(result: Result<T, CallError<E>>, 
 
 #[test]
 fn an_old_client_learns_of_each_method_that_is_another_at_a_new_server() {
-    let link = New::new().link();
+    let link = New::start().link();
     let calc: old::CalculatorClient = link.open().expect("it is served");
     check_refused(calc.root(4), "root (of: u32) -> u32 | (of: u64) -> u32");
     check_refused(
@@ -263,7 +268,7 @@ fn an_old_client_learns_of_each_method_that_is_another_at_a_new_server() {
 
 #[test]
 fn a_new_client_learns_of_each_method_that_is_another_at_an_old_server() {
-    let link = Old::new().link();
+    let link = Old::start().link();
     let calc: new::CalculatorClient = link.open().expect("it is served");
     check_refused(calc.root(4), "root (of: u64) -> u32 | (of: u32) -> u32");
     check_refused(
@@ -282,7 +287,7 @@ fn a_new_client_learns_of_each_method_that_is_another_at_an_old_server() {
 
 #[test]
 fn programs_of_one_build_have_all_of_it() {
-    let link = Old::new().link();
+    let link = Old::start().link();
     let calc: old::CalculatorClient = link.open().expect("it is served");
     assert_eq!(calc.root(17).expect("an answer"), 4);
     assert_eq!(calc.log2(17).expect("an answer"), 4);
@@ -298,7 +303,7 @@ fn programs_of_one_build_have_all_of_it() {
     retired.recv().expect("it comes");
     assert_eq!(calc.clear().expect("an answer"), 1);
 
-    let link = New::new().link();
+    let link = New::start().link();
     let calc: new::CalculatorClient = link.open().expect("it is served");
     assert_eq!(calc.root(1 << 34).expect("an answer"), 1 << 17);
     assert_eq!(calc.log2(17).expect("an answer"), 4);
@@ -319,7 +324,7 @@ fn programs_of_one_build_have_all_of_it() {
 
 #[test]
 fn what_was_added_does_not_disturb_an_old_client() {
-    let server = New::new();
+    let server = New::start();
     let (old, new) = (server.link(), server.link());
     let calc: old::CalculatorClient = old.open().expect("it is served");
     let calc_new: new::CalculatorClient = new.open().expect("it is served");
@@ -375,13 +380,13 @@ fn a_version_that_is_not_served_is_refused_with_those_that_are() {
             other => panic!("{other:?}"),
         }
     }
-    let link = Old::new().link();
+    let link = Old::start().link();
     let refused = link.open::<v2::CalculatorClient>().expect_err("it is not served");
     check(refused, "2.0", &["1.0"], "the peer serves calculator in version 1.0, and not 2.0");
     check_unchanged!(old, link);
     check_unchanged!(new, link);
 
-    let link = New::new().link();
+    let link = New::start().link();
     let refused = link.open::<v3::CalculatorClient>().expect_err("it is not served");
     let said = "the peer serves calculator in versions 1.0, 2.0, and not 3.0";
     check(refused, "3.0", &["1.0", "2.0"], said);
@@ -405,15 +410,15 @@ fn half(link: &Link, of: i64) -> i64 {
 
 #[test]
 fn a_client_of_both_versions_finds_one_at_every_server() {
-    assert_eq!(half(&Old::new().link(), 9), 4);
-    assert_eq!(half(&New::new().link(), 9), 4);
+    assert_eq!(half(&Old::start().link(), 9), 4);
+    assert_eq!(half(&New::start().link(), 9), 4);
     assert_eq!(half(&served([Serve::new(v2::Calculator::serve(Exact))]), 9), 4);
 }
 
 #[test]
 fn both_versions_and_other_interfaces_share_a_session() {
     let abacus = Serve::new(Abacus::serve(Wooden));
-    let link = served(New::new().serves().into_iter().chain([abacus]));
+    let link = served(New::start().serves().into_iter().chain([abacus]));
     let first: old::CalculatorClient = link.open().expect("it is served");
     let same: new::CalculatorClient = link.open().expect("it is served to both builds");
     let second: v2::CalculatorClient = link.open().expect("it is served");

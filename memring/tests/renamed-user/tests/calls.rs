@@ -1,6 +1,7 @@
 //! The crate's interfaces are not only compiled: each of their methods is called, and each signal comes.
 
 use std::thread;
+use std::time::Duration;
 
 use other::fanout::Slow;
 use other::rkyv::Archived;
@@ -9,6 +10,9 @@ use renamed_user::{
     Empty, EmptyClient, EmptyServer, Names, NamesArguments, NamesClient, NamesServer, NamesSignals,
     Refusal, S, Shapes, ShapesClient, ShapesServer, ShapesSignals,
 };
+
+/// No signal is lost here to a subscriber that was not given the processor for a while.
+const PATIENT: Slow = Slow::Wait(Duration::from_secs(10));
 
 /// The client's end of a session in which these are served.
 fn served(services: impl IntoIterator<Item = Serve>) -> Link {
@@ -52,7 +56,7 @@ impl NamesServer for Named {
 
 #[test]
 fn no_name_of_an_argument_collides() {
-    let signals = NamesSignals::new(Slow::DropNewest);
+    let signals = NamesSignals::new(PATIENT);
     let link = served([Serve::new(Names::serve(Named(signals.clone()))).signals(&signals)]);
     let names: NamesClient = link.open().expect("it is served");
     assert_eq!(names.names(1, 2, 3, 4, 5, 6).expect("an answer"), 123_456);
@@ -147,7 +151,7 @@ impl ShapesServer for Shaped {
 
 #[test]
 fn all_shapes_of_arguments_and_results_arrive() {
-    let signals = ShapesSignals::new(Slow::DropNewest);
+    let signals = ShapesSignals::new(PATIENT);
     let link = served([Serve::new(Shapes::serve(Shaped(signals.clone()))).signals(&signals)]);
     let shapes: ShapesClient = link.open().expect("it is served");
     let twelve = shapes.twelve(1, 2, 3, 4, -5, -6, -7, -8, true, 'j', "k".into(), "l");

@@ -1,0 +1,84 @@
+//! Short packets that found no room, or the sending half in other hands: they are sent by whoever gives that back, or reads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use memring_ring::halves::Which;
+
+use super::shared::{HeldHalves, Shared};
+use super::wire::Broken;
+
+/// Bytes of answers that the peer makes no room for, beyond which its openings are too many: an answer can be much longer than
+/// the opening.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What is owed.
+#[derive(Default)]
+pub(crate) struct Owed {
+    packets: Mutex<Vec<(Vec<u8>, u64)>>,
+    any: AtomicBool,
+}
+
+impl Owed {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Vec<u8>, u64)>> {
+        self.packets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Whether something is owed.
+    pub(super) fn owes(&self) -> bool {
+        // ORDERING: Relaxed; a hint. Who must not miss it finds that the half is wanted.
+        self.owed.any.load(Ordering::Relaxed)
+    }
+
+    /// Owes this answer from now on, among at most so many.
+    pub(super) fn owe(&self, packet: Vec<u8>, call: u64, most: usize) -> Result<(), Broken> {
+        let mut owed = self.owed.lock();
+        let bytes = owed.iter().map(|(packet, _)| packet.len()).sum::<usize>();
+        if owed.len() >= most || bytes >= MOST_BYTES {
+            return Err(Broken::Overrun);
+        }
+        owed.push((packet, call));
+        self.owed.any.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sends this as soon as can be, and does not wait for that.
+    pub(super) fn send_sometime(&self, packet: Vec<u8>, call: u64) {
+        self.owed.lock().push((packet, call));
+        self.owed.any.store(true, Ordering::Relaxed);
+        loop {
+            if let Some(mut held) = self.halves.try_take(Which::SENDING) {
+                self.pay(&mut held);
+                return self.give_back(&mut held, Which::SENDING);
+            }
+            // Whoever has the half finds out when giving it back, and pays.
+            if self.halves.want(Which::SENDING) {
+                return;
+            }
+        }
+    }
+
+    /// Sends what is owed, as far as there is room.
+    pub(super) fn pay(&self, held: &mut HeldHalves<'_>) {
+        if !self.owes() {
+            return;
+        }
+        // Not under the lock: to give the sending half back may come here again.
+        let mut due = {
+            let mut owed = self.owed.lock();
+            self.owed.any.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *owed)
+        };
+        let paid =
+            due.iter().take_while(|(packet, call)| self.try_put(held, packet, *call)).count();
+        due.drain(..paid);
+        if !due.is_empty() {
+            let mut owed = self.owed.lock();
+            due.append(&mut owed);
+            *owed = due;
+            self.owed.any.store(true, Ordering::Relaxed);
+        }
+    }
+}
