@@ -83,8 +83,19 @@ impl TargetServer for Serves {
 static SIGNALS: std::sync::LazyLock<TargetSignals> =
     std::sync::LazyLock::new(|| TargetSignals::new(Slow::DropNewest));
 
-fn serve() -> Serve {
-    Target::serve(Serves).signals(&*SIGNALS).method("denied", Policy::nobody())
+/// Another, of which anybody may use all.
+#[memring::interface(name = "plain", version = "1")]
+trait Plain {
+    fn nothing();
+}
+
+impl PlainServer for Serves {
+    fn nothing(&self, _: &Call<'_>) {}
+}
+
+fn serve() -> Vec<Serve> {
+    let target = Target::serve(Serves).signals(&*SIGNALS);
+    vec![target.method("denied", Policy::nobody()), Plain::serve(Serves)]
 }
 
 fn scene(name: &'static str) -> Option<Scene> {
@@ -204,6 +215,7 @@ fn attack_27_and_23_numbers_out_of_order_and_what_was_not_opened_or_asked_end_th
             &[(packet(5, u16::MAX, TOLD, 0, &TWO), 0)],
             &[(packet(13, 1, NEWS, 0, &[]), 0)],
             &[(call(8, &[]), 2)],
+            &[(open("plain"), 2), (packet(4, 1, 1, 0, &[]), 3)],
             &[(call(u32::MAX, &[]), 2)],
             &[(call(DENIED, &[]), 2)],
             &[(call(NEWS, &TWO), 2)],
@@ -423,11 +435,11 @@ fn attack_64_who_calls_and_reads_no_answers_waits_for_itself() {
     let Some(mut scene) = scene(name!()) else { return };
     let bound = Memory::at_most(96 << 20);
     let mut attacker = scene.attacker();
-    opens(&scene, &mut attacker, SMALL);
+    opens(&scene, &mut attacker, "to_accepting=0x100000 to_connecting=4096");
     // As many as were agreed may lie there. One-way calls are not counted, and have another bound.
     attacker.run(format!("volley {} count=1000 tag=2 step=1 timeout=2000", call(0, &TWO)));
     let told = packet(5, 0, TOLD, 0, &[0; 900]);
-    let sent = attacker.run(format!("volley {told} count=300000 timeout=5000"));
+    let sent = attacker.run(format!("volley {told} count=300000 timeout=8000"));
     assert_eq!(sent.get("stopped"), "timeout");
     drop(bound);
     scene.answers_others();

@@ -89,11 +89,11 @@ impl Scene {
     pub fn of_calls(
         name: &'static str,
         settings: impl FnOnce(ListenerBuilder) -> ListenerBuilder,
-        serve: fn() -> Serve,
+        serve: fn() -> Vec<Serve>,
     ) -> Option<Self> {
         Self::staged(name, Some("calls are served by threads"), settings, move |_, listener| {
             Server::of_threads::<Calls>(listener, move |channel| {
-                Link::serving(channel, [serve()]).run()
+                Link::serving(channel, serve()).run()
             })
         })
     }

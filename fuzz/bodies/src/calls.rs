@@ -159,8 +159,8 @@ impl Peer {
         let kind = if what & 0x0f == 0 { 15 } else { what & 0x0f };
         let tag = match tag {
             0..=15 => u64::from(tag),
-            16..=0xbf => self.last + u64::from(tag & 1),
-            0xc0..=0xef => self.last + 1,
+            16..=0xbf => self.last.wrapping_add(u64::from(tag & 1)),
+            0xc0..=0xef => self.last.wrapping_add(1),
             _ => input.u64(),
         };
         let (interface, time, padding) =

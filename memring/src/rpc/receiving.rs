@@ -714,7 +714,8 @@ impl Shared {
             }
             receiving.opened[place] = Some(opened);
         }
-        let answer = if answer.len() > self.largest_at_once { services::too_long() } else { answer };
+        let answer =
+            if answer.len() > self.largest_at_once { services::too_long() } else { answer };
         if self.owes() || !self.try_put(held, &answer, item.tag) {
             self.owe(answer, item.tag, self.most_running as usize)?;
         }
