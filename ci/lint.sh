@@ -25,7 +25,7 @@ step "clippy of the models" env RUSTFLAGS="--cfg memring_loom" CARGO_TARGET_DIR=
 step "clippy of the scripted ring" env RUSTFLAGS="--cfg memring_scripted" CARGO_TARGET_DIR=target/scripted \
   cargo clippy -p memring-ring -p memring-fuzz-bodies --no-default-features --lib --locked -- -D warnings
 # With tests all are on, and packaging builds none.
-for format in json cbor postcard zerocopy; do
+for format in json cbor postcard rpc zerocopy; do
   step "$format alone" cargo check --quiet -p memring --features "$format" --locked
 done
 step docs env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --exclude memring-cli --no-deps --all-features --locked
