@@ -63,7 +63,7 @@ fn bad_input_is_one_line_and_a_status() {
             "before the deadline",
         ),
         (&["top", &of("none")], 3, "nothing at"),
-        (&["top", &of("file")], 3, "nobody listens"),
+        (&["top", &of("file")], 3, "is no socket"),
         (&["top", &of("stream"), "--timeout", "50ms"], 3, "no answer at"),
         (&["top", &of("stale")], 3, ""),
         (&["top", "@abstract"], 3, "abstract name"),
