@@ -84,6 +84,7 @@
 //! A call ends: with its answer, at its deadline, when it is cancelled ([`Options`]), or with the session. The peer is told when
 //! nobody waits any more, and a handler sees it ([`Call::is_cancelled`]).
 
+mod asking;
 mod carrier;
 mod client;
 mod error;
@@ -104,6 +105,7 @@ mod shared;
 mod signal;
 mod stream;
 mod table;
+mod waiting;
 mod wire;
 
 pub use carrier::{Attaching, Carries, Delivers, NoError, Plainly};

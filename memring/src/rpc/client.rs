@@ -11,12 +11,12 @@ use super::carrier::{Came, Carries, Delivers, Value};
 use super::error::CallError;
 use super::interface::{Interface, Reached};
 use super::pending::Pending;
-use super::receiving::Stopped;
 use super::session::{Link, not_sent, unanswered};
 use super::shared::{Shared, now_nanos};
 use super::signal::Subscription;
 use super::stream::Stream;
 use super::table::Asked;
+use super::waiting::Stopped;
 use super::wire::{Code, Header, Kind, sentence};
 
 /// A client of an interface. `#[memring::interface]` writes them.

@@ -49,9 +49,8 @@ impl Shared {
         self.owed.lock().push((packet, call));
         self.owed.any.store(true, Ordering::Relaxed);
         loop {
-            if let Some(mut held) = self.halves.try_take(Which::SENDING) {
-                self.pay(&mut held);
-                return self.give_back(&mut held, Which::SENDING);
+            if let Some(mut held) = self.try_take(Which::SENDING) {
+                return self.pay(&mut held);
             }
             // Whoever has the half finds out when giving it back, and pays.
             if self.halves.want(Which::SENDING) {

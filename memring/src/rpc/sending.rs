@@ -185,11 +185,10 @@ impl Shared {
     /// Answers a call of the peer's, with both halves if nobody else has one: they go on to whoever waits next.
     #[inline]
     pub(super) fn answer_small(&self, packet: &SmallPacket, call: u64) -> Option<HeldHalves<'_>> {
-        if let Some(mut held) = self.halves.try_take(Which::BOTH) {
+        if let Some(mut held) = self.try_take(Which::BOTH) {
             if held.sending().out.producer().try_send(packet.bytes(), call).is_ok() {
                 return Some(held);
             }
-            self.give_back(&mut held, Which::BOTH);
         }
         // If it cannot be told, the session is over.
         let _ = self.send_whole(packet.bytes(), call, None);
@@ -211,7 +210,6 @@ impl Shared {
         if held.sending().out.producer().try_send(packet, call).is_err() {
             sent = self.put_slowly(&mut held, packet, call, deadline);
         }
-        self.give_back(&mut held, Which::SENDING);
         sent
     }
 
@@ -228,7 +226,6 @@ impl Shared {
         } else {
             Err(TrySendError::Full) // in parts it would have to wait
         };
-        self.give_back(&mut held, Which::SENDING);
         match result {
             Ok(()) => Ok(true),
             Err(TrySendError::Full) => Ok(false),
@@ -265,7 +262,6 @@ impl Shared {
         self.with_packet(header, body, |packet| {
             let mut held = self.take_sending(deadline).ok_or(SendError::TimedOut)?;
             let result = self.put_packet(&mut held, packet, deadline, number);
-            self.give_back(&mut held, Which::SENDING);
             result
         })?
     }
@@ -350,9 +346,8 @@ impl Shared {
         }
         if held.has().any_of(Which::RECEIVING) {
             self.read_what_is_there(held);
-        } else if let Some(mut receiving) = self.halves.try_take(Which::RECEIVING) {
+        } else if let Some(mut receiving) = self.try_take(Which::RECEIVING) {
             self.read_what_is_there(&mut receiving);
-            self.give_back(&mut receiving, Which::RECEIVING);
         }
         Ok(())
     }
@@ -368,7 +363,6 @@ impl Shared {
     ) -> Result<u64, NotSent> {
         let mut held = self.take_sending(deadline).ok_or(SendError::TimedOut)?;
         let result = self.put_carrying_held(&mut held, header, body, deadline, scratch, number);
-        self.give_back(&mut held, Which::SENDING);
         result
     }
 
@@ -424,9 +418,8 @@ impl Shared {
         if held.has().any_of(Which::SENDING) {
             return go(held.sending());
         }
-        let Some(mut other) = self.halves.try_take(Which::SENDING) else { return false };
+        let Some(mut other) = self.try_take(Which::SENDING) else { return false };
         let gone = go(other.sending());
-        self.give_back(&mut other, Which::SENDING);
         gone
     }
 

@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use memring_ring::buffer::Buffer;
+use memring_ring::buffer::{Buffer, copy_fresh};
+use memring_ring::consumer::Item;
+use memring_ring::halves::Which;
 
-use super::receiving::{Got, Small, SmallCall, Stopped};
 use super::running::Place;
 use super::sending::{SMALL, SmallPacket};
 use super::service::Request;
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
-use super::wire::{Code, Header};
+use super::waiting::{Got, Stopped};
+use super::wire::{Code, Header, Shape};
 use crate::arrived::Arrived;
 use crate::carry::KEEP;
 use crate::error::End;
@@ -26,9 +28,21 @@ pub(crate) struct Incoming<'a> {
     pub arrived: Option<&'a Arc<Arrived>>,
 }
 
+/// Few arguments, which begin as archives have to.
+#[repr(align(16))]
+struct Aligned([u8; SMALL]);
+
+/// A call with few arguments.
+struct SmallCall {
+    header: Header,
+    call: u64,
+    place: Place,
+    len: usize,
+}
+
 /// Serves the peer's calls, one after the other, until the session ends; and how it did.
 pub(crate) fn run(shared: &Arc<Shared>) -> End {
-    let mut arguments = Small([0; SMALL]);
+    let mut arguments = Aligned([0; SMALL]);
     let answer = RefCell::new(SmallPacket::default());
     let mut spare = Buffer::new();
     let mut at_hand: Option<HeldHalves<'_>> = None;
@@ -126,4 +140,33 @@ fn answer_to<'a>(
     let held = shared.answer_small(&answer, incoming.number);
     answer.clear();
     held
+}
+
+impl Shared {
+    /// A call that came alone, carries nothing, and has few arguments, which are copied out: what most calls are. Both halves
+    /// are given back with it. Anything else stays for a closer look.
+    #[inline]
+    fn take_small_call(
+        &self,
+        held: &mut HeldHalves<'_>,
+        item: Item,
+        into: &mut Aligned,
+    ) -> Option<SmallCall> {
+        let receiving = held.receiving();
+        let packet = receiving.consumer.bytes(&item);
+        let header = Header::plain_call(packet)?;
+        let body = packet.get(header.body_at()..)?;
+        let len = body.len();
+        if item.has_fds() || len > into.0.len() || item.tag <= receiving.last {
+            return None;
+        }
+        if receiving.shape(&header, self.services.get()).ok()? != Shape::Call {
+            return None;
+        }
+        let place = self.running.begin(item.tag, 0, self.most_running).ok()?;
+        copy_fresh(&mut into.0[..len], body);
+        receiving.last = item.tag;
+        held.give_back(Which::BOTH);
+        Some(SmallCall { header, call: item.tag, place, len })
+    }
 }

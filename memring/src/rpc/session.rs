@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use memring_transport::{Peer, Session};
 
+use super::asking::Unanswered;
 use super::client::{Bound, Client, Reaching};
 use super::error::{CallError, OpenError};
-use super::receiving::{Stopped, Unanswered};
 use super::sending::NotSent;
 use super::services::{Serve, Services};
 use super::serving;
 use super::shared::{Shared, now_nanos};
+use super::waiting::Stopped;
 use super::wire::{self, Code, Header, Kind, MAX_MEMBERS, MAX_NAME, MAX_VERSION};
 use crate::address::ToAddress;
 use crate::channel::Channel;

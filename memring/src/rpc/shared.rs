@@ -64,7 +64,51 @@ pub(crate) struct Shared {
     jobs: AtomicU32,
 }
 
-pub(super) type HeldHalves<'a> = Held<'a, Sending, Receiving>;
+/// Halves that a thread has. Dropping it gives them back, and has those who sleep for one take it: after a panic, too.
+pub(super) struct HeldHalves<'a> {
+    shared: &'a Shared,
+    held: Held<'a, Sending, Receiving>,
+}
+
+impl HeldHalves<'_> {
+    #[inline]
+    pub(super) fn has(&self) -> Which {
+        self.held.has()
+    }
+
+    #[inline]
+    pub(super) fn sending(&mut self) -> &mut Sending {
+        self.held.sending()
+    }
+
+    #[inline]
+    pub(super) fn receiving(&mut self) -> &mut Receiving {
+        self.held.receiving()
+    }
+
+    #[inline]
+    pub(super) fn received(&self) -> &Receiving {
+        self.held.received()
+    }
+
+    /// Gives one half back, or both.
+    #[inline]
+    pub(super) fn give_back(&mut self, which: Which) {
+        let wanted = self.held.give_back(which);
+        if wanted != Which::NONE {
+            self.shared.hand_on(wanted);
+        }
+    }
+}
+
+impl Drop for HeldHalves<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.held.has() != Which::NONE {
+            self.give_back(Which::BOTH);
+        }
+    }
+}
 
 impl Shared {
     pub(crate) fn new(channel: Channel<[u8], [u8]>, most_running: u32) -> Arc<Self> {
@@ -119,13 +163,11 @@ impl Shared {
 
     // ---- halves
 
-    /// Gives halves back, and has whoever sleeps for one take it.
+    /// Takes halves, if nobody has any of them.
     #[inline]
-    pub(super) fn give_back(&self, held: &mut HeldHalves<'_>, which: Which) {
-        let wanted = held.give_back(which);
-        if wanted != Which::NONE {
-            self.hand_on(wanted);
-        }
+    pub(super) fn try_take(&self, which: Which) -> Option<HeldHalves<'_>> {
+        let held = self.halves.try_take(which)?;
+        Some(HeldHalves { shared: self, held })
     }
 
     /// Wakes who sleeps for these, which are free.
@@ -133,10 +175,10 @@ impl Shared {
     pub(super) fn hand_on(&self, mut wanted: Which) {
         if wanted.any_of(Which::SENDING)
             && self.owes()
-            && let Some(mut held) = self.halves.try_take(Which::SENDING)
+            && let Some(mut held) = self.try_take(Which::SENDING)
         {
             self.pay(&mut held);
-            wanted = wanted.with(held.give_back(Which::SENDING));
+            wanted = wanted.with(held.held.give_back(Which::SENDING));
         }
         for half in [Which::SENDING, Which::RECEIVING] {
             if !wanted.any_of(half) {
@@ -156,7 +198,7 @@ impl Shared {
     pub(super) fn take_sending(&self, deadline: Option<Instant>) -> Option<HeldHalves<'_>> {
         loop {
             for _ in 0..LOOKS {
-                if let Some(held) = self.halves.try_take(Which::SENDING) {
+                if let Some(held) = self.try_take(Which::SENDING) {
                     return Some(held);
                 }
                 std::hint::spin_loop();
@@ -189,7 +231,6 @@ impl Shared {
     pub(super) fn set_most(&self, most: u32) {
         if let Some(mut held) = self.take_sending(None) {
             held.sending().most = most;
-            self.give_back(&mut held, Which::SENDING);
         }
     }
 

@@ -7,6 +7,7 @@ mod ends;
 mod evolution;
 mod example;
 mod hostile;
+mod panics;
 mod servers;
 mod signals;
 mod streams;
