@@ -185,10 +185,10 @@ impl Shared {
     /// Answers a call of the peer's, with both halves if nobody else has one: they go on to whoever waits next.
     #[inline]
     pub(super) fn answer_small(&self, packet: &SmallPacket, call: u64) -> Option<HeldHalves<'_>> {
-        if let Some(mut held) = self.try_take(Which::BOTH) {
-            if held.sending().out.producer().try_send(packet.bytes(), call).is_ok() {
-                return Some(held);
-            }
+        if let Some(mut held) = self.try_take(Which::BOTH)
+            && held.sending().out.producer().try_send(packet.bytes(), call).is_ok()
+        {
+            return Some(held);
         }
         // If it cannot be told, the session is over.
         let _ = self.send_whole(packet.bytes(), call, None);
@@ -261,8 +261,7 @@ impl Shared {
         }
         self.with_packet(header, body, |packet| {
             let mut held = self.take_sending(deadline).ok_or(SendError::TimedOut)?;
-            let result = self.put_packet(&mut held, packet, deadline, number);
-            result
+            self.put_packet(&mut held, packet, deadline, number)
         })?
     }
 
@@ -362,8 +361,7 @@ impl Shared {
         number: Number,
     ) -> Result<u64, NotSent> {
         let mut held = self.take_sending(deadline).ok_or(SendError::TimedOut)?;
-        let result = self.put_carrying_held(&mut held, header, body, deadline, scratch, number);
-        result
+        self.put_carrying_held(&mut held, header, body, deadline, scratch, number)
     }
 
     fn put_carrying_held<B: Body>(
@@ -419,8 +417,7 @@ impl Shared {
             return go(held.sending());
         }
         let Some(mut other) = self.try_take(Which::SENDING) else { return false };
-        let gone = go(other.sending());
-        gone
+        go(other.sending())
     }
 
     /// Tells the peer that nobody waits for this answer.
