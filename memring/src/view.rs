@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use memring_codec::attached::Carried;
-use memring_codec::{Attached, Checked, DecodeError, Format, Message, Rkyv, rkyv};
+use memring_codec::rkyv::rancor::Source;
+use memring_codec::{Attached, Checked, DecodeError, Format, Message, Reason, Rkyv, rkyv};
 #[cfg(feature = "serde")]
 use memring_codec::{Notation, Parsed};
 use memring_ring::buffer::Buffer;
@@ -52,6 +53,19 @@ pub(crate) enum Undecodable {
     Panicked,
 }
 
+impl From<Undecodable> for DecodeError {
+    fn from(why: Undecodable) -> Self {
+        match why {
+            Undecodable::Invalid(error) => error,
+            Undecodable::Panicked => Self::Invalid { source: Reason::new(CheckPanicked) },
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a check of this application's own panicked over it")]
+struct CheckPanicked;
+
 /// Decodes. A type may bring checks of its own, and the peer chooses what they are asked about: one that
 /// panics has not accepted the message (attack 77). Where panics abort, nobody can help.
 #[inline(always)]
@@ -60,7 +74,7 @@ fn decode_caught<T: Message + ?Sized>(bytes: &[u8]) -> Result<Checked<T>, Undeco
 }
 
 #[inline(always)]
-fn caught<C>(decode: impl FnOnce() -> Result<C, DecodeError>) -> Result<C, Undecodable> {
+pub(crate) fn caught<C>(decode: impl FnOnce() -> Result<C, DecodeError>) -> Result<C, Undecodable> {
     // Nothing that the check could leave broken is looked at again: the bytes are shared with nobody, and
     // what it returns is dropped.
     match catch_unwind(AssertUnwindSafe(decode)) {

@@ -15,7 +15,7 @@ use super::receiving::Mine;
 use super::sending::{Body, NotSent, Sending, SmallPacket};
 use super::shared::{HeldHalves, Shared};
 use super::table::{Asked, Table};
-use super::waiting::{Got, Here, Read, Stopped};
+use super::waiting::{Found, Got, Here, Stopped};
 use super::wire::Header;
 use crate::error::End;
 
@@ -124,7 +124,7 @@ impl Shared {
             None => None,
         };
         let came = match sorted {
-            Some(mine) => Ok(Read::Here(mine)),
+            Some(mine) => Ok(Found::Mine(mine)),
             None => {
                 // ORDERING: Relaxed; whoever counts questions has the sending half, and gets it from this thread.
                 self.alone.store(1, Ordering::Relaxed);
@@ -140,11 +140,11 @@ impl Shared {
             }
         };
         match came {
-            Ok(Read::Here(Mine { header, item, arrived, place })) => {
+            Ok(Found::Mine(Mine { header, item, arrived, place })) => {
                 let here = Here { held, header, call, item, arrived, place };
                 Ok(read(header, here.body(), here.came()))
             }
-            Ok(Read::Ready(())) => {
+            Ok(Found::Filed(())) => {
                 // Never: nothing is ready for who is on no list.
                 Err(Unanswered::Stopped(Stopped::Ended(End::Local)))
             }
@@ -158,6 +158,7 @@ impl Shared {
         }
     }
 
+    /// Asks and waits as one among others.
     #[inline(never)]
     fn call_among_others<B: Body, T>(
         &self,

@@ -1,23 +1,25 @@
 //! The caller's side: an interface that was opened, and calls to it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use memring_codec::DecodeError;
+use memring_codec::rkyv::rancor::Source;
+use memring_codec::{DecodeError, Reason};
 
 use super::carrier::{Came, Carries, Delivers, Value};
 use super::error::CallError;
-use super::interface::{Interface, Reached};
+use super::interface::{AtPeer, Interface};
+use super::options::{Options, Until};
 use super::pending::Pending;
+use super::sending::Body;
 use super::session::{Link, not_sent, unanswered};
 use super::shared::{Shared, now_nanos};
 use super::signal::Subscription;
 use super::stream::Stream;
 use super::table::Asked;
-use super::waiting::Stopped;
 use super::wire::{Code, Header, Kind, sentence};
+use crate::view::caught;
 
 /// A client of an interface. `#[memring::interface]` writes them.
 pub trait Client: Sized {
@@ -33,116 +35,8 @@ pub trait Client: Sized {
 pub(crate) struct Reaching {
     pub number: u16,
     pub interface: &'static Interface,
-    pub members: Box<[Reached]>,
+    pub members: Box<[AtPeer]>,
 }
-
-/// How long calls may take, and what ends them before.
-///
-/// ```
-/// use std::time::Duration;
-/// use memring::rpc::{Cancel, Options};
-///
-/// let cancel = Cancel::new();
-/// let options = Options::new().timeout(Duration::from_millis(50)).cancel(&cancel);
-/// # let _ = options;
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use = "options are for a client's `with`"]
-pub struct Options {
-    timeout: Option<Duration>,
-    deadline: Option<Instant>,
-    cancel: Option<Cancel>,
-}
-
-impl Options {
-    /// As long as it takes.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Each call may take so long, from when it is made.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Calls end at this instant. The earlier of both counts.
-    pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Calls end when this is cancelled.
-    pub fn cancel(mut self, cancel: &Cancel) -> Self {
-        self.cancel = Some(cancel.clone());
-        self
-    }
-
-    fn end_of_call(&self) -> Option<Instant> {
-        let timeout = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        match (timeout, self.deadline) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
-    }
-}
-
-/// Ends calls from another thread: those that were made with it and have no answer yet, and those that will be made with it.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel {
-    inner: Arc<Cancelling>,
-}
-
-#[derive(Debug, Default)]
-struct Cancelling {
-    cancelled: AtomicBool,
-    calls: Mutex<Vec<(Weak<Shared>, u64)>>,
-}
-
-impl Cancel {
-    /// Not cancelled yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Cancels. Each peer is told, and the callers' threads return within 10 ms.
-    pub fn cancel(&self) {
-        // ORDERING: Release; pairs with the Acquire in `is_cancelled`.
-        self.inner.cancelled.store(true, Ordering::Release);
-        let calls = std::mem::take(&mut *self.calls());
-        for (shared, call) in calls {
-            if let Some(shared) = shared.upgrade() {
-                shared.tell_cancelled(call);
-            }
-        }
-    }
-
-    /// Whether it was.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        // ORDERING: Acquire; see `cancel`.
-        self.inner.cancelled.load(Ordering::Acquire)
-    }
-
-    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<(Weak<Shared>, u64)>> {
-        self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, shared: &Arc<Shared>, call: u64) {
-        self.calls().push((Arc::downgrade(shared), call));
-    }
-
-    fn remove(&self, call: u64) {
-        let mut calls = self.calls();
-        if let Some(place) = calls.iter().position(|(_, of)| *of == call) {
-            calls.swap_remove(place);
-        }
-    }
-}
-
-/// How long a thread that can be cancelled looks away from that.
-const SLICE: Duration = Duration::from_millis(10);
 
 /// An opened interface, and how calls to it are made. What a client is made of.
 #[doc(hidden)]
@@ -181,24 +75,24 @@ impl Bound {
     #[inline]
     fn reach(&self, member: usize) -> Result<u32, CallError> {
         match &self.reaching.members[member] {
-            Reached::Same(number) => Ok(*number),
+            AtPeer::Same(number) => Ok(*number),
             other => Err(self.out_of_reach(member, other)),
         }
     }
 
     #[cold]
-    fn out_of_reach(&self, member: usize, reached: &Reached) -> CallError {
+    fn out_of_reach(&self, member: usize, reached: &AtPeer) -> CallError {
         let interface = self.reaching.interface;
         let ours = &interface.members[member];
         match reached {
-            Reached::Changed(theirs) => CallError::MethodChanged {
+            AtPeer::Changed(theirs) => CallError::MethodChanged {
                 interface: interface.to_string(),
                 method: ours.name,
                 ours: ours.signature,
                 theirs: theirs.to_string(),
             },
-            Reached::Denied => CallError::Denied { method: ours.name },
-            Reached::Unknown | Reached::Same(_) => {
+            AtPeer::Denied => CallError::Denied { method: ours.name },
+            AtPeer::Unknown | AtPeer::Same(_) => {
                 CallError::UnknownMethod { interface: interface.to_string(), method: ours.name }
             }
         }
@@ -222,53 +116,30 @@ impl Bound {
         CE: Delivers<E>,
     {
         let number = self.reach(member).map_err(CallError::widen)?;
-        let deadline = self.options.end_of_call();
-        if self.options.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
-            return Err(CallError::Cancelled);
-        }
-        let header = self.header(Kind::Call, number, deadline);
+        let until = self.options.until();
+        until.check().map_err(CallError::widen)?;
+        let header = self.header(Kind::Call, number, until.deadline);
         let arguments = Value::<A, CA>::new(arguments);
-        if let Some(cancel) = &self.options.cancel {
-            let call = self.shared.ask(header, &arguments, Asked::Waiting(None), deadline);
-            let call = call.map_err(|error| not_sent(error).widen())?;
-            return self.answer_unless::<R, CR, E, CE>(call, deadline, cancel);
+        if until.may_be_cancelled() {
+            return self.start::<A, CA, R, CR, E, CE>(member, arguments.0).wait();
         }
-        match self.shared.call(header, &arguments, deadline, read::<R, CR, E, CE>) {
+        match self.shared.call(header, &arguments, until.deadline, read::<R, CR, E, CE>) {
             Ok(answer) => answer,
             Err(why) => Err(unanswered(why).widen()),
         }
     }
 
-    /// Waits for an answer, unless it is cancelled.
-    fn answer_unless<R, CR, E, CE>(
+    /// Sends a question that is noted. Its number.
+    fn ask(
         &self,
-        call: u64,
-        deadline: Option<Instant>,
-        cancel: &Cancel,
-    ) -> Result<R, CallError<E>>
-    where
-        CR: Delivers<R>,
-        CE: Delivers<E>,
-    {
-        cancel.add(&self.shared, call);
-        let answer = loop {
-            let soon = Instant::now() + SLICE;
-            let until = deadline.map_or(soon, |deadline| deadline.min(soon));
-            match self.shared.answer(call, Some(until), read::<R, CR, E, CE>) {
-                Err(Stopped::TimedOut) if cancel.is_cancelled() => {
-                    self.shared.cancel(call);
-                    break Err(CallError::Cancelled);
-                }
-                Err(Stopped::TimedOut) if Some(until) != deadline => {}
-                Err(stopped) => {
-                    self.shared.cancel(call);
-                    break Err(CallError::from(stopped).widen());
-                }
-                Ok(answer) => break answer,
-            }
-        };
-        cancel.remove(call);
-        answer
+        member: usize,
+        arguments: &impl Body,
+        asked: Asked,
+        until: &Until,
+    ) -> Result<u64, CallError> {
+        until.check()?;
+        let header = self.header(Kind::Call, self.reach(member)?, until.deadline);
+        self.shared.ask(header, arguments, asked, until.deadline).map_err(not_sent)
     }
 
     /// Begins a call of a member.
@@ -278,13 +149,10 @@ impl Bound {
         CR: Delivers<R>,
         CE: Delivers<E>,
     {
-        let deadline = self.options.end_of_call();
-        let asked = self.reach(member).and_then(|number| {
-            let header = self.header(Kind::Call, number, deadline);
-            let arguments = Value::<A, CA>::new(arguments);
-            self.shared.ask(header, &arguments, Asked::Waiting(None), deadline).map_err(not_sent)
-        });
-        Pending::new(Arc::clone(&self.shared), asked, deadline, read::<R, CR, E, CE>)
+        let until = self.options.until();
+        let arguments = Value::<A, CA>::new(arguments);
+        let asked = self.ask(member, &arguments, Asked::Waiting(None), &until);
+        Pending::new(Arc::clone(&self.shared), asked, until, read::<R, CR, E, CE>)
     }
 
     /// Begins a call with many replies.
@@ -298,12 +166,10 @@ impl Bound {
         CT: Delivers<T>,
         CE: Delivers<E>,
     {
-        let deadline = self.options.end_of_call();
-        let header = self.header(Kind::Call, self.reach(member)?, deadline);
+        let until = self.options.until();
         let arguments = Value::<A, CA>::new(arguments);
-        let asked = Stream::<T, E>::asked();
-        let call = self.shared.ask(header, &arguments, asked, deadline).map_err(not_sent)?;
-        Ok(Stream::new(Arc::clone(&self.shared), call, deadline, read::<T, CT, E, CE>))
+        let call = self.ask(member, &arguments, Stream::<T, E>::asked(), &until)?;
+        Ok(Stream::new(Arc::clone(&self.shared), call, until, read::<T, CT, E, CE>))
     }
 
     /// Subscribes to a signal.
@@ -319,9 +185,10 @@ impl Bound {
     /// Calls a member that answers nothing.
     pub fn tell<A, CA: Carries<A>>(&self, member: usize, arguments: &A) -> Result<(), CallError> {
         let number = self.reach(member)?;
-        let deadline = self.options.end_of_call();
-        let header = self.header(Kind::Tell, number, deadline);
-        let sent = self.shared.send(header, 0, &Value::<A, CA>::new(arguments), deadline);
+        let until = self.options.until();
+        until.check()?;
+        let header = self.header(Kind::Tell, number, until.deadline);
+        let sent = self.shared.send(header, 0, &Value::<A, CA>::new(arguments), until.deadline);
         sent.map_err(|error| not_sent(error.into()))
     }
 }
@@ -337,14 +204,26 @@ where
     CR: Delivers<R>,
     CE: Delivers<E>,
 {
+    // Types may bring checks of their own, and the peer chooses what they are asked about.
     match header.kind {
-        Kind::Done | Kind::Item => CR::decode(body, arrived).map_err(CallError::Answer),
-        Kind::Failed => match CE::decode(body, arrived) {
+        Kind::Done | Kind::Item => match caught(|| CR::decode(body, arrived)) {
+            Ok(result) => Ok(result),
+            Err(why) => Err(CallError::Answer(why.into())),
+        },
+        Kind::Failed => match caught(|| CE::decode(body, arrived)) {
             Ok(error) => Err(CallError::Failed(error)),
-            Err(error) => Err(CallError::Answer(error)),
+            Err(why) => Err(CallError::Answer(why.into())),
         },
         _ => Err(ended(header, body).widen()),
     }
+}
+
+/// What came is of no kind that an answer to this question has.
+pub(crate) fn no_answer() -> DecodeError {
+    #[derive(Debug, thiserror::Error)]
+    #[error("what came is no answer to what was asked")]
+    struct NoAnswer;
+    DecodeError::Invalid { source: Reason::new(NoAnswer) }
 }
 
 /// Why there is no answer of the method's.
@@ -359,6 +238,6 @@ pub(crate) fn ended(header: Header, body: &[u8]) -> CallError {
         Ok(Code::Arguments) => CallError::Arguments(why()),
         Ok(Code::Answer) => CallError::Unanswered(why()),
         Ok(Code::Dropped) => CallError::Dropped,
-        _ => CallError::Unanswered("the peer's answer is of no kind that a call has".into()),
+        _ => CallError::Answer(no_answer()),
     }
 }

@@ -28,7 +28,7 @@ impl std::error::Error for Never {}
 
 /// A call came to no result. `E` is the method's own error.
 ///
-/// Whether the method ran can be told for sure by those which say that it did not: [`is_certain`](Self::is_certain).
+/// Whether the method ran can be told for sure by those which say that it did not: [`never_began`](Self::never_began).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError<E = Never> {
@@ -87,7 +87,7 @@ pub enum CallError<E = Never> {
 impl<E> CallError<E> {
     /// Whether it is certain that the method did not begin.
     #[must_use]
-    pub fn is_certain(&self) -> bool {
+    pub fn never_began(&self) -> bool {
         matches!(
             self,
             Self::UnknownMethod { .. }
@@ -138,17 +138,20 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
         match self {
             Self::Failed(error) => error.fmt(f),
             Self::UnknownMethod { interface, method } => {
-                write!(f, "the peer's {interface} has no method `{method}`: it is of another build")
+                write!(
+                    f,
+                    "the peer's {interface} has no method `{method}`: it is of another build, of which the older one has to be rebuilt"
+                )
             }
             Self::MethodChanged { interface, method, ours, theirs } if ours == theirs => write!(
                 f,
                 "method `{method}` of {interface} differs: it is written `{ours}` here and there, and \
-                 a type in it has changed"
+                 a type in it has changed: rebuild the older side"
             ),
             Self::MethodChanged { interface, method, ours, theirs } => write!(
                 f,
                 "method `{method}` of {interface} differs: here it is `{ours}`, and the peer's is \
-                 `{theirs}`"
+                 `{theirs}`: rebuild the older side"
             ),
             Self::Denied { method } => {
                 write!(f, "the peer does not let this process call `{method}`")
@@ -204,13 +207,16 @@ pub enum ReplyError {
 #[non_exhaustive]
 pub enum OpenError {
     /// The peer serves no interface of this name.
-    #[error("the peer serves no interface `{name}`")]
+    #[error("the peer serves no interface `{name}`: is it another server, or an older build?")]
     UnknownInterface {
         /// Its name.
         name: &'static str,
     },
     /// The peer serves it, in other versions only.
-    #[error("the peer serves {name} in {}, and not {wanted}", list(offered))]
+    #[error(
+        "the peer serves {name} in {}, and not {wanted}: open one of these, or rebuild the older side",
+        list(offered)
+    )]
     UnknownVersion {
         /// Its name.
         name: &'static str,
@@ -225,6 +231,17 @@ pub enum OpenError {
         /// Its name.
         name: &'static str,
     },
+    /// The peer's answer, which has all its methods and signals, is longer than its lane holds at once.
+    #[error(
+        "the peer's answer about {name} does not fit its lane: ask for larger lanes from the server"
+    )]
+    TooLong {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The peer's answer is none.
+    #[error("the peer's answer is none: it does not keep to the protocol of calls")]
+    Answer(#[source] DecodeError),
     /// The declaration breaks a limit of the protocol.
     #[error(
         "{0} is no interface that can be asked for: its name or version, or one of its members', is empty or too long"

@@ -61,14 +61,14 @@ impl Interface {
 
 /// What became of a member that we know, at the peer we opened the interface at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reached {
+pub(crate) enum AtPeer {
     Same(u32),
     Unknown,
     Changed(Cow<'static, str>),
     Denied,
 }
 
-impl From<Standing<'_>> for Reached {
+impl From<Standing<'_>> for AtPeer {
     fn from(standing: Standing<'_>) -> Self {
         match standing {
             Standing::Same(number) => Self::Same(number),

@@ -1,16 +1,16 @@
-//! A call under way: a future, and for threads something to wait for.
+//! A call under way, to be waited for later.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::carrier::Came;
 use super::error::CallError;
+use super::options::Until;
 use super::shared::Shared;
 use super::wire::Header;
 
 /// How an answer is read.
-pub(crate) type Read<R, E> = fn(Header, &[u8], Option<Came>) -> Result<R, CallError<E>>;
+pub(crate) type ReadAnswer<R, E> = fn(Header, &[u8], Option<Came>) -> Result<R, CallError<E>>;
 
 /// A call that was sent and whose answer was not taken. Dropping it cancels the call.
 ///
@@ -18,16 +18,10 @@ pub(crate) type Read<R, E> = fn(Header, &[u8], Option<Came>) -> Result<R, CallEr
 #[must_use = "dropping it cancels the call"]
 pub struct Pending<R, E = super::Never> {
     shared: Arc<Shared>,
-    state: State<E>,
-    deadline: Option<Instant>,
-    read: Read<R, E>,
-}
-
-enum State<E> {
-    Asked(u64),
-    /// It was not sent.
-    Failed(CallError<E>),
-    Over,
+    /// Its number, or why it was not sent; until it is waited for.
+    asked: Option<Result<u64, CallError>>,
+    until: Until,
+    read: ReadAnswer<R, E>,
 }
 
 impl<R, E> fmt::Debug for Pending<R, E> {
@@ -40,14 +34,10 @@ impl<R, E> Pending<R, E> {
     pub(crate) fn new(
         shared: Arc<Shared>,
         asked: Result<u64, CallError>,
-        deadline: Option<Instant>,
-        read: Read<R, E>,
+        until: Until,
+        read: ReadAnswer<R, E>,
     ) -> Self {
-        let state = match asked {
-            Ok(call) => State::Asked(call),
-            Err(error) => State::Failed(error.widen()),
-        };
-        Self { shared, state, deadline, read }
+        Self { shared, asked: Some(asked), until, read }
     }
 
     /// Waits for the answer in this thread, reading for others meanwhile.
@@ -56,21 +46,19 @@ impl<R, E> Pending<R, E> {
     ///
     /// [`CallError`].
     pub fn wait(mut self) -> Result<R, CallError<E>> {
-        let call = match std::mem::replace(&mut self.state, State::Over) {
-            State::Asked(call) => call,
-            State::Failed(error) => return Err(error),
-            State::Over => return Err(CallError::Cancelled), // it was polled to its end
-        };
-        self.shared.answer(call, self.deadline, self.read).unwrap_or_else(|stopped| {
+        let asked = self.asked.take().unwrap_or(Err(CallError::Cancelled)); // it is there until now
+        let call = asked.map_err(CallError::widen)?;
+        let answered = self.until.wait(|until| self.shared.answer(call, until, self.read));
+        answered.unwrap_or_else(|why| {
             self.shared.cancel(call);
-            Err(CallError::from(stopped).widen())
+            Err(why.widen())
         })
     }
 }
 
 impl<R, E> Drop for Pending<R, E> {
     fn drop(&mut self) {
-        if let State::Asked(call) = self.state {
+        if let Some(Ok(call)) = self.asked {
             self.shared.cancel(call);
         }
     }

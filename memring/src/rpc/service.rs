@@ -13,15 +13,15 @@ use super::carrier::{Carries, Value};
 use super::interface::{Interface, Member};
 use super::running::Place;
 use super::sending::{Body, SmallPacket};
-use super::serving::Incoming;
 use super::session::Link;
 use super::shared::{Shared, instant_of, now_nanos};
 use super::stream::Replies;
 use super::wire::{Code, Header, Kind};
+use super::worker::Due;
 use crate::arrived::Arrived;
 use crate::error::SendError;
 use crate::receiver::full_text;
-use crate::view::{Undecodable, View};
+use crate::view::View;
 
 /// Serves an interface. `#[memring::interface]` makes one of whoever implements the server's trait.
 pub trait Service: Send + Sync + 'static {
@@ -130,12 +130,12 @@ impl<'a> Request<'a> {
     #[inline]
     pub(crate) fn new(
         shared: &'a Arc<Shared>,
-        incoming: &Incoming<'a>,
+        due: &Due<'a>,
         interface: &'static Interface,
         member: &'static Member,
         answer: &'a RefCell<SmallPacket>,
     ) -> Self {
-        let Incoming { header, number, place, body, arrived } = *incoming;
+        let Due { header, number, place, body, arrived } = *due;
         let call = Call { shared, number, time: header.time, interface, member, place };
         Self { call, body, arrived, answer }
     }
@@ -221,8 +221,7 @@ impl<'a> Request<'a> {
                 Ok(Err(error)) => full_text(&error),
                 Err(_) => return Err((Code::Panicked, String::new())),
             },
-            Err(Undecodable::Invalid(error)) => full_text(&error),
-            Err(Undecodable::Panicked) => "a check of the application's own panicked".into(),
+            Err(why) => full_text(&DecodeError::from(why)),
         };
         Err((Code::Arguments, why))
     }

@@ -174,7 +174,7 @@ impl Services {
     ///
     /// # Panics
     ///
-    /// If the same version of the same interface is there already, or its names break a limit.
+    /// If the same version of the same interface is there already, or there are 65,535.
     pub(crate) fn add(&mut self, serve: Serve) {
         let added = serve.interface();
         let twice = |one: &Serve| {
@@ -251,7 +251,7 @@ impl Services {
 
 /// Says that an answer is too long for the lane.
 pub(crate) fn too_long() -> Vec<u8> {
-    refusal(Code::TooMany, &[])
+    refusal(Code::TooLong, &[])
 }
 
 fn refusal(code: Code, body: &[u8]) -> Vec<u8> {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use memring_transport::{Peer, Session};
 
 use super::asking::Unanswered;
-use super::client::{Bound, Client, Reaching};
+use super::client::{Bound, Client, Reaching, no_answer};
 use super::error::{CallError, OpenError};
 use super::sending::NotSent;
 use super::services::{Serve, Services};
-use super::serving;
 use super::shared::{Shared, now_nanos};
 use super::waiting::Stopped;
 use super::wire::{self, Code, Header, Kind, MAX_MEMBERS, MAX_NAME, MAX_VERSION};
+use super::worker;
 use crate::address::ToAddress;
 use crate::channel::Channel;
 use crate::client::Connector;
@@ -132,7 +132,7 @@ impl Link {
             .shared
             .call(header, &&body[..], Some(deadline), |header, body, _| (header, body.to_vec()));
         let (header, body) = asked.map_err(|why| OpenError::Call(unanswered(why)))?;
-        let wrong = |_| OpenError::Call(CallError::Unanswered("the peer's answer is none".into()));
+        let wrong = |_| OpenError::Answer(no_answer());
         match header.kind {
             Kind::Opened => {
                 let standings = wire::decode_standings(&body).map_err(wrong)?;
@@ -155,10 +155,9 @@ impl Link {
                 },
                 Code::UnknownInterface => OpenError::UnknownInterface { name: interface.name },
                 Code::Denied => OpenError::denied(interface),
-                Code::TooMany => OpenError::Call(CallError::Unanswered(
-                    "the peer's lane is too small for it: it needs larger lanes".into(),
-                )),
-                _ => OpenError::Call(CallError::ShuttingDown),
+                Code::TooLong => OpenError::TooLong { name: interface.name },
+                Code::ShuttingDown => OpenError::Call(CallError::ShuttingDown),
+                _ => OpenError::Answer(no_answer()),
             }),
             _ => Err(wrong(wire::Broken::Answer)),
         }
@@ -172,7 +171,7 @@ impl Link {
     /// If nothing is served: see [`serving`](Self::serving).
     pub fn run(&self) -> End {
         assert!(self.shared.services.get().is_some(), "nothing is served here");
-        serving::run(&self.shared)
+        worker::run(&self.shared)
     }
 
     /// Who is at the other end, as the kernel says.

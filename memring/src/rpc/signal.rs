@@ -5,8 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use memring_codec::rkyv::rancor::Source;
-use memring_codec::{DecodeError, EncodeError, Message, Reason, Scratch};
+use memring_codec::{DecodeError, EncodeError, Message, Scratch};
 
 use super::carrier::{Carries, Value};
 use super::client::Bound;
@@ -16,11 +15,10 @@ use super::sending::Body;
 use super::service::Call;
 use super::shared::Shared;
 use super::table::{Packet, Table};
-use super::waiting::Got;
 use super::wire::{Header, Kind};
 use crate::error::{End, SendError};
 use crate::fanout::Slow;
-use crate::view::{Undecodable, View};
+use crate::view::View;
 
 /// Signals that a subscriber has read and not taken, beyond which the oldest are dropped.
 pub(crate) const MOST_SIGNALS: usize = 1024;
@@ -231,18 +229,8 @@ pub fn read_signal<A: Message, T>(
     body: &[u8],
     read: impl FnOnce(View<'_, A>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
-    match View::<A>::of(body) {
-        Ok(view) => read(view),
-        Err(Undecodable::Invalid(error)) => Err(error),
-        Err(Undecodable::Panicked) => {
-            Err(DecodeError::Invalid { source: Reason::new(CheckPanicked) })
-        }
-    }
+    read(View::<A>::of(body)?)
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("a check of the application's own panicked")]
-struct CheckPanicked;
 
 /// A whole packet, whose interface is filled in for each subscriber.
 fn encode<A, CA: Carries<A>>(member: u32, arguments: &A) -> Result<Vec<u8>, EncodeError> {
@@ -356,11 +344,8 @@ impl<T> Subscription<T> {
                 queue.waiter = Some(waiter);
             }
         };
-        match self.bound.shared.wait(false, deadline, ready, |_, _| false, waiter)? {
-            Got::Ready(packet) => (self.read)(packet.body()).map_err(CallError::Answer),
-            // Nothing is this thread's own but by the table.
-            Got::Here(_) => Err(CallError::Ended(End::Local)),
-        }
+        let packet = self.bound.shared.wait_filed(deadline, ready, waiter)?;
+        (self.read)(packet.body()).map_err(CallError::Answer)
     }
 
     /// Takes the next signal, if one lies there.

@@ -4,18 +4,18 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
 use super::carrier::{Came, Carries, Value};
 use super::client::ended;
 use super::error::{CallError, ReplyError};
-use super::pending::Read;
+use super::options::Until;
+use super::pending::ReadAnswer;
 use super::running::Place;
 use super::shared::Shared;
-use super::table::{Asked, Packet, Replies as Filed, Table};
-use super::waiting::{Got, Stopped};
+use super::table::{Asked, Filed, Packet, Table};
+use super::waiting::Stopped;
 use super::wire::{Code, Header, Kind};
-use crate::error::{End, SendError};
+use crate::error::SendError;
 use crate::receiver::full_text;
 
 /// Replies that may come before the reader gives credit.
@@ -65,22 +65,21 @@ impl<T, E> Replies<T, E> {
     /// [`ReplyError`]. After [`ReplyError::Cancelled`] and [`ReplyError::Ended`] nobody reads any more.
     pub fn send(&mut self, item: &T) -> Result<(), ReplyError> {
         let running = self.shared.running.at(self.place);
+        // A writer with credit may be the only thread that reads.
+        if self.is_cancelled() {
+            return Err(self.why());
+        }
         while !running.take_credit() {
             let deadline = (self.time != 0).then(|| super::shared::instant_of(self.time));
             let ready =
                 |_: &mut Table| (running.has_credit() || running.is_cancelled()).then_some(());
             let waiter = |_: &mut Table, waiter| running.set_waiter(waiter);
-            match self.shared.wait(false, deadline, ready, |_, _| false, waiter) {
-                Ok(_) => {}
+            match self.shared.wait_filed(deadline, ready, waiter) {
+                Ok(()) if running.is_cancelled() => return Err(self.why()),
+                Ok(()) => {}
                 Err(Stopped::TimedOut) => return Err(ReplyError::Cancelled),
                 Err(Stopped::Ended(end)) => return Err(ReplyError::Ended(end)),
             }
-            if running.is_cancelled() {
-                break;
-            }
-        }
-        if running.is_cancelled() {
-            return Err(self.why());
         }
         match (self.item)(&self.shared, self.call, item) {
             Ok(()) => Ok(()),
@@ -153,8 +152,8 @@ impl<T, E> fmt::Debug for Replies<T, E> {
 pub struct Stream<T, E = super::Never> {
     shared: Arc<Shared>,
     call: u64,
-    deadline: Option<Instant>,
-    read: Read<T, E>,
+    until: Until,
+    read: ReadAnswer<T, E>,
     /// Replies that were taken and not given credit for.
     taken: u32,
     over: bool,
@@ -170,10 +169,10 @@ impl<T, E> Stream<T, E> {
     pub(crate) fn new(
         shared: Arc<Shared>,
         call: u64,
-        deadline: Option<Instant>,
-        read: Read<T, E>,
+        until: Until,
+        read: ReadAnswer<T, E>,
     ) -> Self {
-        Self { shared, call, deadline, read, taken: 0, over: false }
+        Self { shared, call, until, read, taken: 0, over: false }
     }
 
     /// What a call of a stream is on the table.
@@ -204,14 +203,13 @@ impl<T, E> Stream<T, E> {
             _ => None,
         };
         let waiter = |table: &mut Table, waiter| table.set_waiter(call, waiter);
-        let next = match self.shared.wait(false, self.deadline, ready, |_, _| false, waiter) {
-            Ok(Got::Ready(next)) => next,
-            // Nothing is this thread's own but by the table.
-            Ok(Got::Here(_)) => return Err(CallError::Ended(End::Local)),
-            Err(stopped) => {
+        let next = self.until.wait(|until| self.shared.wait_filed(until, ready, waiter));
+        let next = match next {
+            Ok(next) => next,
+            Err(why) => {
                 self.over = true;
                 self.shared.cancel(call);
-                return Err(CallError::from(stopped).widen());
+                return Err(why.widen());
             }
         };
         match next {
@@ -249,7 +247,7 @@ impl<T, E> Stream<T, E> {
         }
         let header = Header { number: more, ..Header::new(Kind::Credit) };
         // If it cannot be told, the session is over, and that is what comes next.
-        let _ = self.shared.send(header, self.call, &&[][..], self.deadline);
+        let _ = self.shared.send(header, self.call, &&[][..], self.until.deadline);
     }
 }
 

@@ -18,6 +18,9 @@ use super::wire::{Broken, Header, Kind};
 use crate::arrived::Arrived;
 use crate::error::End;
 
+/// Calls that may be under way before the peer has said how many it takes.
+pub(crate) const FIRST_ASKED: u32 = 16;
+
 /// Numbers of calls, which are hashed by one multiplication: each side gives its own in order, and a peer that chooses
 /// others to have them collide slows down its own session, within the bound on calls at once.
 #[derive(Default)]
@@ -66,11 +69,11 @@ pub(crate) enum Asked {
     /// Nobody waits, and it has not come.
     Abandoned,
     /// A stream.
-    Stream(Replies),
+    Stream(Filed),
 }
 
 /// What came of a stream and was not taken.
-pub(crate) struct Replies {
+pub(crate) struct Filed {
     pub items: VecDeque<Packet>,
     pub answer: Option<Packet>,
     /// How many may still come.
@@ -149,7 +152,7 @@ impl Table {
 
     /// Has this one told when the answer comes, or a reply.
     pub(crate) fn set_waiter(&mut self, call: u64, waiter: Thread) {
-        if let Some(Asked::Waiting(slot) | Asked::Stream(Replies { waiter: slot, .. })) =
+        if let Some(Asked::Waiting(slot) | Asked::Stream(Filed { waiter: slot, .. })) =
             self.asked.get_mut(&call)
         {
             *slot = Some(waiter);
@@ -170,7 +173,7 @@ impl Table {
     /// Nobody waits for the answer any more. Whether it has not come yet.
     pub(crate) fn abandon(&mut self, call: u64) -> bool {
         match self.asked.get_mut(&call) {
-            Some(Asked::Answered(_) | Asked::Stream(Replies { answer: Some(_), .. })) | None => {
+            Some(Asked::Answered(_) | Asked::Stream(Filed { answer: Some(_), .. })) | None => {
                 self.asked.remove(&call);
                 false
             }
@@ -191,7 +194,7 @@ impl Table {
                 self.asked.remove(&call);
                 Ok(None)
             }
-            (Asked::Stream(Replies { answer: Some(_), .. }) | Asked::Answered(_), _) => {
+            (Asked::Stream(Filed { answer: Some(_), .. }) | Asked::Answered(_), _) => {
                 Err(Broken::Unasked)
             }
             (Asked::Stream(replies), Kind::Item) => {
@@ -323,7 +326,7 @@ impl Table {
         let sleepers = self.sleepers.drain(..).map(|sleeper| sleeper.thread);
         let mut told: Vec<_> = sleepers.collect();
         self.asked.retain(|_, asked| match asked {
-            Asked::Waiting(waiter) | Asked::Stream(Replies { waiter, .. }) => {
+            Asked::Waiting(waiter) | Asked::Stream(Filed { waiter, .. }) => {
                 told.extend(waiter.take());
                 true
             }
@@ -334,6 +337,3 @@ impl Table {
         told
     }
 }
-
-/// Calls that may be under way before the peer has said how many it takes.
-pub(crate) const FIRST_ASKED: u32 = 16;

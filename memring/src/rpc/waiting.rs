@@ -68,9 +68,12 @@ impl<'a> Here<'a> {
     }
 }
 
-pub(super) enum Read<T> {
-    Ready(T),
-    Here(Mine),
+/// Where a thread that reads has stopped.
+pub(super) enum Found<T> {
+    /// Something that was filed.
+    Filed(T),
+    /// A packet that came for the thread itself.
+    Mine(Mine),
 }
 
 impl Shared {
@@ -122,7 +125,20 @@ impl Shared {
         }
     }
 
-    /// The same, of a thread that has the receiving half, and perhaps both.
+    /// Waits until `ready` finds something in the table, for a thread that gets nothing but by that.
+    pub(crate) fn wait_filed<T>(
+        &self,
+        deadline: Option<Instant>,
+        ready: impl FnMut(&mut Table) -> Option<T>,
+        waiter: impl Fn(&mut Table, Thread),
+    ) -> Result<T, Stopped> {
+        match self.wait(false, deadline, ready, |_, _| false, waiter)? {
+            Got::Ready(found) => Ok(found),
+            Got::Here(_) => Err(Stopped::Ended(End::Local)), // never: no packet is its own
+        }
+    }
+
+    /// The same as [`wait`](Self::wait), of a thread that has the receiving half, and perhaps both.
     pub(super) fn wait_reading<'a, T>(
         &'a self,
         mut held: HeldHalves<'a>,
@@ -134,15 +150,15 @@ impl Shared {
         // Nobody files anything from here on but this thread.
         let found = if self.may_be_filed(serves) { ready(&mut self.table()) } else { None };
         let read = match found {
-            Some(found) => Ok(Read::Ready(found)),
+            Some(found) => Ok(Found::Filed(found)),
             None => self.read_until(&mut held, serves, deadline, ready, mine),
         };
         match read {
-            Ok(Read::Here(Mine { header, item, arrived, place })) => {
+            Ok(Found::Mine(Mine { header, item, arrived, place })) => {
                 let call = item.tag;
                 Ok(Got::Here(Here { held, header, call, item, arrived, place }))
             }
-            Ok(Read::Ready(found)) => Ok(Got::Ready(found)),
+            Ok(Found::Filed(found)) => Ok(Got::Ready(found)),
             Err(stopped) => Err(stopped),
         }
     }
@@ -156,7 +172,7 @@ impl Shared {
         deadline: Option<Instant>,
         mut ready: impl FnMut(&mut Table) -> Option<T>,
         mine: impl Fn(&Header, u64) -> bool,
-    ) -> Result<Read<T>, Stopped> {
+    ) -> Result<Found<T>, Stopped> {
         held.give_back(Which::SENDING);
         self.read_on(held, serves, deadline, &mut ready, &mine)
     }
@@ -170,7 +186,7 @@ impl Shared {
         deadline: Option<Instant>,
         ready: &mut impl FnMut(&mut Table) -> Option<T>,
         mine: &impl Fn(&Header, u64) -> bool,
-    ) -> Result<Read<T>, Stopped> {
+    ) -> Result<Found<T>, Stopped> {
         loop {
             self.pay(held);
             let receiving = held.receiving();
@@ -199,11 +215,11 @@ impl Shared {
                 Err(_) => continue,
             };
             match self.sort(held, item, mine) {
-                Ok(Some(mine)) => return Ok(Read::Here(mine)),
+                Ok(Some(mine)) => return Ok(Found::Mine(mine)),
                 Ok(None) => {
                     let found = ready(&mut self.table());
                     if let Some(found) = found {
-                        return Ok(Read::Ready(found));
+                        return Ok(Found::Filed(found));
                     }
                 }
                 Err(broken) => return Err(Stopped::Ended(self.broken(held, broken))),

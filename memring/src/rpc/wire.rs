@@ -431,8 +431,8 @@ pub(crate) enum Code {
     Denied = 3,
     /// What is served ends: what runs is finished, and nothing new is begun.
     ShuttingDown = 4,
-    /// There are too many already.
-    TooMany = 5,
+    /// The answer is longer than the lane holds at once.
+    TooLong = 5,
     /// The method panicked.
     Panicked = 6,
     /// The deadline had passed before the method gave an answer.
@@ -454,7 +454,7 @@ impl Code {
             Code::UnknownVersion,
             Code::Denied,
             Code::ShuttingDown,
-            Code::TooMany,
+            Code::TooLong,
             Code::Panicked,
             Code::DeadlinePassed,
             Code::Cancelled,

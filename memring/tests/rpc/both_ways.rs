@@ -108,7 +108,7 @@ fn a_side_that_serves_nothing_says_so() {
     let client: ParentClient = link.open().expect("it is served");
     match client.halve(2) {
         Err(CallError::Failed(why)) => {
-            assert_eq!(why, "the peer serves no interface `child`");
+            assert!(why.starts_with("the peer serves no interface `child`"), "{why}");
         }
         other => panic!("{other:?}"),
     }

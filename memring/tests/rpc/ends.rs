@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use memring::End;
 use memring::fanout::Slow;
-use memring::rpc::{Call, CallError, Calls, Cancel, Link, Options, Pending};
+use memring::rpc::{Call, CallError, Calls, Cancel, Link, OpenError, Options, Pending};
 
 use super::support::{Helper, PATIENCE, Scratch, Stage, eventually, soon};
 
@@ -134,6 +134,23 @@ fn cancelling_reaches_the_handler_and_the_caller() {
 }
 
 #[test]
+fn what_is_pending_is_cancelled_as_calls_are_and_nothing_is_begun_after() {
+    let (link, gating) = gate(2);
+    let client: GateAsyncClient = link.open().expect("it is served");
+    let cancel = Cancel::new();
+    let calling = client.with(Options::new().cancel(&cancel));
+    let pending = calling.pass(1);
+    eventually("it runs", || gating.began() == 1);
+    let waiting = thread::spawn(move || pending.wait());
+    cancel.cancel();
+    assert!(matches!(waiting.join().expect("no panic"), Err(CallError::Cancelled)));
+    eventually("the handler was told", || gating.cancelled() == 1);
+    assert!(matches!(calling.pass(2).wait(), Err(CallError::Cancelled)));
+    assert_eq!(client.at_once(3).wait().expect("an answer"), 3);
+    assert_eq!(gating.began(), 1, "what was made with it after is not begun");
+}
+
+#[test]
 fn dropping_what_is_pending_cancels_and_many_are_answered_in_any_order() {
     let (link, gating) = gate(3);
     let client: GateAsyncClient = link.open().expect("it is served");
@@ -185,6 +202,56 @@ fn the_last_signals_are_kept_and_what_is_lost_is_counted() {
     client.at_once(0).expect("an answer");
     assert_eq!(ticks.missed(), 2000 - 1024);
     assert_eq!(ticks.recv().expect("it comes"), 2000 - 1024);
+}
+
+/// What has long signatures, and at the other end others.
+#[allow(clippy::type_complexity, reason = "long is what it is to be")]
+mod wordy {
+    macro_rules! wordy {
+        ($module:ident, $type:ty) => {
+            pub mod $module {
+                #[memring::interface(name = "wordy", version = "1")]
+                pub trait Wordy {
+                    fn one(
+                        a_name_that_fills_a_line_and_is_of_no_use_but_for_being_a_long_one: $type,
+                    );
+                    fn two(
+                        a_name_that_fills_a_line_and_is_of_no_use_but_for_being_a_long_one: $type,
+                    );
+                    fn three(
+                        a_name_that_fills_a_line_and_is_of_no_use_but_for_being_a_long_one: $type,
+                    );
+                }
+            }
+        };
+    }
+    wordy!(theirs, Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<String>>>>>>>>);
+    wordy!(ours, String);
+}
+
+#[test]
+fn an_answer_about_an_interface_that_does_not_fit_the_lane_is_said_to() {
+    struct Words;
+    #[allow(clippy::type_complexity, reason = "long is what it is to be")]
+    impl wordy::theirs::WordyServer for Words {
+        fn one(&self, _: &Call<'_>, _: Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<String>>>>>>>>) {}
+        fn two(&self, _: &Call<'_>, _: Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<String>>>>>>>>) {}
+        fn three(&self, _: &Call<'_>, _: Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<String>>>>>>>>) {}
+    }
+    // What is largest is agreed, and an answer is never more than that.
+    for (largest, fits) in [(1 << 20, true), (320, false)] {
+        let connector = memring::Connector::new().largest_message(largest);
+        let (server, client) = connector.pair::<Calls>().expect("a pair");
+        let server = Link::serving(server, [wordy::theirs::Wordy::serve(Words)]);
+        thread::spawn(move || server.run());
+        let link = Link::over(client);
+        match link.open::<wordy::ours::WordyClient>() {
+            Ok(_) => assert!(fits, "{largest}"),
+            Err(OpenError::TooLong { name: "wordy" }) => assert!(!fits, "{largest}"),
+            Err(OpenError::Call(CallError::Send(_))) if !fits => {} // nor did the question
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -231,7 +231,7 @@ fn what_both_builds_know_works_in_every_pairing() {
 #[track_caller]
 fn check_refused<T: Debug, E: Debug + Display>(result: Result<T, CallError<E>>, said: &str) {
     let error = result.expect_err("the peer's is another");
-    assert!(error.is_certain(), "{error:?}");
+    assert!(error.never_began(), "{error:?}");
     let found = match &error {
         CallError::UnknownMethod { interface, method } => format!("{interface} {method} unknown"),
         CallError::MethodChanged { interface, method, ours, theirs } => {
@@ -371,7 +371,8 @@ impl AbacusServer for Wooden {
 fn a_version_that_is_not_served_is_refused_with_those_that_are() {
     #[track_caller]
     fn check(refused: OpenError, wanted: &str, offered: &[&str], said: &str) {
-        assert_eq!(refused.to_string(), said);
+        let text = refused.to_string();
+        assert!(text.starts_with(&format!("{said}: open one of these")), "{text}");
         match refused {
             OpenError::UnknownVersion { name: "calculator", wanted: found, offered: others } => {
                 assert_eq!(found, wanted);
@@ -382,7 +383,8 @@ fn a_version_that_is_not_served_is_refused_with_those_that_are() {
     }
     let link = Old::start().link();
     let refused = link.open::<v2::CalculatorClient>().expect_err("it is not served");
-    check(refused, "2.0", &["1.0"], "the peer serves calculator in version 1.0, and not 2.0");
+    let said = "the peer serves calculator in version 1.0, and not 2.0";
+    check(refused, "2.0", &["1.0"], said);
     check_unchanged!(old, link);
     check_unchanged!(new, link);
 
@@ -392,7 +394,8 @@ fn a_version_that_is_not_served_is_refused_with_those_that_are() {
     check(refused, "3.0", &["1.0", "2.0"], said);
     let refused = link.open::<AbacusClient>().expect_err("it is not served");
     assert!(matches!(refused, OpenError::UnknownInterface { name: "abacus" }), "{refused:?}");
-    assert_eq!(refused.to_string(), "the peer serves no interface `abacus`");
+    let text = refused.to_string();
+    assert!(text.starts_with("the peer serves no interface `abacus`: "), "{text}");
     check_unchanged!(old, link);
 }
 

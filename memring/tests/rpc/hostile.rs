@@ -326,9 +326,9 @@ fn answers_that_are_none_are_errors_of_their_callers() {
     check(packet(6, 0, 0, 0, &[]), |error| matches!(error, CallError::Answer(_)));
     check(packet(6, 0, 0, 0, &[0; 5]), |error| matches!(error, CallError::Answer(_)));
     check(packet(7, 0, 0, 0, &[]), |error| matches!(error, CallError::Answer(_)));
-    check(packet(8, 0, 99, 0, &[]), |error| matches!(error, CallError::Unanswered(_)));
-    check(packet(2, 0, 0, 0, &[]), |error| matches!(error, CallError::Unanswered(_)));
-    check(packet(3, 0, 1, 0, &[]), |error| matches!(error, CallError::Unanswered(_)));
+    check(packet(8, 0, 99, 0, &[]), |error| matches!(error, CallError::Answer(_)));
+    check(packet(2, 0, 0, 0, &[]), |error| matches!(error, CallError::Answer(_)));
+    check(packet(3, 0, 1, 0, &[]), |error| matches!(error, CallError::Answer(_)));
     check(
         packet(8, 0, 9, 0, &long),
         |error| matches!(error, CallError::Arguments(why) if why.len() == 1024),
@@ -356,7 +356,7 @@ fn openings_are_answered_by_openings_alone() {
         recv(&mut raw);
         send(&mut raw, &answer, 1);
         let error = opening.join().expect("no panic").expect_err("not opened");
-        assert!(matches!(error, OpenError::Call(CallError::Unanswered(_))), "{error:?}");
+        assert!(matches!(error, OpenError::Answer(_)), "{error:?}");
     }
 }
 

@@ -1,10 +1,10 @@
 //! Calls with many replies: credit, cancelling, and ends.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 
-use memring::rpc::{Call, CallError, Calls, Link, Replies, ReplyError};
+use memring::rpc::{Call, CallError, Calls, Cancel, Link, Options, Replies, ReplyError};
 
 use super::support::eventually;
 
@@ -18,12 +18,23 @@ trait Counter {
     fn fail_at(at: u32) -> Result<Stream<String>, TooFar>;
     fn for_ever(word: &str) -> Stream<String>;
     fn panics(after: u32) -> Stream<u32>;
+    /// Each reply but the first waits until it is let go on.
+    fn step_by_step(to: u32) -> Stream<u32>;
 }
 
 #[derive(Clone, Default)]
 struct Counting {
     sent: Arc<AtomicU32>,
     ended: Arc<AtomicU32>,
+    steps: Arc<(Mutex<u32>, Condvar)>,
+}
+
+impl Counting {
+    /// Lets so many replies go.
+    fn go_on(&self, steps: u32) {
+        *self.steps.0.lock().unwrap() += steps;
+        self.steps.1.notify_all();
+    }
 }
 
 impl CounterServer for Counting {
@@ -63,6 +74,22 @@ impl CounterServer for Counting {
             replies.send(&number).expect("a reader");
         }
         panic!("as asked for");
+    }
+
+    fn step_by_step(&self, _: &Call<'_>, to: u32, mut replies: Replies<u32>) {
+        for number in 0..to {
+            if number != 0 {
+                let (steps, go) = &*self.steps;
+                let mut steps = go.wait_while(steps.lock().unwrap(), |steps| *steps == 0).unwrap();
+                *steps -= 1;
+            }
+            if replies.send(&number).is_err() {
+                self.ended.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            self.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        replies.end(Ok(()));
     }
 }
 
@@ -114,6 +141,31 @@ fn dropping_a_stream_reaches_the_writer_and_others_go_on() {
     drop(words);
     eventually("the writer was told", || counting.ended.load(Ordering::Relaxed) == 1);
     assert_eq!(counter.count(2).expect("room").count(), 2);
+}
+
+#[test]
+fn a_slow_writer_that_is_the_only_thread_is_told_at_its_next_reply() {
+    let (counter, counting) = counter();
+    let mut numbers = counter.step_by_step(20).expect("room");
+    assert_eq!(numbers.recv().expect("a reply"), Some(0));
+    drop(numbers);
+    counting.go_on(1);
+    eventually("it was told", || counting.ended.load(Ordering::Relaxed) == 1);
+    assert_eq!(counter.count(2).expect("room").count(), 2, "and others have their turn");
+    assert!(counting.sent.load(Ordering::Relaxed) <= 2 + 2, "it sent no more");
+}
+
+#[test]
+fn cancelling_ends_a_stream() {
+    let (counter, counting) = counter();
+    let cancel = Cancel::new();
+    let mut words = counter.with(Options::new().cancel(&cancel)).for_ever("again").expect("room");
+    assert!(words.recv().expect("a reply").is_some());
+    cancel.cancel();
+    let ended = words.recv();
+    assert!(matches!(ended, Err(CallError::Cancelled)), "{ended:?}");
+    assert!(matches!(words.recv(), Ok(None)), "nothing comes after the end");
+    eventually("the writer was told", || counting.ended.load(Ordering::Relaxed) == 1);
 }
 
 #[test]

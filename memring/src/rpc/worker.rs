@@ -19,7 +19,7 @@ use crate::carry::KEEP;
 use crate::error::End;
 
 /// A call of the peer's that is to be run now.
-pub(crate) struct Incoming<'a> {
+pub(crate) struct Due<'a> {
     pub header: Header,
     pub number: u64,
     /// Where it runs, unless it is one that is not answered.
@@ -56,9 +56,8 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
                     Some(SmallCall { header, call, place, len }) => {
                         let body = &arguments.0[..len];
                         let place = Some(place);
-                        let incoming =
-                            Incoming { header, number: call, place, body, arrived: None };
-                        at_hand = answer_to(shared, &incoming, &answer);
+                        let due = Due { header, number: call, place, body, arrived: None };
+                        at_hand = answer_to(shared, &due, &answer);
                         continue;
                     }
                     None => match shared.look_closer(held, item) {
@@ -82,14 +81,14 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
             Got::Ready(job) => job,
         };
         let Job { packet, place } = &job;
-        let incoming = Incoming {
+        let due = Due {
             header: packet.header,
             number: packet.call,
             place: *place,
             body: packet.body(),
             arrived: packet.arrived.as_ref(),
         };
-        at_hand = answer_to(shared, &incoming, &answer);
+        at_hand = answer_to(shared, &due, &answer);
         spare = job.packet.memory;
         spare.clear();
         if spare.capacity() > KEEP {
@@ -117,15 +116,15 @@ fn next<'a>(shared: &'a Shared, at_hand: Option<HeldHalves<'a>>) -> Result<Got<'
 #[inline]
 fn answer_to<'a>(
     shared: &'a Arc<Shared>,
-    incoming: &Incoming<'_>,
+    due: &Due<'_>,
     answer: &RefCell<SmallPacket>,
 ) -> Option<HeldHalves<'a>> {
-    let header = incoming.header;
+    let header = due.header;
     // Both were looked at when it was read.
     let service = shared.services.get()?.get(header.interface.into())?;
     let interface = service.interface();
     let member = interface.members.get(header.number as usize)?;
-    let request = Request::new(shared, incoming, interface, member, answer);
+    let request = Request::new(shared, due, interface, member, answer);
     if shared.is_stopping() {
         request.end(Code::ShuttingDown, "");
     } else if request.is_cut() {
@@ -137,7 +136,7 @@ fn answer_to<'a>(
     if answer.is_empty() {
         return None; // it was sent, or there is none
     }
-    let held = shared.answer_small(&answer, incoming.number);
+    let held = shared.answer_small(&answer, due.number);
     answer.clear();
     held
 }

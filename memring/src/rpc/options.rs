@@ -1,0 +1,135 @@
+//! How long calls may take, and what ends them before.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::error::CallError;
+use super::waiting::Stopped;
+
+/// How long calls may take, and what ends them before.
+///
+/// ```
+/// use std::time::Duration;
+/// use memring::rpc::{Cancel, Options};
+///
+/// let cancel = Cancel::new();
+/// let options = Options::new().timeout(Duration::from_millis(50)).cancel(&cancel);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "options are for a client's `with`"]
+pub struct Options {
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    cancel: Option<Cancel>,
+}
+
+impl Options {
+    /// As long as it takes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Each call may take so long, from when it is made.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Calls end at this instant. The earlier of both counts.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Calls end when this is cancelled, and none is begun any more.
+    pub fn cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// What ends a call that is made now.
+    pub(crate) fn until(&self) -> Until {
+        let timeout = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = match (timeout, self.deadline) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Until { deadline, cancel: self.cancel.clone() }
+    }
+}
+
+/// Ends calls from another thread: those that were made with it and have no answer yet, streams that have not ended, and calls
+/// that will be made with it.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel {
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Cancel {
+    /// Not cancelled yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels: whoever waits for an answer returns within 10 ms, and its peer is told.
+    pub fn cancel(&self) {
+        // ORDERING: Release; pairs with the Acquire in `is_cancelled`.
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether it was.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        // ORDERING: Acquire; see `cancel`.
+        self.cancelled.load(Ordering::Acquire)
+    }
+}
+
+/// How long a thread that can be cancelled looks away from that.
+const CANCEL_LOOK: Duration = Duration::from_millis(10);
+
+/// What ends a call before its answer does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Until {
+    pub deadline: Option<Instant>,
+    cancel: Option<Cancel>,
+}
+
+impl Until {
+    /// Whether it may be told to end by another thread, which takes looks now and then.
+    #[inline]
+    pub(crate) fn may_be_cancelled(&self) -> bool {
+        self.cancel.is_some()
+    }
+
+    /// That it has not been told so yet.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), CallError> {
+        match &self.cancel {
+            Some(cancel) if cancel.is_cancelled() => Err(CallError::Cancelled),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits, as `wait` does until the instant that it is given, for as long as nothing ends it.
+    pub(crate) fn wait<T>(
+        &self,
+        mut wait: impl FnMut(Option<Instant>) -> Result<T, Stopped>,
+    ) -> Result<T, CallError> {
+        if self.cancel.is_none() {
+            return wait(self.deadline).map_err(CallError::from);
+        }
+        loop {
+            self.check()?;
+            let soon = Instant::now() + CANCEL_LOOK;
+            let until = self.deadline.map_or(soon, |deadline| deadline.min(soon));
+            match wait(Some(until)) {
+                Err(Stopped::TimedOut) if Some(until) != self.deadline => {}
+                waited => return waited.map_err(CallError::from),
+            }
+        }
+    }
+}
