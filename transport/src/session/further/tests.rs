@@ -5,6 +5,9 @@ use rustix::fs::{Gid, Uid};
 use rustix::process::geteuid;
 
 use super::*;
+use crate::closer::ForeignFd;
+use crate::connection::Connection;
+use crate::control::{Name, Signature};
 use crate::pair;
 use crate::testing::{alone, eventually};
 
