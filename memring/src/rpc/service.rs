@@ -13,17 +13,18 @@ use memring_transport::Peer;
 
 use super::background::Alarm;
 use super::carrier::{Carries, Value};
+use super::error::CallError;
 use super::interface::{Interface, Member};
+use super::pending::Question;
 use super::replies::Replies;
 use super::running::Place;
-use super::sending::{Body, SmallPacket};
-use super::session::Link;
+use super::sending::{Body, Number, SmallPacket};
+use super::session::{Link, not_sent};
 use super::shared::{Shared, instant_of, now_nanos};
 use super::waiter::Waiter;
 use super::wire::{Code, Header, Kind};
 use super::worker::Due;
 use crate::arrived::Arrived;
-use crate::error::SendError;
 use crate::receiver::full_text;
 use crate::view::View;
 
@@ -157,6 +158,8 @@ pub struct Request<'a> {
     body: &'a [u8],
     arrived: Option<&'a Arc<Arrived>>,
     answer: &'a RefCell<SmallPacket>,
+    /// Where an answer goes that is not small, if this thread must not wait for room.
+    later: Option<&'a Cell<Option<Question>>>,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -176,7 +179,12 @@ impl<'a> Request<'a> {
     ) -> Self {
         let Due { header, number, place, body, arrived } = *due;
         let call = Call::new(shared, &header, number, place, interface, member);
-        Self { call, body, arrived, answer }
+        Self { call, body, arrived, answer, later: None }
+    }
+
+    /// The same, of a thread that must not wait for room: whoever runs it sends what is left here.
+    pub(crate) fn answered_later(self, later: &'a Cell<Option<Question>>) -> Self {
+        Self { later: Some(later), ..self }
     }
 
     /// Whether nobody waits for the answer, as far as was read.
@@ -262,9 +270,18 @@ impl<'a> Request<'a> {
         if self.answer.borrow_mut().fill(Header::new(kind), body) {
             return; // whoever runs this sends it
         }
-        match shared.send(Header::new(kind), number, body, None) {
-            Ok(()) | Err(SendError::Ended(_)) => {}
-            Err(error) => shared.end_call(number, Code::Answer, &full_text(&error)),
+        let sent = match self.later {
+            Some(later) => shared
+                .begin_in_task(Header::new(kind), body, Number::Of(number))
+                .map(|question| later.set(Some(question)))
+                .map_err(not_sent),
+            None => shared
+                .send(Header::new(kind), number, body, None)
+                .map_err(|error| not_sent(error.into())),
+        };
+        match sent {
+            Ok(()) | Err(CallError::Ended(_)) => {}
+            Err(error) => self.say(Code::Answer, &full_text(&error)),
         }
     }
 
@@ -272,7 +289,16 @@ impl<'a> Request<'a> {
     pub(crate) fn end(&self, code: Code, why: &str) {
         if self.call.place.is_some() {
             self.free();
-            self.call.shared.end_call(self.call.number, code, why);
+            self.say(code, why);
+        }
+    }
+
+    fn say(&self, code: Code, why: &str) {
+        let Call { shared, number, .. } = self.call;
+        if self.later.is_some() {
+            shared.end_call_sometime(number, code, why);
+        } else {
+            shared.end_call(number, code, why);
         }
     }
 

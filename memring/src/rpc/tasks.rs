@@ -6,12 +6,12 @@
 
 pub(super) mod departing;
 pub(super) mod driver;
-#[cfg(feature = "tokio")]
+mod here;
 mod serving;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::error::CallError;
@@ -31,8 +31,7 @@ pub(crate) struct Tasks {
     /// Some stand in line.
     waiting: AtomicBool,
     /// What runs the peer's calls, if tasks do.
-    #[cfg(feature = "tokio")]
-    runs: std::sync::OnceLock<serving::Runs>,
+    runs: OnceLock<serving::Runs>,
 }
 
 #[derive(Default)]
@@ -73,20 +72,12 @@ impl Tasks {
 
     /// Whether tasks run the peer's calls.
     pub(super) fn serve(&self) -> bool {
-        #[cfg(feature = "tokio")]
-        let serve = self.runs.get().is_some();
-        #[cfg(not(feature = "tokio"))]
-        let serve = false;
-        serve
+        self.runs.get().is_some()
     }
 
     /// Whether no task runs a call.
     pub(super) fn is_quiet(&self) -> bool {
-        #[cfg(feature = "tokio")]
-        let quiet = self.runs.get().is_none_or(serving::Runs::is_quiet);
-        #[cfg(not(feature = "tokio"))]
-        let quiet = true;
-        quiet
+        self.runs.get().is_none_or(serving::Runs::is_quiet)
     }
 
     /// Whether somebody stands in line.

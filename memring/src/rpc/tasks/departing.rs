@@ -224,23 +224,33 @@ impl Shared {
         body: &B,
         number: Number,
     ) -> Result<Question, NotSent> {
+        self.with_packet(header, body, |packet| self.begin_packet(packet, number))?
+    }
+
+    /// The same, of a whole packet.
+    pub(in super::super) fn begin_packet(
+        &self,
+        packet: &[u8],
+        number: Number,
+    ) -> Result<Question, NotSent> {
         let mut about = match number {
             Number::Of(call) => About::Call(call),
             Number::Next(asked) => About::Question(Some(asked)),
         };
-        self.with_packet(header, body, |packet| {
-            if !self.tasks.has_line()
-                && let Some(mut held) = self.try_take(Which::SENDING)
-                && packet.len() <= held.sending().out.producer().largest_frame()
-                && let Some(sent) = try_send(self, &mut held, packet, &mut about, &mut 0)
-            {
-                let call = sent?;
-                return Ok(match about {
-                    About::Call(_) => Question::Told,
-                    About::Question(_) => Question::Asked(call),
-                });
-            }
-            Ok(Question::Departing(Box::new(Departing::new(packet.to_vec(), about))))
-        })?
+        if self.is_forked() {
+            return Err(SendError::Ended(End::Forked).into());
+        }
+        if !self.tasks.has_line()
+            && let Some(mut held) = self.try_take(Which::SENDING)
+            && packet.len() <= held.sending().out.producer().largest_frame()
+            && let Some(sent) = try_send(self, &mut held, packet, &mut about, &mut 0)
+        {
+            let call = sent?;
+            return Ok(match about {
+                About::Call(_) => Question::Told,
+                About::Question(_) => Question::Asked(call),
+            });
+        }
+        Ok(Question::Departing(Box::new(Departing::new(packet.to_vec(), about))))
     }
 }

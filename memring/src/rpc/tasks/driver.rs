@@ -64,7 +64,6 @@ impl<D: task::Driver> Driver<D> {
             if lies == Lies::Over {
                 return Poll::Ready(()); // and the half is given back
             }
-            #[cfg(feature = "tokio")]
             shared.begin_jobs();
             if lies == Lies::More {
                 break;
@@ -184,27 +183,41 @@ impl Waits for Reading<'_, '_> {
     }
 }
 
+impl Driver<Watched> {
+    /// The session's, to be polled by whoever asks; `None` if it has one.
+    pub(super) fn own(shared: &Arc<Shared>) -> io::Result<Option<Self>> {
+        // ORDERING: AcqRel; see the drop.
+        if shared.tasks.driven.swap(true, Ordering::AcqRel) {
+            return Ok(None);
+        }
+        Self::new(shared).map(Some).inspect_err(|_| {
+            shared.tasks.driven.store(false, Ordering::Release);
+        })
+    }
+}
+
 impl Shared {
     /// Has somebody read for tasks, if nobody does: under tokio a task of the runtime's that this is called in, elsewhere memring's own
     /// thread.
     pub(crate) fn drive(self: &Arc<Self>) -> io::Result<()> {
         // ORDERING: AcqRel; see the drop of `Driver`.
-        if self.tasks.driven.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
         #[cfg(feature = "tokio")]
         if let Ok(runtime) = tokio::runtime::Handle::try_current()
-            && let Ok(driver) = Driver::<task::Tokio>::new(self)
+            && !self.tasks.driven.swap(true, Ordering::AcqRel)
         {
-            runtime.spawn(driver);
-            return Ok(());
+            match Driver::<task::Tokio>::new(self) {
+                Ok(driver) => {
+                    runtime.spawn(driver);
+                    return Ok(());
+                }
+                // Without more descriptors our own thread does it.
+                Err(_) => self.tasks.driven.store(false, Ordering::Release),
+            }
         }
-        let driver =
-            Driver::<Watched>::new(self).and_then(|driver| background::spawn(Box::pin(driver)));
-        if driver.is_err() {
-            self.tasks.driven.store(false, Ordering::Release);
+        match Driver::own(self)? {
+            Some(driver) => background::spawn(Box::pin(driver)),
+            None => Ok(()),
         }
-        driver
     }
 
     /// Has all tasks look again.
