@@ -85,7 +85,10 @@ impl<'a> Expansion<'a> {
         let Self { client, async_client, rpc, .. } = self;
         let Interface { visibility, ident, .. } = self.interface;
         let docs = format!("Calls [`{}`], and waits for answers.", ident.unraw());
-        let async_docs = format!("Calls [`{}`]; each method gives what its answer is waited for with.", ident.unraw());
+        let async_docs = format!(
+            "Calls [`{}`]; each method gives what its answer is waited for with.",
+            ident.unraw()
+        );
         quote! {
             #[doc = #docs]
             #[derive(Clone, Debug)]
