@@ -14,7 +14,33 @@ pub(crate) type ReadAnswer<R, E> = fn(Header, &[u8], Option<Came>) -> Result<R, 
 
 /// A call that was sent and whose answer was not taken. Dropping it cancels the call.
 ///
-/// Many may be under way; they are answered in any order.
+/// Many may be under way; they are answered in any order. Asynchronous clients, which [`Link::open`](super::Link::open) opens as
+/// others, give it.
+///
+/// ```
+/// # use memring::rpc::{Call, Calls, Link};
+/// #[memring::interface(name = "adder", version = "1")]
+/// trait Adder {
+///     fn add(a: u32, b: u32) -> u32;
+/// }
+/// # struct Adds;
+/// # impl AdderServer for Adds {
+/// #     fn add(&self, _: &Call<'_>, a: u32, b: u32) -> u32 { a + b }
+/// # }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Adder::serve(Adds)]);
+/// # std::thread::spawn(move || server.run());
+/// # let link = Link::over(client);
+/// let adder = link.open::<AdderAsyncClient>()?;
+/// let pending: Vec<_> = (0..10).map(|number| adder.add(number, 1)).collect(); // ten at once
+/// for (number, pending) in (0..).zip(pending) {
+///     assert_eq!(pending.wait()?, number + 1);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it cancels the call"]
 pub struct Pending<R, E = super::Never> {
     shared: Arc<Shared>,

@@ -25,6 +25,41 @@ pub(crate) const FIRST_CREDIT: u32 = 32;
 ///
 /// It may go to another thread and outlive the handler. It ends with [`end`](Self::end); if it is dropped before, the caller
 /// is told that nothing more comes.
+///
+/// ```
+/// use memring::rpc::{Call, Replies};
+///
+/// #[memring::interface(name = "clock", version = "1")]
+/// trait Clock {
+///     /// The time, again and again.
+///     fn ticks(period_ms: u64) -> Stream<u64>;
+/// }
+///
+/// struct Ticking;
+/// impl ClockServer for Ticking {
+///     fn ticks(&self, _: &Call<'_>, period_ms: u64, mut replies: Replies<u64>) {
+///         // In a thread of its own, the client's other calls do not wait for it.
+///         std::thread::spawn(move || {
+///             for tick in 0.. {
+///                 std::thread::sleep(std::time::Duration::from_millis(period_ms));
+///                 if replies.send(&tick).is_err() {
+///                     return; // the reader has enough, or has gone
+///                 }
+///             }
+///         });
+///     }
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use memring::rpc::{Calls, Link};
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Clock::serve(Ticking)]);
+/// # std::thread::spawn(move || server.run());
+/// # let clock: ClockClient = Link::over(client).open()?;
+/// # let ticks: Result<Vec<_>, _> = clock.ticks(1)?.take(3).collect();
+/// # assert_eq!(ticks?, [0, 1, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "the stream ends when it is dropped"]
 pub struct Replies<T, E = super::Never> {
     shared: Arc<Shared>,
@@ -148,6 +183,43 @@ impl<T, E> fmt::Debug for Replies<T, E> {
 /// The replies of a stream, as they come. Dropping it cancels the call.
 ///
 /// As an iterator it ends when the handler ended it well; any other end is its last item.
+///
+/// ```
+/// # use memring::rpc::{Call, Calls, Link, Replies};
+/// #[memring::interface(name = "counter", version = "1")]
+/// trait Counter {
+///     fn count_to(last: u32) -> Stream<u32>;
+/// }
+/// # struct Counting;
+/// # impl CounterServer for Counting {
+/// #     fn count_to(&self, _: &Call<'_>, last: u32, mut replies: Replies<u32>) {
+/// #         for number in 1..=last {
+/// #             if replies.send(&number).is_err() {
+/// #                 return;
+/// #             }
+/// #         }
+/// #         replies.end(Ok(()));
+/// #     }
+/// # }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Counter::serve(Counting)]);
+/// # std::thread::spawn(move || server.run());
+/// # let counter: CounterClient = Link::over(client).open()?;
+/// let three: Result<Vec<_>, _> = counter.count_to(3)?.collect();
+/// assert_eq!(three?, [1, 2, 3]);
+///
+/// let mut numbers = counter.count_to(u32::MAX)?;
+/// while let Some(number) = numbers.recv()? {
+///     if number == 100 {
+///         break;
+///     }
+/// }
+/// drop(numbers); // the handler's next reply is an error there
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it cancels the call"]
 pub struct Stream<T, E = super::Never> {
     shared: Arc<Shared>,
