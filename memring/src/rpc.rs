@@ -6,7 +6,9 @@
 //! and `CalculatorSignals`, if there are signals.
 //!
 //! ```
-//! use memring::rpc::{Call, CallError, Server};
+//! use memring::fanout::Slow;
+//! use memring::rkyv::Archived;
+//! use memring::rpc::{Call, CallError, Replies, Server};
 //!
 //! #[memring::message]
 //! #[derive(Debug)]
@@ -17,16 +19,33 @@
 //!     /// Adds up.
 //!     fn sum(name: &str, terms: &[i64]) -> i64;
 //!     fn divide(a: i64, b: i64) -> Result<i64, CalcError>;
+//!     /// The sums on the way.
+//!     fn sums(terms: &[i64]) -> Stream<i64>;
+//!     #[signal]
+//!     fn important_news(headline: &str, body: &str);
 //! }
 //!
-//! struct Calc;
+//! struct Calc(CalculatorSignals);
 //! impl CalculatorServer for Calc {
-//!     fn sum(&self, call: &Call<'_>, name: &str, terms: &[memring::rkyv::Archived<i64>]) -> i64 {
+//!     fn sum(&self, call: &Call<'_>, name: &str, terms: &[Archived<i64>]) -> i64 {
 //!         println!("{} adds up {name}", call.peer());
 //!         terms.iter().map(|term| term.to_native()).sum()
 //!     }
-//!     fn divide(&self, _: &Call<'_>, a: i64, b: i64) -> Result<i64, CalcError> {
+//!     fn divide(&self, call: &Call<'_>, a: i64, b: i64) -> Result<i64, CalcError> {
+//!         if b == 0 {
+//!             let _ = self.0.important_news("Division by zero", &call.peer().to_string());
+//!         }
 //!         a.checked_div(b).ok_or(CalcError::DivisionByZero)
+//!     }
+//!     fn sums(&self, _: &Call<'_>, terms: &[Archived<i64>], mut replies: Replies<i64>) {
+//!         let mut sum = 0;
+//!         for term in terms {
+//!             sum += term.to_native();
+//!             if replies.send(&sum).is_err() {
+//!                 return; // nobody reads any more
+//!             }
+//!         }
+//!         replies.end(Ok(()));
 //!     }
 //! }
 //!
@@ -34,8 +53,10 @@
 //! # let directory = std::env::temp_dir().join(format!("memring-rpc-{}", std::process::id()));
 //! # std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&directory)?;
 //! # let path = directory.join("calculator.sock");
-//! // One process:
-//! let server = Server::new().serve(Calculator::serve(Calc)).bind(&path)?;
+//! // One process. Whoever has no room for a signal misses it:
+//! let news = CalculatorSignals::new(Slow::DropNewest);
+//! let calculator = Calculator::serve(Calc(news.clone())).signals(&news);
+//! let server = Server::new().serve(calculator).bind(&path)?;
 //! # std::thread::scope(|scope| -> Result<(), Box<dyn std::error::Error>> {
 //! # let serving = scope.spawn(|| server.run());
 //! # /*
@@ -44,16 +65,25 @@
 //!
 //! // Another one:
 //! let calculator = CalculatorClient::connect(&path)?;
+//! let mut news = calculator.important_news()?; // from now on
 //! assert_eq!(calculator.sum("three", &[1, 2, 3])?, 6);
 //! match calculator.divide(1, 0) {
 //!     Err(CallError::Failed(CalcError::DivisionByZero)) => println!("of course"),
 //!     other => println!("{other:?}"),
 //! }
+//! for sum in calculator.sums(&[1, 2, 3])? {
+//!     println!("{}", sum?);
+//! }
+//! let (headline, body) = news.recv()?;
+//! println!("{headline}: {body}");
 //! # server.shut_down(std::time::Duration::ZERO); serving.join().unwrap()?; Ok(()) })?;
 //! # std::fs::remove_dir_all(directory)?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The [guide](crate::guide::calls) says when to call and when to send messages, and how an interface changes; whole programs
+//! are in `memring/examples`.
 //!
 //! # What a declaration means
 //!
@@ -61,11 +91,34 @@
 //!   `&[Archived<T>]`, `&Archived<T>` out of the message that came. Other arguments, results and errors are made for whoever
 //!   gets them. All have to be types that messages may have as fields.
 //! - `-> Result<T, E>`: the client gets `Result<T, CallError<E>>`, with the method's own error in
-//!   [`CallError::Failed`].
-//! - `-> Stream<T>`: the handler gets [`Replies`] and the client a [`Stream`]. A slow reader stops the writer.
+//!   [`CallError::Failed`]. For `?` in a function that returns `Box<dyn Error>`, `E` has to be a [`std::error::Error`], as
+//!   `CalcError` above is not; then its `CallError` is one.
+//! - `-> Stream<T>`, or `-> Result<Stream<T>, E>`: the handler gets [`Replies`] and the client a [`Stream`]. A slow reader stops
+//!   the writer. `Stream` is a word of the declaration there, which needs no `use`.
 //! - `#[oneway]`: nothing comes back. `#[signal]`: the server sends it, and clients subscribe.
 //! - `Fd` and `Blob` go as arguments and results. The listener says that it takes them
 //!   ([`fds`](crate::ListenerBuilder::fds), [`blobs`](crate::ListenerBuilder::blobs)).
+//!
+//! # Sessions and clients
+//!
+//! A client's `connect` makes a session for one interface, with the usual settings. A [`Link`] is the session by itself: several
+//! interfaces are opened in it, for threads or for tasks, and it is made over a channel with any settings.
+//!
+//! ```no_run
+//! use memring::{Connector, Lanes};
+//! use memring::rpc::{Calls, Link};
+//! # #[memring::interface(name = "calculator", version = "1.0")]
+//! # trait Calculator { fn divide(a: i64, b: i64) -> i64; }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let connector = Connector::new().name("accounts").lanes(Lanes::Small, Lanes::Bulk);
+//! let link = Link::over(connector.connect::<Calls>("calculator")?);
+//! let calculator = link.open::<CalculatorClient>()?;
+//! // Its methods do not wait: each gives what its answer is waited for with.
+//! let calculator = link.open::<CalculatorAsyncClient>()?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Versions
 //!
@@ -83,6 +136,23 @@
 //!
 //! A call ends: with its answer, at its deadline, when it is cancelled ([`Options`]), or with the session. The peer is told when
 //! nobody waits any more, and a handler sees it ([`Call::is_cancelled`]).
+//!
+//! # What is here
+//!
+//! | | |
+//! |---|---|
+//! | [`connect`], [`connect_to`], [`Link`], [`Calls`] | sessions: to be made, to open interfaces in, and to serve some in |
+//! | [`Options`], [`Cancel`] | how long calls may take, and what ends them before |
+//! | [`Pending`] | a call whose answer is waited for later |
+//! | [`Stream`], [`Subscription`] | replies, and signals, as they come |
+//! | [`CallError`], [`OpenError`], [`Never`] | what can go wrong with calls and with opening; the error of a method that has none |
+//! | [`Server`], [`Serving`] | what is served to whoever connects; that, listening |
+//! | [`Serve`] | an interface that is served: its signals, and who may use it |
+//! | [`Call`] | what a handler knows of its call |
+//! | [`Replies`], [`ReplyError`] | where a handler sends a stream's replies |
+//! | [`Reached`] | whom a signal reached |
+//! | [`Client`], [`Interface`], [`Member`], [`Shape`] | what the declaration has become, for code about any interface |
+//! | [`Service`], [`Request`], [`Carries`], [`Delivers`], [`Plainly`], [`Attaching`], [`NoError`], [`Prints`] | what the code that `#[memring::interface]` writes is made of |
 
 mod asking;
 mod async_service;

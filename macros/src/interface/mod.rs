@@ -237,7 +237,7 @@ impl Member {
             ),
             (
                 signature.asyncness.map(|token| token.span()),
-                "leave out `async`: each method can be called and served in both ways",
+                "leave out `async`: how a method is waited for is its callers' and its servers' affair",
             ),
             (
                 signature.unsafety.map(|token| token.span()),

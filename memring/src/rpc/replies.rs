@@ -26,6 +26,41 @@ use crate::receiver::full_text;
 ///
 /// It may go to another thread and outlive the handler. It ends with [`end`](Self::end); if it is dropped before, the caller
 /// is told that nothing more comes.
+///
+/// ```
+/// use memring::rpc::{Call, Replies};
+///
+/// #[memring::interface(name = "clock", version = "1")]
+/// trait Clock {
+///     /// The time, again and again.
+///     fn ticks(period_ms: u64) -> Stream<u64>;
+/// }
+///
+/// struct Ticking;
+/// impl ClockServer for Ticking {
+///     fn ticks(&self, _: &Call<'_>, period_ms: u64, mut replies: Replies<u64>) {
+///         // In a thread of its own, the client's other calls do not wait for it.
+///         std::thread::spawn(move || {
+///             for tick in 0.. {
+///                 std::thread::sleep(std::time::Duration::from_millis(period_ms));
+///                 if replies.send(&tick).is_err() {
+///                     return; // the reader has enough, or has gone
+///                 }
+///             }
+///         });
+///     }
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use memring::rpc::{Calls, Link};
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Clock::serve(Ticking)]);
+/// # std::thread::spawn(move || server.run());
+/// # let clock: ClockClient = Link::over(client).open()?;
+/// # let ticks: Result<Vec<_>, _> = clock.ticks(1)?.take(3).collect();
+/// # assert_eq!(ticks?, [0, 1, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "the stream ends when it is dropped"]
 pub struct Replies<T, E = super::Never> {
     shared: Arc<Shared>,

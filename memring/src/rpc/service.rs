@@ -38,6 +38,43 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// A call of the peer's, for as long as its handler runs: who makes it, and until when the caller waits.
+///
+/// ```
+/// use memring::rpc::Call;
+///
+/// #[memring::interface(name = "search", version = "1")]
+/// trait Search {
+///     /// Where it is.
+///     fn find(word: &str) -> Option<u64>;
+/// }
+///
+/// struct Library(Vec<String>);
+/// impl SearchServer for Library {
+///     fn find(&self, call: &Call<'_>, word: &str) -> Option<u64> {
+///         println!("{} looks for {word}", call.peer()); // in the kernel's words
+///         for (place, page) in (0..).zip(&self.0) {
+///             // What follows is work for nobody, if the caller cancelled it, waits no longer, or has gone.
+///             if call.is_cancelled() {
+///                 return None;
+///             }
+///             if page.contains(word) {
+///                 return Some(place);
+///             }
+///         }
+///         None
+///     }
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use memring::rpc::{Calls, Link};
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let library = Library(vec!["a b".into(), "b c".into()]);
+/// # let server = Link::serving(server, [Search::serve(library)]);
+/// # std::thread::spawn(move || server.run());
+/// # let search: SearchClient = Link::over(client).open()?;
+/// # assert_eq!((search.find("c")?, search.find("d")?), (Some(1), None));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Call<'a> {
     shared: &'a Arc<Shared>,
     number: u64,

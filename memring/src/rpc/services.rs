@@ -137,8 +137,9 @@ impl Serve {
 
     /// What of it this peer may use, or `None` if nothing.
     fn judge(&self, peer: &Peer) -> Option<Opened> {
-        let ours = rustix::process::geteuid().as_raw();
-        let may = |policy: &Policy| policy.judge(peer, ours).is_ok();
+        // Asked for where somebody wants to know: a process in a sandbox serves without that system call.
+        let ours = || rustix::process::geteuid().as_raw();
+        let may = |policy: &Policy| policy.judge(peer, ours()).is_ok();
         if self.policy.as_ref().is_some_and(|policy| !may(policy)) {
             return None;
         }
