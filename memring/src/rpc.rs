@@ -2,8 +2,8 @@
 //!
 //! An interface is declared as a trait, usually in a crate of its own that both programs use. `#[memring::interface]` makes of
 //! `Calculator`: `CalculatorClient`, whose methods wait for their answers, and `CalculatorAsyncClient`, whose methods give what
-//! can be waited for; the trait `CalculatorServer`, and `Calculator::serve`, which makes a service of whoever implements it;
-//! and `CalculatorSignals`, if there are signals.
+//! is awaited, or waited for later; the traits `CalculatorServer` and `CalculatorAsyncServer`, and `Calculator::serve` and
+//! `Calculator::serve_async`, which make services of whoever implements them; and `CalculatorSignals`, if there are signals.
 //!
 //! ```
 //! use memring::fanout::Slow;
@@ -114,7 +114,7 @@
 //! let connector = Connector::new().name("accounts").lanes(Lanes::Small, Lanes::Bulk);
 //! let link = Link::over(connector.connect::<Calls>("calculator")?);
 //! let calculator = link.open::<CalculatorClient>()?;
-//! // Its methods do not wait: each gives what its answer is waited for with.
+//! // Its methods do not wait: each gives what its answer is waited for with, or what is awaited.
 //! let calculator = link.open::<CalculatorAsyncClient>()?;
 //! # Ok(())
 //! # }
@@ -137,13 +137,77 @@
 //! A call ends: with its answer, at its deadline, when it is cancelled ([`Options`]), or with the session. The peer is told when
 //! nobody waits any more, and a handler sees it ([`Call::is_cancelled`]).
 //!
+//! # Tasks
+//!
+//! What has `async` in its name is for tasks. Clients work under any executor, and whoever implements `CalculatorAsyncServer`
+//! writes `async fn`s. Sessions are served by tasks of tokio's ([`Serving::run_tokio`], [`Link::run_tokio`], with the feature
+//! `tokio`), each call in one of its own; or in one task under any executor ([`Link::run_async`]), which may be a hub's
+//! ([`Hub::spawn`](crate::hub::Hub::spawn)). Every server serves services of both kinds.
+//!
+//! ```
+//! # #[cfg(feature = "tokio")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use memring::rpc::{Call, Replies, Server};
+//!
+//! #[memring::interface(name = "calculator", version = "1.0")]
+//! pub trait Calculator {
+//!     fn twice(text: &str) -> String;
+//!     fn count(to: u32) -> Stream<u32>;
+//! }
+//!
+//! struct Calc;
+//! impl CalculatorAsyncServer for Calc {
+//!     async fn twice(&self, _: &Call<'_>, text: &str) -> String {
+//!         tokio::task::yield_now().await;
+//!         text.repeat(2)
+//!     }
+//!     async fn count(&self, _: &Call<'_>, to: u32, mut replies: Replies<u32>) {
+//!         for number in 0..to {
+//!             if replies.send_async(&number).await.is_err() {
+//!                 return; // nobody reads any more
+//!             }
+//!         }
+//!         replies.end_async(Ok(())).await;
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+//! # let directory = std::env::temp_dir().join(format!("memring-rpc-tasks-{}", std::process::id()));
+//! # std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&directory)?;
+//! # let path = directory.join("calculator.sock");
+//! let server = Server::new().serve(Calculator::serve_async(Calc)).bind(&path)?;
+//! let serve = server.run_tokio();
+//! let ask = async {
+//!     let calculator = CalculatorAsyncClient::connect(&path).await?;
+//!     let (one, other) = tokio::join!(calculator.twice("ab"), calculator.twice("c"));
+//!     assert_eq!((one?, other?), ("abab".into(), "cc".into()));
+//!     let mut numbers = calculator.count(3)?;
+//!     while let Some(number) = numbers.recv_async().await? {
+//!         println!("{number}");
+//!     }
+//!     server.shut_down_async(std::time::Duration::from_secs(1)).await;
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! };
+//! let (served, asked) = tokio::join!(serve, ask);
+//! # std::fs::remove_dir_all(directory)?;
+//! # served?;
+//! # asked
+//! # })
+//! # }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! ```
+//!
+//! A call whose arguments or result carry descriptors or blobs is sent where it is begun, in the thread, which may have to wait for
+//! room.
+//!
 //! # What is here
 //!
 //! | | |
 //! |---|---|
-//! | [`connect`], [`connect_to`], [`Link`], [`Calls`] | sessions: to be made, to open interfaces in, and to serve some in |
+//! | [`connect`], [`connect_to`], [`connect_to_async`], [`Link`], [`Calls`] | sessions: to be made, to open interfaces in, and to serve some in |
 //! | [`Options`], [`Cancel`] | how long calls may take, and what ends them before |
-//! | [`Pending`] | a call whose answer is waited for later |
+//! | [`Pending`] | a call whose answer is awaited, or waited for later |
 //! | [`Stream`], [`Subscription`] | replies, and signals, as they come |
 //! | [`CallError`], [`OpenError`], [`Never`] | what can go wrong with calls and with opening; the error of a method that has none |
 //! | [`Server`], [`Serving`] | what is served to whoever connects; that, listening |
@@ -152,7 +216,7 @@
 //! | [`Replies`], [`ReplyError`] | where a handler sends a stream's replies |
 //! | [`Reached`] | whom a signal reached |
 //! | [`Client`], [`Interface`], [`Member`], [`Shape`] | what the declaration has become, for code about any interface |
-//! | [`Service`], [`Request`], [`Carries`], [`Delivers`], [`Plainly`], [`Attaching`], [`NoError`], [`Prints`] | what the code that `#[memring::interface]` writes is made of |
+//! | [`Service`], [`Request`], [`AsyncService`], [`TaskRequest`], [`Work`], [`Carries`], [`Delivers`], [`Plainly`], [`Attaching`], [`NoError`], [`Prints`] | what the code that `#[memring::interface]` writes is made of |
 
 mod asking;
 mod async_service;

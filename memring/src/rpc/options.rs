@@ -25,8 +25,12 @@ use super::waiting::Stopped;
 /// # impl SleeperServer for Sleeps {
 /// #     fn sleep(&self, call: &Call<'_>, ms: u64) {
 /// #         let end = std::time::Instant::now() + Duration::from_millis(ms);
-/// #         while std::time::Instant::now() < end && !call.is_cancelled() {
+/// #         while std::time::Instant::now() < end {
 /// #             std::thread::sleep(Duration::from_millis(1));
+/// #             if call.is_cancelled() {
+/// #                 // The caller has the same deadline: it sees it before this answer comes.
+/// #                 return std::thread::sleep(Duration::from_millis(200));
+/// #             }
 /// #         }
 /// #     }
 /// # }
