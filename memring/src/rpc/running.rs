@@ -37,7 +37,8 @@ impl Running {
     /// Lets so many more replies go. `Err` if that is more than anybody counts; otherwise who is to be told.
     fn grant(&self, more: u32) -> Result<Option<Thread>, Broken> {
         let add = |credit: u32| credit.checked_add(more).filter(|sum| *sum <= i32::MAX as u32);
-        // ORDERING: Relaxed; it is a number, and the lock below is passed before whoever waits looks again.
+        // ORDERING: Relaxed; it is a number. Whoever waits passes the lock below before its last look: it is found there, or sees
+        // this.
         let added = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         added.map_err(|_| Broken::Credit)?;
         Ok(self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take())
