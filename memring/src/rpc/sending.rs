@@ -298,6 +298,9 @@ impl Shared {
                 let most = sending.most;
                 // ORDERING: Relaxed; see `answer_alone`.
                 let listed = most.saturating_sub(self.alone.load(Ordering::Relaxed));
+                if self.asked.load(Ordering::Relaxed) >= listed {
+                    self.look(); // some may be answered that nobody waits for
+                }
                 if !self.with_asked(|table| table.ask(call, asked, listed)) {
                     return Err(NotSent::TooMany(most));
                 }
