@@ -92,6 +92,8 @@ pub mod __private {
     pub type Postcard = crate::Parsed<crate::Postcard>;
     pub use core;
     pub use rkyv;
+    pub use std::boxed::Box;
     pub use std::string::String;
+    pub use std::sync::Arc;
     pub use std::vec::Vec;
 }

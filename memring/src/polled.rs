@@ -260,7 +260,7 @@ impl<S: Message + ?Sized, R: Message + ?Sized> Half for Channel<S, R> {}
 impl<S: Message + ?Sized> Half for Sender<S> {}
 impl<R: Message + ?Sized> Half for Receiver<R> {}
 
-mod sealed {
+pub(crate) mod sealed {
     use std::time::Duration;
 
     use super::{Arc, Channel, Message, Receiver, Sender, Session, Wants};

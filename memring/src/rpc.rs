@@ -85,6 +85,8 @@
 //! nobody waits any more, and a handler sees it ([`Call::is_cancelled`]).
 
 mod asking;
+mod async_service;
+mod background;
 mod carrier;
 mod client;
 mod error;
@@ -95,6 +97,7 @@ mod options;
 mod owed;
 mod pending;
 mod receiving;
+mod replies;
 mod running;
 mod sending;
 mod server;
@@ -105,22 +108,28 @@ mod shared;
 mod signal;
 mod stream;
 mod table;
+mod tasks;
+mod waiter;
 mod waiting;
 mod wire;
 mod worker;
 
+pub use async_service::{AsyncService, TaskRequest, Work, caught};
 pub use carrier::{Attaching, Carries, Delivers, NoError, Plainly};
 pub use client::{Bound, Client};
 pub use error::{CallError, Never, OpenError, ReplyError};
 pub use interface::{Interface, Member};
 pub use options::{Cancel, Options};
 pub use pending::Pending;
+pub use replies::Replies;
 pub use server::{Server, Serving};
-pub use service::{Call, Request, Service};
+pub use service::{Call, Refused, Request, Service};
 pub use services::Serve;
-pub use session::{Calls, Link, connect, connect_to};
+pub use session::{Calls, Link, connect, connect_to, connect_to_async};
 pub use signal::{Reached, Signals, Subscription};
 #[doc(hidden)]
 pub use signal::{read_signal, signal_to};
-pub use stream::{Replies, Stream};
+pub use stream::Stream;
+#[cfg(feature = "tokio")]
+pub use stream::Streamed;
 pub use wire::{Prints, Shape};

@@ -35,10 +35,10 @@ pub use reactor::Tokio;
 pub use streams::{Messages, Outbox};
 
 /// Turns that a task takes in one go though there is nothing to take: only a peer that says things without end makes it more.
-const TURNS: u32 = 16;
+pub(crate) const TURNS: u32 = 16;
 
 /// Messages that a task takes or sends before others have their turn.
-const STREAK: u32 = 128;
+pub(crate) const STREAK: u32 = 128;
 
 /// How a task spins at most before it waits, unless said otherwise: not at all, for other tasks may have something to do.
 const SPIN: Duration = Duration::ZERO;
@@ -46,7 +46,7 @@ const SPIN: Duration = Duration::ZERO;
 /// What wakes a task.
 pub trait Driver: sealed::Sealed {}
 
-mod sealed {
+pub(crate) mod sealed {
     use super::{Arc, Context, Notifier, Poll, Session, io};
 
     pub trait Sealed: Sized {

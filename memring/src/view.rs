@@ -115,6 +115,77 @@ impl<T: Message + ?Sized> Deref for View<'_, T> {
     }
 }
 
+/// A message in memory of its own, which lends its view for as long as it is there itself. Unlike [`Received`] it is of no type
+/// before it is looked at: what a task keeps has to be so for any lifetime, and the arguments of calls are messages for one alone.
+#[cfg(feature = "rpc")]
+pub(crate) struct Lasting {
+    memory: LastingMemory,
+    /// What its decoding left behind.
+    checked: std::sync::OnceLock<Box<dyn std::any::Any + Send + Sync>>,
+}
+
+#[cfg(feature = "rpc")]
+enum LastingMemory {
+    /// What came, and where the message begins in it.
+    Came(Buffer, usize),
+    Copied(rkyv::util::AlignedVec),
+}
+
+#[cfg(feature = "rpc")]
+impl Lasting {
+    /// The message from this byte on.
+    pub(crate) fn came(buffer: Buffer, from: usize) -> Self {
+        Self { memory: LastingMemory::Came(buffer, from), checked: std::sync::OnceLock::new() }
+    }
+
+    /// A copy of these bytes.
+    pub(crate) fn copy(bytes: &[u8]) -> Self {
+        let mut memory = rkyv::util::AlignedVec::new();
+        memory.extend_from_slice(bytes);
+        Self { memory: LastingMemory::Copied(memory), checked: std::sync::OnceLock::new() }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.memory {
+            LastingMemory::Came(buffer, from) => buffer.bytes().get(*from..).unwrap_or_default(),
+            LastingMemory::Copied(bytes) => bytes,
+        }
+    }
+
+    /// Decodes it, and lends its view.
+    pub(crate) fn view<T: Message>(
+        &self,
+        arrived: Option<&Arc<Arrived>>,
+    ) -> Result<&memring_codec::View<T>, Undecodable> {
+        let checked = match arrived {
+            Some(arrived) => {
+                let arrived = Arc::clone(arrived);
+                caught(|| T::Format::decode_with(self.bytes(), arrived))?
+            }
+            None => decode_caught::<T>(self.bytes())?,
+        };
+        let checked = self.checked.get_or_init(|| Box::new(Decoded::<T>(checked)));
+        let Some(Decoded(checked)) = checked.downcast_ref::<Decoded<T>>() else {
+            return Err(Undecodable::Panicked); // it was looked at as something else
+        };
+        // SAFETY: (1) `checked` came from decoding these very bytes as a `T`: `Decoded<T>` is made nowhere else. (2) They
+        // are this value's own, and nothing writes them before it is dropped. (3) Both borrows are those of `self`.
+        Ok(unsafe { T::Format::view(checked, self.bytes()) })
+    }
+
+    /// What it carries, if it was looked at as something that may.
+    pub(crate) fn carried<T: Message<Format = Attached>>(&self) -> Option<&Carried>
+    where
+        Attached: Format<T, Checked = Carried>,
+    {
+        self.checked.get()?.downcast_ref::<Decoded<T>>().map(|decoded| &decoded.0)
+    }
+}
+
+/// What decoding a `T` left behind.
+#[cfg(feature = "rpc")]
+struct Decoded<T: Message>(Checked<T>);
+
 /// A received message to keep: `'static`, and its memory is used again once it is dropped. Derefs as [`View`]
 /// does.
 ///

@@ -10,12 +10,15 @@
 //! | K2 | sleeper | is on the list of those that sleep, and says that something is wanted, unless it is free by now |
 //! | K3 | holder | gives back, and finds what is wanted; then it wakes somebody off the list |
 //!
+//! Whoever has a half for longer than a borrow may last, as a task does between its turns, keeps it as [`Kept`].
+//!
 //! Not here: the list, sleeping, and waking. Whoever gives back is told what was wanted, and has to see to it.
 
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 use crate::sync::{AtomicU32, Ordering, mutant, order};
 
@@ -71,6 +74,8 @@ const WANTED: u32 = 2;
 /// Two halves, each for one thread at a time.
 pub struct Halves<S, R> {
     word: AtomicU32,
+    /// No others have it: see [`Kept`].
+    id: u64,
     sending: UnsafeCell<S>,
     receiving: UnsafeCell<R>,
 }
@@ -81,8 +86,11 @@ unsafe impl<S: Send, R: Send> Sync for Halves<S, R> {}
 impl<S, R> Halves<S, R> {
     /// Both free.
     pub fn new(sending: S, receiving: R) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             word: AtomicU32::new(0),
+            // ORDERING: Relaxed; only that no two are the same counts.
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             sending: UnsafeCell::new(sending),
             receiving: UnsafeCell::new(receiving),
         }
@@ -103,6 +111,18 @@ impl<S, R> Halves<S, R> {
             }
         }
         None
+    }
+
+    /// What was kept of these.
+    ///
+    /// # Panics
+    ///
+    /// If it was kept of others.
+    pub fn again(&self, kept: Kept) -> Held<'_, S, R> {
+        assert_eq!(self.id, kept.id, "halves were kept of others");
+        // Its bits are set still, and it is used up, so nobody else has what it has. Whoever passed it on from another thread
+        // has passed on with it what was done to the half there.
+        Held { halves: self, has: kept.has }
     }
 
     /// Says that these are wanted, by somebody who is on the list and will sleep: K2. False if they are free, and it must not
@@ -209,6 +229,12 @@ impl<S, R> Held<'_, S, R> {
         unsafe { &*self.halves.receiving.get() }
     }
 
+    /// Keeps what it has, for [`Halves::again`]. If that never comes, nobody gets it any more.
+    pub fn keep(&mut self) -> Kept {
+        let has = std::mem::replace(&mut self.has, Which::NONE);
+        Kept { has, id: self.halves.id }
+    }
+
     /// Gives these back, of those it has: K3. What of them is wanted, which is not said again: somebody has to be woken.
     #[inline]
     #[must_use = "somebody may sleep for it"]
@@ -223,6 +249,15 @@ impl<S, R> Held<'_, S, R> {
     }
 }
 
+/// One half or both, which are somebody's though nothing borrows them.
+#[derive(Debug)]
+#[must_use = "nobody gets them any more if it is dropped"]
+pub struct Kept {
+    has: Which,
+    /// Whose they are.
+    id: u64,
+}
+
 impl<S, R> Drop for Held<'_, S, R> {
     fn drop(&mut self) {
         if self.has != Which::NONE {
@@ -235,5 +270,31 @@ impl<S, R> Drop for Held<'_, S, R> {
 impl<S, R> fmt::Debug for Held<'_, S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held").field("has", &self.has).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(memring_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_taken_until_it_is_given_back() {
+        let halves = Halves::new(1, 2);
+        let kept = halves.try_take(Which::RECEIVING).expect("free").keep();
+        assert!(halves.try_take(Which::RECEIVING).is_none());
+        assert!(halves.try_take(Which::SENDING).is_some());
+        assert!(halves.want(Which::RECEIVING));
+        let mut held = std::thread::scope(|scope| {
+            scope.spawn(|| *halves.again(kept).receiving() = 3).join().expect("no panic");
+            halves.try_take(Which::RECEIVING).expect("it was dropped")
+        });
+        assert_eq!(*held.receiving(), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "of others")]
+    fn what_was_kept_of_others_is_not_taken() {
+        let kept = Halves::new(1, 2).try_take(Which::BOTH).expect("free").keep();
+        let _ = Halves::new(1, 2).again(kept);
     }
 }

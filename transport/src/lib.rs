@@ -46,7 +46,8 @@ pub mod signals;
 pub mod socket;
 mod spawn;
 mod tally;
-mod thread;
+#[doc(hidden)]
+pub mod thread;
 mod trace;
 mod watcher;
 

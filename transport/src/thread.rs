@@ -1,4 +1,4 @@
-//! The threads of this crate. They run none of the application's signal handlers, and a forked child can
+//! The threads of memring's own. They run none of the application's signal handlers, and a forked child can
 //! start them.
 //!
 //! They are the C library's and not std's. A std thread enters itself into a list as it starts and leaves it
@@ -23,7 +23,7 @@ const STACK: usize = 2 << 20;
 /// # Errors
 ///
 /// `EAGAIN` where the kernel, a limit or a sandbox gives no thread.
-pub(crate) fn start(name: &'static CStr, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn start(name: &'static CStr, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     // SAFETY: what it runs borrows nothing.
     let thread = unsafe { create(name, Box::new(body)) }?;
     // SAFETY: the thread just made, which nobody joins.

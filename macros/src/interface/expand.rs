@@ -25,6 +25,7 @@ struct Expansion<'a> {
     client: Ident,
     async_client: Ident,
     server: Ident,
+    async_server: Ident,
     signals: Ident,
 }
 
@@ -41,6 +42,7 @@ impl<'a> Expansion<'a> {
             client: format_ident!("{}Client", ident.unraw()),
             async_client: format_ident!("{}AsyncClient", ident.unraw()),
             server: format_ident!("{}Server", ident.unraw()),
+            async_server: format_ident!("{}AsyncServer", ident.unraw()),
             signals: format_ident!("{}Signals", ident.unraw()),
         }
     }
@@ -48,7 +50,7 @@ impl<'a> Expansion<'a> {
     fn all(&self) -> TokenStream {
         let marker = self.marker();
         let clients = self.clients();
-        let server = self.server();
+        let servers = [self.server(false), self.server(true)];
         let signals = self.signals();
         let hidden = [
             self.structs(),
@@ -56,12 +58,13 @@ impl<'a> Expansion<'a> {
             self.client_impl(),
             self.async_client_impl(),
             self.server_impl(),
+            self.async_server_impl(),
             self.signals_impl().unwrap_or_default(),
         ];
         quote! {
             #marker
             #clients
-            #server
+            #(#servers)*
             #signals
             #[allow(dead_code, non_camel_case_types, non_local_definitions, clippy::all, clippy::pedantic)]
             const _: () = {
@@ -85,7 +88,8 @@ impl<'a> Expansion<'a> {
         let Self { client, async_client, rpc, .. } = self;
         let Interface { visibility, ident, .. } = self.interface;
         let docs = format!("Calls [`{}`], and waits for answers.", ident.unraw());
-        let async_docs = format!("Calls [`{}`]; answers are futures.", ident.unraw());
+        let async_docs =
+            format!("Calls [`{}`]; answers are awaited, or waited for later.", ident.unraw());
         quote! {
             #[doc = #docs]
             #[derive(Clone, Debug)]
@@ -101,34 +105,47 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The trait that a server implements.
-    fn server(&self) -> TokenStream {
-        let Self { server, rpc, private, .. } = self;
-        let Interface { visibility, .. } = self.interface;
-        let docs = format!(
-            "Serves [`{0}`]: `{0}::serve` makes a service of whoever implements it.",
-            self.interface.ident.unraw()
-        );
+    /// The trait that a server implements, for threads or for tasks.
+    fn server(&self, in_tasks: bool) -> TokenStream {
+        let Self { server, async_server, rpc, private, .. } = self;
+        let Interface { visibility, ident: interface, .. } = self.interface;
+        let interface = interface.unraw();
+        let (name, docs) = if in_tasks {
+            (
+                async_server,
+                format!(
+                    "Serves [`{interface}`] in tasks: `{interface}::serve_async` makes a service of whoever implements it. \
+                     Its methods are written as `async fn`."
+                ),
+            )
+        } else {
+            (
+                server,
+                format!(
+                    "Serves [`{interface}`]: `{interface}::serve` makes a service of whoever implements it."
+                ),
+            )
+        };
         let methods = self.interface.members.iter().filter_map(|member| {
             let Member { docs, ident, .. } = member;
-            let parameters: Vec<_> =
+            let mut parameters: Vec<_> =
                 member.arguments.iter().map(|one| self.received(one)).collect();
             let result = match member.shape {
                 Shape::Call => self.returned(member),
                 Shape::OneWay => quote!(()),
                 Shape::Stream => {
                     let (item, error) = (&member.result, self.error(member));
-                    return Some(quote! {
-                        #(#docs)*
-                        fn #ident(
-                            &self,
-                            call: &#rpc::Call<'_>,
-                            #(#parameters,)*
-                            replies: #rpc::Replies<#item, #error>,
-                        );
-                    });
+                    parameters.push(quote!(replies: #rpc::Replies<#item, #error>));
+                    quote!(())
                 }
                 Shape::Signal => return None,
+            };
+            let result = if in_tasks {
+                quote! {
+                    impl #private::core::future::Future<Output = #result> + #private::core::marker::Send
+                }
+            } else {
+                result
             };
             Some(quote! {
                 #(#docs)*
@@ -138,7 +155,7 @@ impl<'a> Expansion<'a> {
         quote! {
             #[doc = #docs]
             #[allow(clippy::too_many_arguments)]
-            #visibility trait #server: #private::core::marker::Send
+            #visibility trait #name: #private::core::marker::Send
                 + #private::core::marker::Sync + 'static
             {
                 #(#methods)*
@@ -369,7 +386,8 @@ impl<'a> Expansion<'a> {
     }
 
     fn async_client_impl(&self) -> TokenStream {
-        let Self { async_client, rpc, private, .. } = self;
+        let Self { async_client, rpc, path, private, .. } = self;
+        let visibility = &self.interface.visibility;
         let methods = self.methods(|member| {
             let [given, result, carrier, error, of_error] = self.types(member);
             let outcome = quote!(#private::core::result::Result);
@@ -383,7 +401,7 @@ impl<'a> Expansion<'a> {
                     quote!(stream::<_, #given, #result, #carrier, #error, #of_error>),
                 ),
                 Shape::OneWay | Shape::Signal => {
-                    (quote!(#outcome<(), #rpc::CallError>), quote!(tell::<_, #given>))
+                    (quote!(#rpc::Pending<()>), quote!(start_telling::<_, #given>))
                 }
             }
         });
@@ -392,6 +410,17 @@ impl<'a> Expansion<'a> {
             #bound
 
             impl #async_client {
+                /// Connects to a server, and opens the interface there.
+                ///
+                /// # Errors
+                ///
+                /// If there is no server, or it does not serve the interface.
+                #visibility async fn connect(
+                    address: impl #path::ToAddress,
+                ) -> #private::core::result::Result<Self, #rpc::OpenError> {
+                    #rpc::connect_to_async::<Self>(address).await
+                }
+
                 #methods
             }
         }
@@ -585,7 +614,7 @@ impl<'a> Expansion<'a> {
             let arguments = arguments_ident(member);
             let for_ever = lifetime(member).map(|_| quote!(<'static>));
             let arguments = quote!(#arguments #for_ever);
-            let given = self.given(member);
+            let given = self.given(member, &quote!(arguments.carried()));
             let [_, result, carrier, error, of_error] = self.types(member);
             let ok = quote!(#private::core::result::Result::Ok);
             let call = quote!(<__S as #server>::#name(&self.0, call, #(#given),*));
@@ -637,8 +666,85 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    fn async_server_impl(&self) -> TokenStream {
+        let Self { async_server, rpc, private, .. } = self;
+        let Interface { ident, visibility, .. } = self.interface;
+        let arms = self.interface.members.iter().enumerate().filter_map(|(place, member)| {
+            let place = place as u32; // at most 1024
+            let name = &member.ident;
+            let arguments = arguments_ident(member);
+            let for_ever = lifetime(member).map(|_| quote!(<'static>));
+            let given = self.given(member, &quote!(request.carried::<#arguments #for_ever>()?));
+            let [_, result, carrier, error, of_error] = self.types(member);
+            let ok = quote!(#private::core::result::Result::Ok);
+            let more = match member.shape {
+                Shape::Stream => {
+                    quote!(request.replies::<#result, #carrier, #error, #of_error>()?)
+                }
+                _ => quote!(),
+            };
+            let call =
+                quote!(<__S as #async_server>::#name(&self.0, &call, #(#given,)* #more).await);
+            let outcome = match (member.shape, &member.error) {
+                (Shape::Call, None) => quote!(#ok(#call)),
+                _ => call,
+            };
+            let came_to = quote! {
+                #rpc::caught(async {
+                    let call = request.call();
+                    let arguments = request.arguments::<#arguments #for_ever>()?;
+                    #ok(#outcome)
+                })
+                .await
+            };
+            let run = match member.shape {
+                Shape::Call => quote! {
+                    let came_to = #came_to;
+                    request.answer::<#result, #carrier, #error, #of_error>(came_to).await
+                },
+                Shape::OneWay | Shape::Stream => quote! {
+                    if let #private::core::result::Result::Err(refused) = #came_to {
+                        request.refuse(refused);
+                    }
+                },
+                Shape::Signal => return None,
+            };
+            Some(quote! {
+                #place => #private::Box::pin(async move { #run }),
+            })
+        });
+        let serve_docs = format!("Has [`{async_server}`] served by what implements it.");
+        quote! {
+            struct __ServesInTasks<__S>(__S);
+
+            impl<__S: #async_server> #rpc::AsyncService for __ServesInTasks<__S> {
+                fn interface(&self) -> &'static #rpc::Interface {
+                    const { &#ident::INTERFACE }
+                }
+
+                fn call(
+                    self: #private::Arc<Self>,
+                    member: u32,
+                    request: #rpc::TaskRequest,
+                ) -> #rpc::Work {
+                    match member {
+                        #(#arms)*
+                        _ => #private::Box::pin(async {}), // members are looked at before
+                    }
+                }
+            }
+
+            impl #ident {
+                #[doc = #serve_docs]
+                #visibility fn serve_async(server: impl #async_server) -> #rpc::Serve {
+                    #rpc::Serve::new_async(__ServesInTasks(server))
+                }
+            }
+        }
+    }
+
     /// A handler's arguments, out of those that came.
-    fn given(&self, member: &Member) -> Vec<TokenStream> {
+    fn given(&self, member: &Member, carried: &TokenStream) -> Vec<TokenStream> {
         let private = &self.private;
         let one = |argument: &Argument| {
             let (ident, ty) = (&argument.ident, &argument.ty);
@@ -651,7 +757,7 @@ impl<'a> Expansion<'a> {
                     quote!(#deserialize::<#ty>(&arguments.#ident)?)
                 }
                 (Lent::Not, true) => {
-                    quote!(#private::take_value::<#ty>(&arguments.#ident, arguments.carried())?)
+                    quote!(#private::take_value::<#ty>(&arguments.#ident, #carried)?)
                 }
             }
         };

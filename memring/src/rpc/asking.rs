@@ -3,7 +3,6 @@
 //! Most questions are asked by a thread that has both halves to itself: it is on no list, and what it waits for comes to
 //! itself. The others are noted in the table.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -188,8 +187,7 @@ impl Shared {
         match self.wait(false, deadline, ready, mine, waiter)? {
             Got::Ready(packet) => {
                 self.with_asked(|_| {});
-                let came = packet.arrived.as_ref().map(|arrived| Came(Arc::clone(arrived)));
-                Ok(read(packet.header, packet.body(), came))
+                Ok(read(packet.header, packet.body(), packet.came()))
             }
             Got::Here(here) => {
                 self.with_asked(|table| table.forget(call));

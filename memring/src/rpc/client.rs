@@ -11,8 +11,8 @@ use super::carrier::{Came, Carries, Delivers, Value};
 use super::error::CallError;
 use super::interface::{AtPeer, Interface};
 use super::options::{Options, Until};
-use super::pending::Pending;
-use super::sending::Body;
+use super::pending::{Pending, Question};
+use super::sending::{Body, Number};
 use super::session::{Link, not_sent, unanswered};
 use super::shared::{Shared, now_nanos};
 use super::signal::Subscription;
@@ -45,6 +45,8 @@ pub struct Bound {
     pub(crate) shared: Arc<Shared>,
     reaching: Arc<Reaching>,
     options: Options,
+    /// It was opened in a task, and never waits in a thread.
+    in_tasks: bool,
 }
 
 impl fmt::Debug for Bound {
@@ -58,12 +60,17 @@ impl fmt::Debug for Bound {
 
 impl Bound {
     pub(crate) fn new(shared: Arc<Shared>, reaching: Arc<Reaching>) -> Self {
-        Self { shared, reaching, options: Options::default() }
+        Self { shared, reaching, options: Options::default(), in_tasks: false }
+    }
+
+    /// The same, for tasks: what finds no room waits there.
+    pub(crate) fn in_tasks(self) -> Self {
+        Self { in_tasks: true, ..self }
     }
 
     /// The same, with other options.
     pub fn with(&self, options: Options) -> Self {
-        Self { shared: Arc::clone(&self.shared), reaching: Arc::clone(&self.reaching), options }
+        Self { options, ..self.clone() }
     }
 
     /// The session.
@@ -129,17 +136,22 @@ impl Bound {
         }
     }
 
-    /// Sends a question that is noted. Its number.
-    fn ask(
+    /// Asks what is noted.
+    fn ask<B: Body>(
         &self,
         member: usize,
-        arguments: &impl Body,
+        arguments: &B,
         asked: Asked,
         until: &Until,
-    ) -> Result<u64, CallError> {
+    ) -> Result<Question, CallError> {
         until.check()?;
         let header = self.header(Kind::Call, self.reach(member)?, until.deadline);
-        self.shared.ask(header, arguments, asked, until.deadline).map_err(not_sent)
+        let begun = if self.in_tasks && !B::CARRIES {
+            self.shared.begin_in_task(header, arguments, Number::Next(asked))
+        } else {
+            self.shared.ask(header, arguments, asked, until.deadline).map(Question::Asked)
+        };
+        begun.map_err(not_sent)
     }
 
     /// Begins a call of a member.
@@ -190,6 +202,28 @@ impl Bound {
         let header = self.header(Kind::Tell, number, until.deadline);
         let sent = self.shared.send(header, 0, &Value::<A, CA>::new(arguments), until.deadline);
         sent.map_err(|error| not_sent(error.into()))
+    }
+
+    /// Begins to.
+    pub fn start_telling<A, CA: Carries<A>>(&self, member: usize, arguments: &A) -> Pending<()> {
+        let until = self.options.until();
+        let told = self.begin_to_tell::<A, CA>(member, arguments, &until);
+        Pending::new(Arc::clone(&self.shared), told, until, |_, _, _| Ok(()))
+    }
+
+    fn begin_to_tell<A, CA: Carries<A>>(
+        &self,
+        member: usize,
+        arguments: &A,
+        until: &Until,
+    ) -> Result<Question, CallError> {
+        if !self.in_tasks || CA::MORE {
+            return self.tell::<A, CA>(member, arguments).map(|()| Question::Told);
+        }
+        until.check()?;
+        let header = self.header(Kind::Tell, self.reach(member)?, until.deadline);
+        let value = Value::<A, CA>::new(arguments);
+        self.shared.begin_in_task(header, &value, Number::Of(0)).map_err(not_sent)
     }
 }
 

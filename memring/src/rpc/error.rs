@@ -80,6 +80,8 @@ pub enum CallError<E = Never> {
     Answer(DecodeError),
     /// The call could not be sent.
     Send(SendError),
+    /// A task waits, and no thread could be had that reads for it.
+    Thread(Arc<std::io::Error>),
     /// The session ended before there was an answer.
     Ended(End),
 }
@@ -121,6 +123,7 @@ impl<E> CallError<E> {
             Self::Dropped => CallError::Dropped,
             Self::Answer(error) => CallError::Answer(error),
             Self::Send(error) => CallError::Send(error),
+            Self::Thread(error) => CallError::Thread(error),
             Self::Ended(end) => CallError::Ended(end),
         }
     }
@@ -170,6 +173,7 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             Self::Dropped => f.write_str("the method was dropped without an answer"),
             Self::Answer(_) => f.write_str("decoding the answer"),
             Self::Send(_) => f.write_str("sending the call"),
+            Self::Thread(_) => f.write_str("starting a thread that reads for tasks"),
             Self::Ended(_) => f.write_str("the session ended before there was an answer"),
         }
     }

@@ -1,9 +1,12 @@
 //! How long calls may take, and what ends them before.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use super::background::Alarm;
 use super::error::CallError;
 use super::waiting::Stopped;
 
@@ -60,11 +63,30 @@ impl Options {
     }
 }
 
-/// Ends calls from another thread: those that were made with it and have no answer yet, streams that have not ended, and calls
-/// that will be made with it.
+/// Ends calls from another thread, or task: those that were made with it and have no answer yet, streams that have not ended, and
+/// calls that will be made with it.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
-    cancelled: Arc<AtomicBool>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    cancelled: AtomicBool,
+    listening: Mutex<Listening>,
+}
+
+/// Tasks that are woken when it is cancelled, by the numbers of what they wait for.
+#[derive(Debug, Default)]
+struct Listening {
+    tasks: BTreeMap<u64, Waker>,
+    last: u64,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Listening> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Cancel {
@@ -74,17 +96,19 @@ impl Cancel {
         Self::default()
     }
 
-    /// Cancels: whoever waits for an answer returns within 10 ms, and its peer is told.
+    /// Cancels: a task that waits for an answer is woken, a thread returns within 10 ms, and the peer is told.
     pub fn cancel(&self) {
         // ORDERING: Release; pairs with the Acquire in `is_cancelled`.
-        self.cancelled.store(true, Ordering::Release);
+        self.inner.cancelled.store(true, Ordering::Release);
+        let told = std::mem::take(&mut self.inner.lock().tasks);
+        told.into_values().for_each(Waker::wake);
     }
 
     /// Whether it was.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         // ORDERING: Acquire; see `cancel`.
-        self.cancelled.load(Ordering::Acquire)
+        self.inner.cancelled.load(Ordering::Acquire)
     }
 }
 
@@ -131,5 +155,56 @@ impl Until {
                 waited => return waited.map_err(CallError::from),
             }
         }
+    }
+}
+
+/// How a task hears that its call is to end.
+#[derive(Debug, Default)]
+pub(crate) struct Hears {
+    alarm: Option<Alarm>,
+    ear: Option<Ear>,
+}
+
+/// A place among those who listen for a cancellation. Dropping it gives it up.
+#[derive(Debug)]
+struct Ear {
+    of: Arc<Inner>,
+    number: u64,
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        let waker = self.of.lock().tasks.remove(&self.number);
+        drop(waker); // not under the lock: it may do anything
+    }
+}
+
+impl Until {
+    /// What ended it, in a task; if nothing has, the task is woken when something does.
+    pub(crate) fn poll(&self, hears: &mut Hears, context: &Context<'_>) -> Result<(), CallError> {
+        if let Some(cancel) = &self.cancel {
+            let waker = context.waker().clone();
+            let inner = &cancel.inner;
+            let mut listening = inner.lock();
+            let number = hears.ear.as_ref().map_or_else(
+                || {
+                    listening.last += 1;
+                    listening.last
+                },
+                |ear| ear.number,
+            );
+            let other = listening.tasks.insert(number, waker);
+            drop(listening);
+            drop(other);
+            hears.ear.get_or_insert_with(|| Ear { of: Arc::clone(inner), number });
+            self.check()?; // it listens by now, so it misses none
+        }
+        if let Some(deadline) = self.deadline {
+            if Instant::now() >= deadline {
+                return Err(CallError::DeadlinePassed);
+            }
+            Alarm::set(&mut hears.alarm, deadline, context);
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memring_ring::halves::Which;
 
+use super::sending::Sending;
 use super::shared::{HeldHalves, Shared};
 use super::wire::Broken;
 
@@ -64,20 +65,19 @@ impl Shared {
         if !self.owes() {
             return;
         }
-        // Not under the lock: to give the sending half back may come here again.
-        let mut due = {
-            let mut owed = self.owed.lock();
-            self.owed.any.store(false, Ordering::Relaxed);
-            std::mem::take(&mut *owed)
-        };
-        let paid =
-            due.iter().take_while(|(packet, call)| self.try_put(held, packet, *call)).count();
-        due.drain(..paid);
-        if !due.is_empty() {
-            let mut owed = self.owed.lock();
-            due.append(&mut owed);
-            *owed = due;
-            self.owed.any.store(true, Ordering::Relaxed);
+        if held.has().any_of(Which::SENDING) {
+            self.pay_all(held.sending());
+        } else if let Some(mut other) = self.try_take(Which::SENDING) {
+            self.pay_all(other.sending());
         }
+    }
+
+    /// In the order in which it came to be owed: a peer that is told that a signal is wanted, and then that it is not, knows
+    /// what is so.
+    fn pay_all(&self, sending: &mut Sending) {
+        let mut owed = self.owed.lock();
+        let paid = owed.iter().take_while(|(packet, call)| sending.try_put(packet, *call)).count();
+        owed.drain(..paid);
+        self.owed.any.store(!owed.is_empty(), Ordering::Relaxed);
     }
 }

@@ -1,27 +1,102 @@
-//! A call under way, to be waited for later.
+//! A call under way, to be waited for later: by a thread, or in a task.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use super::carrier::Came;
 use super::error::CallError;
-use super::options::Until;
+use super::options::{Hears, Until};
+use super::sending::NotSent;
+use super::session::not_sent;
 use super::shared::Shared;
-use super::wire::Header;
+use super::table::Packet;
+use super::tasks::departing::Departing;
+use super::wire::{Header, Kind};
 
 /// How an answer is read.
 pub(crate) type ReadAnswer<R, E> = fn(Header, &[u8], Option<Came>) -> Result<R, CallError<E>>;
 
-/// A call that was sent and whose answer was not taken. Dropping it cancels the call.
+/// How far a question is.
+pub(crate) enum Question {
+    /// It waits for room.
+    Departing(Box<Departing>),
+    /// It was sent under this number.
+    Asked(u64),
+    /// It was sent, and nothing is answered.
+    Told,
+    /// It has its answer, or never will.
+    Over,
+}
+
+impl Question {
+    /// Sends it in a task, if that is not done.
+    pub(crate) fn poll(
+        &mut self,
+        shared: &Arc<Shared>,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), CallError>> {
+        let Self::Departing(departing) = self else { return Poll::Ready(Ok(())) };
+        let Poll::Ready(sent) = departing.poll(shared, context) else {
+            shared.drive().map_err(|error| CallError::Thread(error.into()))?;
+            return Poll::Pending;
+        };
+        Poll::Ready(self.went(sent))
+    }
+
+    /// The same in a thread, which waits.
+    pub(crate) fn send(
+        &mut self,
+        shared: &Arc<Shared>,
+        deadline: Option<Instant>,
+    ) -> Result<(), CallError> {
+        let Self::Departing(departing) = self else { return Ok(()) };
+        let sent = departing.send(shared, deadline);
+        departing.leave(shared);
+        self.went(sent)
+    }
+
+    fn went(&mut self, sent: Result<u64, NotSent>) -> Result<(), CallError> {
+        *self = match (&*self, &sent) {
+            (Self::Departing(departing), Ok(_)) if !departing.is_question() => Self::Told,
+            (_, Ok(call)) => Self::Asked(*call),
+            (_, Err(_)) => Self::Over,
+        };
+        sent.map(drop).map_err(not_sent)
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(crate) fn cancel(&mut self, shared: &Shared) {
+        match std::mem::replace(self, Self::Over) {
+            Self::Departing(mut departing) => departing.leave(shared),
+            Self::Asked(call) => shared.cancel(call),
+            Self::Told | Self::Over => {}
+        }
+    }
+}
+
+/// A call that was begun and whose answer was not taken. Dropping it cancels the call.
 ///
-/// Many may be under way; they are answered in any order.
+/// Many may be under way; they are answered in any order. A thread [waits](Self::wait) for the answer, and a task awaits it, under
+/// any executor: then somebody reads for all tasks of the session, which is a task of tokio's where the first of them runs under
+/// tokio (and the feature `tokio` is on), and a thread of memring's own elsewhere.
+///
+/// # Panics
+///
+/// When it is awaited first in a runtime of tokio's that has no I/O.
 #[must_use = "dropping it cancels the call"]
 pub struct Pending<R, E = super::Never> {
     shared: Arc<Shared>,
-    /// Its number, or why it was not sent; until it is waited for.
-    asked: Option<Result<u64, CallError>>,
+    /// Why it was not begun, if it was not.
+    failed: Option<CallError>,
+    question: Question,
     until: Until,
-    read: ReadAnswer<R, E>,
+    hears: Hears,
+    /// Until the answer was read.
+    read: Option<ReadAnswer<R, E>>,
 }
 
 impl<R, E> fmt::Debug for Pending<R, E> {
@@ -33,11 +108,15 @@ impl<R, E> fmt::Debug for Pending<R, E> {
 impl<R, E> Pending<R, E> {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        asked: Result<u64, CallError>,
+        question: Result<Question, CallError>,
         until: Until,
         read: ReadAnswer<R, E>,
     ) -> Self {
-        Self { shared, asked: Some(asked), until, read }
+        let (question, failed) = match question {
+            Ok(question) => (question, None),
+            Err(error) => (Question::Over, Some(error)),
+        };
+        Self { shared, failed, question, until, hears: Hears::default(), read: Some(read) }
     }
 
     /// Waits for the answer in this thread, reading for others meanwhile.
@@ -46,20 +125,85 @@ impl<R, E> Pending<R, E> {
     ///
     /// [`CallError`].
     pub fn wait(mut self) -> Result<R, CallError<E>> {
-        let asked = self.asked.take().unwrap_or(Err(CallError::Cancelled)); // it is there until now
-        let call = asked.map_err(CallError::widen)?;
-        let answered = self.until.wait(|until| self.shared.answer(call, until, self.read));
-        answered.unwrap_or_else(|why| {
-            self.shared.cancel(call);
-            Err(why.widen())
+        if let Some(error) = self.failed.take() {
+            return Err(error.widen());
+        }
+        let Some(read) = self.read.take() else { return Err(CallError::Cancelled) };
+        let deadline = self.until.deadline;
+        self.question.send(&self.shared, deadline).map_err(CallError::widen)?;
+        let call = match self.question {
+            Question::Asked(call) => call,
+            Question::Told => return read(Header::new(Kind::Done), &[], None),
+            Question::Departing(_) | Question::Over => return Err(CallError::Cancelled),
+        };
+        let answered = self.until.wait(|until| self.shared.answer(call, until, read));
+        match answered {
+            Ok(answer) => {
+                self.question = Question::Over;
+                answer
+            }
+            Err(why) => Err(why.widen()), // and dropping it cancels
+        }
+    }
+
+    /// The answer, or nothing if nothing is answered.
+    fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Packet>, CallError>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        let Self { shared, question, until, hears, .. } = self;
+        let mut ended = until.poll(hears, context);
+        if let Question::Departing(_) = question
+            && ended.is_ok()
+        {
+            ended = match question.poll(shared, context) {
+                Poll::Ready(sent) => sent,
+                Poll::Pending => return Poll::Pending,
+            };
+        }
+        let call = match question {
+            Question::Asked(call) => *call,
+            Question::Told => return Poll::Ready(Ok(None)),
+            _ => return Poll::Ready(Err(ended.err().unwrap_or(CallError::Cancelled))),
+        };
+        // An answer that is there counts, though it is late.
+        let answer = ready!(shared.poll_filed(
+            context,
+            ended.is_err(),
+            |table| table.take_answer(call),
+            |table, waiter| table.set_waiter(call, waiter),
+        ))?;
+        if answer.is_some() {
+            *question = Question::Over;
+            shared.with_asked(|_| {});
+            return Poll::Ready(Ok(answer));
+        }
+        Poll::Ready(Err(ended.err().unwrap_or(CallError::Cancelled)))
+    }
+}
+
+impl<R, E> Future for Pending<R, E> {
+    type Output = Result<R, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let answered = ready!(this.poll_answer(context));
+        this.hears = Hears::default();
+        this.question.cancel(&this.shared); // if it was not answered
+        let Some(read) = this.read.take() else { return Poll::Ready(Err(CallError::Cancelled)) };
+        Poll::Ready(match answered {
+            Ok(Some(packet)) => read(packet.header, packet.body(), packet.came()),
+            Ok(None) => read(Header::new(Kind::Done), &[], None),
+            Err(why) => Err(why.widen()),
         })
     }
 }
 
 impl<R, E> Drop for Pending<R, E> {
     fn drop(&mut self) {
-        if let Some(Ok(call)) = self.asked {
-            self.shared.cancel(call);
-        }
+        self.question.cancel(&self.shared);
     }
 }

@@ -11,6 +11,7 @@ use super::services::{self, Opened, Services};
 use super::shared::{HeldHalves, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
 use super::table::{Job, Packet};
+use super::waiter::Waiter;
 use super::wire::{Broken, Header, Kind, Opening, Shape};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, end_of};
@@ -128,7 +129,7 @@ impl Shared {
         if item.has_fds() {
             drop(self.session.take_parcel()); // none of these carries anything
         }
-        let told = match header.kind {
+        match header.kind {
             Kind::Opened | Kind::Refused if mine(&header, call) => {
                 return Ok(Some(Mine { header, item, arrived: None, place: None }));
             }
@@ -138,14 +139,12 @@ impl Shared {
             Kind::Open => {
                 held.receiving().in_order(call)?;
                 self.opens(held, header, item)?;
-                None
             }
             Kind::Signal => {
                 let memory = held.receiving().consumer.take(&item, Buffer::new());
                 let packet = Packet { header, call, memory, arrived: None };
                 let told = self.table().signal(packet)?;
-                told.into_iter().for_each(|thread| thread.unpark());
-                None
+                told.into_iter().for_each(Waiter::wake);
             }
             Kind::Subscribe | Kind::Unsubscribe => {
                 let shape = held.receiving().shape(&header, self.services.get())?;
@@ -153,12 +152,8 @@ impl Shared {
                     return Err(Broken::Method);
                 }
                 self.subscribes(header);
-                None
             }
             _ => return Err(Broken::Method),
-        };
-        if let Some(waiter) = told {
-            waiter.unpark();
         }
         Ok(None)
     }
@@ -181,7 +176,7 @@ impl Shared {
         }
         let waiter = self.with_asked(|table| table.file(packet))?;
         if let Some(waiter) = waiter {
-            waiter.unpark();
+            waiter.wake();
         }
         Ok(None)
     }

@@ -4,9 +4,9 @@
 //! Places are given by whoever has the receiving half, and so is news of the peer's; whoever runs a call frees its own.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::waiter::Waiter;
 use super::wire::Broken;
 
 /// A call that runs.
@@ -16,7 +16,8 @@ pub(crate) struct Running {
     call: AtomicU64,
     cancelled: AtomicBool,
     credit: AtomicU32,
-    waiter: Mutex<Option<Thread>>,
+    /// Who waits for credit, and who for nothing but that nobody waits for the answer any more.
+    waiters: Mutex<[Option<Waiter>; 2]>,
 }
 
 impl Running {
@@ -26,22 +27,30 @@ impl Running {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Nobody waits for its answer any more. Who is to be told.
-    #[must_use]
-    fn cut(&self) -> Option<Thread> {
+    /// Nobody waits for its answer any more.
+    fn cut(&self) {
         // ORDERING: Release; see `is_cancelled`.
         self.cancelled.store(true, Ordering::Release);
-        self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let waiters = std::mem::take(&mut *self.lock());
+        waiters.into_iter().flatten().for_each(Waiter::wake);
     }
 
-    /// Lets so many more replies go. `Err` if that is more than anybody counts; otherwise who is to be told.
-    fn grant(&self, more: u32) -> Result<Option<Thread>, Broken> {
+    /// Lets so many more replies go. `Err` if that is more than anybody counts.
+    fn grant(&self, more: u32) -> Result<(), Broken> {
         let add = |credit: u32| credit.checked_add(more).filter(|sum| *sum <= i32::MAX as u32);
         // ORDERING: Relaxed; it is a number. Whoever waits passes the lock below before its last look: it is found there, or sees
         // this.
         let added = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         added.map_err(|_| Broken::Credit)?;
-        Ok(self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take())
+        let waiter = self.lock()[0].take();
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, [Option<Waiter>; 2]> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes credit for one reply, if there is some.
@@ -56,9 +65,16 @@ impl Running {
         self.credit.load(Ordering::Relaxed) != 0
     }
 
-    /// Has this one told of the next change.
-    pub(crate) fn set_waiter(&self, waiter: Thread) {
-        *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiter);
+    /// Has this one told of credit, and of when nobody waits. Who was to be told before.
+    #[must_use = "a waker is not dropped under a lock"]
+    pub(crate) fn set_waiter(&self, waiter: Waiter) -> Option<Waiter> {
+        self.lock()[0].replace(waiter)
+    }
+
+    /// Has this one told of when nobody waits. Who was to be told before.
+    #[must_use = "a waker is not dropped under a lock"]
+    pub(crate) fn set_cut_waiter(&self, waiter: Waiter) -> Option<Waiter> {
+        self.lock()[1].replace(waiter)
     }
 
     /// It is over, and its place free.
@@ -149,21 +165,21 @@ impl AllRunning {
         if call == 0 { None } else { self.all().find(is) }
     }
 
-    /// Nobody waits for the answer to this one any more, if it still runs. Who is to be told.
-    #[must_use]
-    pub(crate) fn cut(&self, call: u64) -> Option<Thread> {
-        self.find(call)?.cut()
+    /// Nobody waits for the answer to this one any more, if it still runs.
+    pub(crate) fn cut(&self, call: u64) {
+        if let Some(running) = self.find(call) {
+            running.cut();
+        }
     }
 
-    /// It may send so many more replies, if it still runs. Who is to be told.
-    pub(crate) fn grant(&self, call: u64, more: u32) -> Result<Option<Thread>, Broken> {
-        self.find(call).map_or(Ok(None), |running| running.grant(more))
+    /// It may send so many more replies, if it still runs.
+    pub(crate) fn grant(&self, call: u64, more: u32) -> Result<(), Broken> {
+        self.find(call).map_or(Ok(()), |running| running.grant(more))
     }
 
-    /// Nobody waits for any of them any more. Who is to be told.
-    #[must_use]
-    pub(crate) fn cut_all(&self) -> Vec<Thread> {
-        self.all().filter_map(Running::cut).collect()
+    /// Nobody waits for any of them any more.
+    pub(crate) fn cut_all(&self) {
+        self.all().for_each(Running::cut);
     }
 
     /// Whether nothing runs.
@@ -186,7 +202,8 @@ mod tests {
         assert_eq!(places.len(), 100);
         assert_eq!(all.begin(101, 0, 100), Err(Broken::Overrun));
         let Some(Some(place)) = places.get(40) else { panic!("as many as there are") };
-        assert!(all.cut(41).is_none() && all.at(*place).is_cancelled());
+        all.cut(41);
+        assert!(all.at(*place).is_cancelled());
         all.at(*place).finish();
         assert_eq!(all.begin(101, 0, 100), Ok(*place));
         assert!(!all.at(*place).is_cancelled(), "it is another call's");

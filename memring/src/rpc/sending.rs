@@ -32,6 +32,11 @@ impl Sending {
     pub(super) fn new(sender: Sender<[u8]>) -> Self {
         Self { out: Outbound::of(sender), last: 0, most: FIRST_ASKED }
     }
+
+    /// Sends a short packet if that can be now, or nobody is there to get it. Whether it need not be sent any more.
+    pub(super) fn try_put(&mut self, packet: &[u8], call: u64) -> bool {
+        !matches!(self.out.producer().try_send(packet, call), Err(LaneTrySendError::Full))
+    }
 }
 
 /// Bytes of a body that needs no buffer of its own.
@@ -290,7 +295,7 @@ impl Shared {
     }
 
     /// The number that a packet has, which is noted if it is a question's.
-    fn number(&self, sending: &mut Sending, number: Number) -> Result<u64, NotSent> {
+    pub(super) fn number(&self, sending: &mut Sending, number: Number) -> Result<u64, NotSent> {
         match number {
             Number::Of(call) => Ok(call),
             Number::Next(asked) => {
@@ -320,16 +325,22 @@ impl Shared {
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
         let mut sent = 0;
-        loop {
+        let sent = loop {
             match held.sending().out.try_send_on(packet, call, &mut sent) {
-                Err(TrySendError::Full) => self.wait_for_room(held, deadline)?,
-                other => return other.map_err(TrySendError::waited),
+                Err(TrySendError::Full) => match self.wait_for_room(held, deadline) {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
+                other => break other.map_err(TrySendError::waited),
             }
-        }
+        };
+        // To sleep it has asked for the doorbell that a task may wait for.
+        self.tasks.next_in_line();
+        sent
     }
 
     /// Waits a moment for room, and reads what there is.
-    fn wait_for_room(
+    pub(super) fn wait_for_room(
         &self,
         held: &mut HeldHalves<'_>,
         deadline: Option<Instant>,
@@ -404,6 +415,7 @@ impl Shared {
             // It may be that the peer has to receive what went before, and nothing says when it has.
             thread::sleep(SLICE / 4);
         };
+        self.tasks.next_in_line(); // as in `put_slowly`
         if sent.is_err() && question {
             self.with_asked(|table| table.forget(call));
         }
@@ -412,15 +424,11 @@ impl Shared {
 
     /// Sends a short packet if that can be now, or nobody is there to get it. Whether it need not be sent any more.
     pub(super) fn try_put(&self, held: &mut HeldHalves<'_>, packet: &[u8], call: u64) -> bool {
-        let go = |sending: &mut Sending| {
-            let sent = sending.out.producer().try_send(packet, call);
-            !matches!(sent, Err(LaneTrySendError::Full))
-        };
         if held.has().any_of(Which::SENDING) {
-            return go(held.sending());
+            return held.sending().try_put(packet, call);
         }
         let Some(mut other) = self.try_take(Which::SENDING) else { return false };
-        go(other.sending())
+        other.sending().try_put(packet, call)
     }
 
     /// Tells the peer that nobody waits for this answer.
@@ -432,7 +440,11 @@ impl Shared {
 
     /// Nobody waits for this answer any more: the peer is told, if it has not answered.
     pub(crate) fn cancel(&self, call: u64) {
-        if !self.is_forked() && self.with_asked(|table| table.abandon(call)) {
+        if self.is_forked() {
+            return;
+        }
+        let (missing, _kept) = self.with_asked(|table| table.abandon(call));
+        if missing {
             self.tell_cancelled(call);
         }
     }
@@ -446,7 +458,7 @@ impl Shared {
 }
 
 /// The number of a packet.
-enum Number {
+pub(super) enum Number {
     /// It is about this call.
     Of(u64),
     /// It is a question, of which note is taken.

@@ -1,4 +1,4 @@
-//! A server of calls: a thread for each client.
+//! A server of calls: a thread for each client, or tasks.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use super::session::{Calls, Link, MOST_RUNNING};
 use super::shared::Shared;
 use crate::address::ToAddress;
 use crate::error::{AcceptFailed, BindError};
-use crate::server::{Listener, ListenerBuilder};
+use crate::server::{Incoming, Listener, ListenerBuilder};
 
 /// Between looks whether a session is quiet, and looks in a row that have to find it so.
 const LOOK: Duration = Duration::from_millis(1);
@@ -106,22 +106,14 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Takes clients and serves them, until [`shut_down`](Self::shut_down).
+    /// Takes clients and serves them in threads, until [`shut_down`](Self::shut_down).
     ///
     /// # Errors
     ///
     /// What ended the listening before.
     pub fn run(&self) -> Result<(), AcceptFailed> {
         for incoming in self.listener.incoming() {
-            let incoming = incoming?;
-            // One that speaks something else is told so, and one that has gone has gone.
-            let Ok(channel) = incoming.open::<Calls>() else { continue };
-            let shared = Shared::new(channel, self.at_once);
-            shared.services.get_or_init(|| Arc::clone(&self.services));
-            let mut links = self.links();
-            links.retain(|link| link.strong_count() != 0);
-            links.push(Arc::downgrade(&shared));
-            drop(links);
+            let Some(shared) = self.take(incoming?) else { continue };
             for _ in 0..self.threads {
                 let link = Link::of(&shared);
                 let run = move || drop(link.run());
@@ -134,22 +126,80 @@ impl Serving {
         Ok(())
     }
 
+    /// Takes clients and serves them in tasks of the runtime's that this is awaited in, until [`shut_down`](Self::shut_down): see
+    /// [`Link::run_tokio`]. All clients' calls run beside each other.
+    ///
+    /// # Errors
+    ///
+    /// What ended the listening before.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio's, or in one without its I/O.
+    #[cfg(feature = "tokio")]
+    pub async fn run_tokio(&self) -> Result<(), AcceptFailed> {
+        use memring_transport::AcceptError;
+
+        let mut waiting = self.listener.tokio().map_err(AcceptError::System)?;
+        loop {
+            match waiting.accept().await {
+                Ok(incoming) => {
+                    if let Some(shared) = self.take(incoming) {
+                        let link = Link::of(&shared);
+                        tokio::spawn(async move { link.run_tokio().await });
+                    }
+                }
+                Err(AcceptFailed(AcceptError::ShutDown)) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens the session of one that came.
+    fn take(&self, incoming: Incoming) -> Option<Arc<Shared>> {
+        // One that speaks something else is told so, and one that has gone has gone.
+        let channel = incoming.open::<Calls>().ok()?;
+        let shared = Shared::new(channel, self.at_once);
+        shared.services.get_or_init(|| Arc::clone(&self.services));
+        let mut links = self.links();
+        links.retain(|link| link.strong_count() != 0);
+        links.push(Arc::downgrade(&shared));
+        Some(shared)
+    }
+
     /// Takes no more clients, refuses new calls, and waits until those that run have ended, or for `patience`; then the
     /// sessions end, and with them calls that came so late that they were not even refused.
     pub fn shut_down(&self, patience: Duration) {
-        self.listener.shut_down();
-        let links: Vec<_> = self.links().drain(..).filter_map(|link| link.upgrade()).collect();
-        links.iter().for_each(|link| link.stop());
+        let links = self.begin_to_shut_down();
         let end = Instant::now() + patience;
         for link in links {
-            // What lies in the lane behind a call that ran is read, and refused, before the next look.
-            let mut quiet = 0;
-            while quiet < QUIET && Instant::now() < end {
+            let mut quiet = Quiet::default();
+            while !quiet.is(&link) && Instant::now() < end {
                 thread::sleep(LOOK);
-                quiet = if link.is_quiet() { quiet + 1 } else { 0 };
             }
             link.close();
         }
+    }
+
+    /// As [`shut_down`](Self::shut_down), in a task.
+    #[cfg(feature = "tokio")]
+    pub async fn shut_down_async(&self, patience: Duration) {
+        let links = self.begin_to_shut_down();
+        let end = Instant::now() + patience;
+        for link in links {
+            let mut quiet = Quiet::default();
+            while !quiet.is(&link) && Instant::now() < end {
+                super::background::sleep_until(Instant::now() + LOOK).await;
+            }
+            link.close();
+        }
+    }
+
+    fn begin_to_shut_down(&self) -> Vec<Arc<Shared>> {
+        self.listener.shut_down();
+        let links: Vec<_> = self.links().drain(..).filter_map(|link| link.upgrade()).collect();
+        links.iter().for_each(|link| link.stop());
+        links
     }
 
     /// The listener: its address, and whom it turned away.
@@ -160,6 +210,18 @@ impl Serving {
 
     fn links(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks in a row that found a session quiet.
+#[derive(Default)]
+struct Quiet(u32);
+
+impl Quiet {
+    /// Whether it is. What lies in the lane behind a call that ran is read, and refused, before the next look.
+    fn is(&mut self, link: &Shared) -> bool {
+        self.0 = if link.is_quiet() { self.0 + 1 } else { 0 };
+        self.0 > QUIET
     }
 }
 

@@ -2,20 +2,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use memring_codec::{DecodeError, Message};
 use memring_transport::Peer;
 
+use super::background::Alarm;
 use super::carrier::{Carries, Value};
 use super::interface::{Interface, Member};
+use super::replies::Replies;
 use super::running::Place;
 use super::sending::{Body, SmallPacket};
 use super::session::Link;
 use super::shared::{Shared, instant_of, now_nanos};
-use super::stream::Replies;
+use super::waiter::Waiter;
 use super::wire::{Code, Header, Kind};
 use super::worker::Due;
 use crate::arrived::Arrived;
@@ -42,7 +46,18 @@ pub struct Call<'a> {
     place: Option<Place>,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        shared: &'a Arc<Shared>,
+        header: &Header,
+        number: u64,
+        place: Option<Place>,
+        interface: &'static Interface,
+        member: &'static Member,
+    ) -> Self {
+        Self { shared, number, time: header.time, interface, member, place }
+    }
+
     /// Who calls, as the kernel says: uid, gid, pid, pidfd, security label.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -99,6 +114,30 @@ impl Call<'_> {
         }
         running.is_cancelled() || (self.time != 0 && now_nanos() >= self.time)
     }
+
+    /// Waits, in a task, until nobody waits for the answer any more; for ever, if the call is of those that are not answered.
+    pub async fn cancelled(&self) {
+        let mut alarm = None;
+        poll_fn(|context| {
+            let Some(place) = self.place else { return Poll::Pending };
+            let running = self.shared.running.at(place);
+            let other = running.set_cut_waiter(Waiter::Task(context.waker().clone()));
+            drop(other);
+            if running.is_cancelled() {
+                return Poll::Ready(());
+            }
+            if let Some(deadline) = self.deadline() {
+                if Instant::now() >= deadline {
+                    return Poll::Ready(());
+                }
+                Alarm::set(&mut alarm, deadline, context);
+            }
+            // If nobody can be had to read, whoever serves does.
+            let _ = self.shared.drive();
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 impl fmt::Debug for Call<'_> {
@@ -136,7 +175,7 @@ impl<'a> Request<'a> {
         answer: &'a RefCell<SmallPacket>,
     ) -> Self {
         let Due { header, number, place, body, arrived } = *due;
-        let call = Call { shared, number, time: header.time, interface, member, place };
+        let call = Call::new(shared, &header, number, place, interface, member);
         Self { call, body, arrived, answer }
     }
 
@@ -155,7 +194,7 @@ impl<'a> Request<'a> {
         F: Carries<E>,
     {
         match self.run::<A, _>(handler) {
-            Err((code, why)) => self.end(code, &why),
+            Err(Refused { code, why }) => self.end(code, &why),
             Ok(Ok(result)) => self.reply(Kind::Done, &Value::<R, C>::new(&result)),
             Ok(Err(error)) => self.reply(Kind::Failed, &Value::<E, F>::new(&error)),
         }
@@ -182,7 +221,7 @@ impl<'a> Request<'a> {
             Replies::new::<C, F>(Arc::clone(shared), number, place, time)
         };
         let run = self.run::<A, _>(|call, arguments| handler(call, arguments, &replies));
-        if let Err((code, why)) = run
+        if let Err(Refused { code, why }) = run
             && !begun.get()
         {
             self.end(code, &why);
@@ -201,29 +240,19 @@ impl<'a> Request<'a> {
     fn run<A: Message, T>(
         &self,
         handler: impl FnOnce(&Call<'_>, View<'_, A>) -> Result<T, DecodeError>,
-    ) -> Result<T, (Code, String)> {
+    ) -> Result<T, Refused> {
         let Self { call, body, arrived, .. } = self;
-        if call.time != 0 && now_nanos() >= call.time {
-            return Err((Code::DeadlinePassed, String::new()));
-        }
+        look(call.time, *arrived)?;
         let view = match *arrived {
-            Some(arrived) if arrived.is_lost() => {
-                let why = "a descriptor or blob that goes with them could not be had";
-                return Err((Code::Arguments, why.into()));
-            }
             Some(arrived) => View::<A>::carrying(body, Arc::clone(arrived)),
             None => View::<A>::of(body),
         };
-        let why = match view {
-            // The handler's own state is its own to mind: it is shared with other calls, as a server's is.
-            Ok(view) => match catch_unwind(AssertUnwindSafe(|| handler(call, view))) {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => full_text(&error),
-                Err(_) => return Err((Code::Panicked, String::new())),
-            },
-            Err(why) => full_text(&DecodeError::from(why)),
-        };
-        Err((Code::Arguments, why))
+        let view = view.map_err(DecodeError::from)?;
+        // The handler's own state is its own to mind: it is shared with other calls, as a server's is.
+        match catch_unwind(AssertUnwindSafe(|| handler(call, view))) {
+            Ok(came_to) => Ok(came_to?),
+            Err(_) => Err(Refused::panicked()),
+        }
     }
 
     #[inline]
@@ -253,4 +282,41 @@ impl<'a> Request<'a> {
             self.call.shared.running.at(place).finish();
         }
     }
+}
+
+/// Why a call comes to nothing.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Refused {
+    pub(crate) code: Code,
+    pub(crate) why: String,
+}
+
+impl Refused {
+    pub(crate) fn panicked() -> Self {
+        Self { code: Code::Panicked, why: String::new() }
+    }
+
+    /// It is none that is answered.
+    pub(crate) fn no_answer() -> Self {
+        Self { code: Code::Dropped, why: String::new() }
+    }
+}
+
+impl From<DecodeError> for Refused {
+    fn from(error: DecodeError) -> Self {
+        Self { code: Code::Arguments, why: full_text(&error) }
+    }
+}
+
+/// Whether a call is to be run: the caller waits still, and what its arguments carry is there.
+pub(crate) fn look(time: u64, arrived: Option<&Arc<Arrived>>) -> Result<(), Refused> {
+    if time != 0 && now_nanos() >= time {
+        return Err(Refused { code: Code::DeadlinePassed, why: String::new() });
+    }
+    if arrived.is_some_and(|arrived| arrived.is_lost()) {
+        let why = "a descriptor or blob that goes with them could not be had".into();
+        return Err(Refused { code: Code::Arguments, why });
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use memring_transport::{Peer, Policy};
 
+use super::async_service::AsyncService;
 use super::interface::{Interface, Member};
 use super::service::Service;
 use super::signal::{Signals, Subscribers};
@@ -40,7 +41,7 @@ use super::wire::{self, Code, Header, Kind, MemberSpec, Opening, Prints, Standin
 /// # let _ = server;
 /// ```
 pub struct Serve {
-    service: Arc<dyn Service>,
+    handler: Handler,
     policy: Option<Policy>,
     members: BTreeMap<&'static str, Policy>,
     /// The types of its members, computed once.
@@ -48,12 +49,38 @@ pub struct Serve {
     subscribers: Option<Arc<Subscribers>>,
 }
 
+/// What runs its calls.
+pub(crate) enum Handler {
+    Thread(Arc<dyn Service>),
+    Task(Arc<dyn AsyncService>),
+}
+
+impl Handler {
+    #[inline]
+    pub(crate) fn interface(&self) -> &'static Interface {
+        match self {
+            Self::Thread(service) => service.interface(),
+            Self::Task(service) => service.interface(),
+        }
+    }
+}
+
 impl Serve {
     /// For whoever has a session.
     #[must_use]
     pub fn new(service: impl Service) -> Self {
+        Self::of(Handler::Thread(Arc::new(service)))
+    }
+
+    /// The same, by tasks.
+    #[must_use]
+    pub fn new_async(service: impl AsyncService) -> Self {
+        Self::of(Handler::Task(Arc::new(service)))
+    }
+
+    fn of(handler: Handler) -> Self {
         Self {
-            service: Arc::new(service),
+            handler,
             policy: None,
             members: BTreeMap::new(),
             prints: OnceLock::new(),
@@ -90,7 +117,7 @@ impl Serve {
     /// If the interface has none of this name.
     #[must_use]
     pub fn method(mut self, name: &str, policy: Policy) -> Self {
-        let interface = self.service.interface();
+        let interface = self.handler.interface();
         let Some(member) = interface.members.iter().find(|member| member.name == name) else {
             panic!("{interface} has no method and no signal `{name}`");
         };
@@ -99,7 +126,7 @@ impl Serve {
     }
 
     fn interface(&self) -> &'static Interface {
-        self.service.interface()
+        self.handler.interface()
     }
 
     fn prints(&self) -> &[Prints] {
@@ -185,8 +212,9 @@ impl Services {
         self.list.push(serve);
     }
 
-    pub(crate) fn get(&self, place: usize) -> Option<&Arc<dyn Service>> {
-        self.list.get(place).map(|serve| &serve.service)
+    #[inline]
+    pub(crate) fn get(&self, place: usize) -> Option<&Handler> {
+        self.list.get(place).map(|serve| &serve.handler)
     }
 
     /// Who subscribed to signals of this one, if all of them are signalled at once.

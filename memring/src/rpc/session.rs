@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 use memring_transport::{Peer, Session};
 
 use super::asking::Unanswered;
+use super::background;
 use super::client::{Bound, Client, Reaching, no_answer};
-use super::error::{CallError, OpenError};
-use super::sending::NotSent;
+use super::error::{CallError, Never, OpenError};
+use super::interface::Interface;
+use super::options::Options;
+use super::pending::Pending;
+use super::sending::{NotSent, Number};
 use super::services::{Serve, Services};
 use super::shared::{Shared, now_nanos};
+use super::table::Asked;
 use super::waiting::Stopped;
 use super::wire::{self, Code, Header, Kind, MAX_MEMBERS, MAX_NAME, MAX_VERSION};
 use super::worker;
@@ -53,11 +58,27 @@ pub fn connect(address: impl ToAddress) -> Result<Link, ConnectError> {
 ///
 /// [`OpenError`].
 pub fn connect_to<C: Client>(address: impl ToAddress) -> Result<C, OpenError> {
-    let mut connector = Connector::new();
-    if C::interface().members.iter().any(|member| member.carries[1]) {
-        connector = connector.fds(DEFAULT_FDS).blobs(DEFAULT_BLOBS, DEFAULT_BLOB_BYTES);
+    Link::over(connector_for(C::interface()).connect::<Calls>(address)?).open()
+}
+
+/// The same, in a task; the handshake goes on in a thread of its own.
+///
+/// # Errors
+///
+/// [`OpenError`].
+pub async fn connect_to_async<C: Client>(address: impl ToAddress) -> Result<C, OpenError> {
+    let address = address.to_address().map_err(ConnectError::from)?;
+    let connect = move || connector_for(C::interface()).connect::<Calls>(&address);
+    let channel = background::elsewhere(connect).await.map_err(ConnectError::Runtime)??;
+    Link::over(channel).open_async().await
+}
+
+fn connector_for(interface: &Interface) -> Connector {
+    let connector = Connector::new();
+    if interface.members.iter().any(|member| member.carries[1]) {
+        return connector.fds(DEFAULT_FDS).blobs(DEFAULT_BLOBS, DEFAULT_BLOB_BYTES);
     }
-    Link::over(connector.connect::<Calls>(address)?).open()
+    connector
 }
 
 /// A session in which calls are made and served. Clones are the same session; it ends with the last of them, and of what was
@@ -116,26 +137,44 @@ impl Link {
     ///
     /// [`OpenError`].
     pub fn open_deadline<C: Client>(&self, deadline: Instant) -> Result<C, OpenError> {
-        let interface = C::interface();
-        let too_long = |text: &str, most| text.is_empty() || text.len() > most;
-        if too_long(interface.name, MAX_NAME)
-            || too_long(interface.version, MAX_VERSION)
-            || interface.members.len() > MAX_MEMBERS
-            || interface.members.iter().any(|member| too_long(member.name, MAX_NAME))
-        {
-            return Err(OpenError::Declaration(interface.name));
-        }
-        let mut body = Vec::new();
-        interface.opening().encode(&mut body);
-        let header = Header { time: now_nanos(), ..Header::new(Kind::Open) };
+        let (header, body) = question(C::interface())?;
         let asked = self
             .shared
             .call(header, &&body[..], Some(deadline), |header, body, _| (header, body.to_vec()));
         let (header, body) = asked.map_err(|why| OpenError::Call(unanswered(why)))?;
+        Ok(C::bind(self.opened(C::interface(), header, &body)?))
+    }
+
+    /// As [`open`](Self::open), in a task. What is begun with the client waits for room in tasks too, and never in the thread; but
+    /// for calls whose arguments carry descriptors or blobs.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn open_async<C: Client>(&self) -> Result<C, OpenError> {
+        let (header, body) = question(C::interface())?;
+        let asked = Number::Next(Asked::Waiting(None));
+        let begun = self.shared.begin_in_task(header, &&body[..], asked).map_err(not_sent);
+        let until = Options::new().timeout(TIMEOUT).until();
+        let answer =
+            Pending::<_, Never>::new(Arc::clone(&self.shared), begun, until, |header, body, _| {
+                Ok((header, body.to_vec()))
+            });
+        let (header, body) = answer.await.map_err(OpenError::Call)?;
+        Ok(C::bind(self.opened(C::interface(), header, &body)?.in_tasks()))
+    }
+
+    /// What the peer says of an interface.
+    fn opened(
+        &self,
+        interface: &'static Interface,
+        header: Header,
+        body: &[u8],
+    ) -> Result<Bound, OpenError> {
         let wrong = |_| OpenError::Answer(no_answer());
         match header.kind {
             Kind::Opened => {
-                let standings = wire::decode_standings(&body).map_err(wrong)?;
+                let standings = wire::decode_standings(body).map_err(wrong)?;
                 if standings.len() != interface.members.len() {
                     return Err(wrong(wire::Broken::Body));
                 }
@@ -145,13 +184,13 @@ impl Link {
                     interface,
                     members: standings.into_iter().map(Into::into).collect(),
                 };
-                Ok(C::bind(Bound::new(Arc::clone(&self.shared), Arc::new(reaching))))
+                Ok(Bound::new(Arc::clone(&self.shared), Arc::new(reaching)))
             }
             Kind::Refused => Err(match Code::of(header.number).map_err(wrong)? {
                 Code::UnknownVersion => OpenError::UnknownVersion {
                     name: interface.name,
                     wanted: interface.version,
-                    offered: wire::decode_versions(&body).map_err(wrong)?,
+                    offered: wire::decode_versions(body).map_err(wrong)?,
                 },
                 Code::UnknownInterface => OpenError::UnknownInterface { name: interface.name },
                 Code::Denied => OpenError::denied(interface),
@@ -190,6 +229,21 @@ impl Link {
     pub fn close(&self) {
         self.shared.close();
     }
+}
+
+/// What asks for an interface.
+fn question(interface: &'static Interface) -> Result<(Header, Vec<u8>), OpenError> {
+    let too_long = |text: &str, most| text.is_empty() || text.len() > most;
+    if too_long(interface.name, MAX_NAME)
+        || too_long(interface.version, MAX_VERSION)
+        || interface.members.len() > MAX_MEMBERS
+        || interface.members.iter().any(|member| too_long(member.name, MAX_NAME))
+    {
+        return Err(OpenError::Declaration(interface.name));
+    }
+    let mut body = Vec::new();
+    interface.opening().encode(&mut body);
+    Ok((Header { time: now_nanos(), ..Header::new(Kind::Open) }, body))
 }
 
 /// Why a call was not sent.

@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use memring_ring::halves::{Halves, Held, Which};
+use memring_ring::halves::{Halves, Held, Kept, Which};
 use memring_transport::{Peer, Session};
 
 use super::interface::Interface;
@@ -25,6 +25,8 @@ use super::running::AllRunning;
 use super::sending::Sending;
 use super::services::Services;
 use super::table::{Job, Table};
+use super::tasks::Tasks;
+use super::waiter::Waiter;
 use super::wire::{self, Code, Header, Kind};
 use crate::channel::Channel;
 use crate::error::End;
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(super) alone: AtomicU32,
     pub(super) owed: Owed,
     pub(super) running: AllRunning,
+    pub(super) tasks: Tasks,
     pub(super) most_running: u32,
     /// Bytes of the largest packet that the lane holds at once.
     pub(super) largest_at_once: usize,
@@ -91,6 +94,11 @@ impl HeldHalves<'_> {
         self.held.received()
     }
 
+    /// Keeps what it has, for [`Shared::held_again`].
+    pub(super) fn keep(mut self) -> Kept {
+        self.held.keep()
+    }
+
     /// Gives one half back, or both.
     #[inline]
     pub(super) fn give_back(&mut self, which: Which) {
@@ -126,6 +134,7 @@ impl Shared {
             alone: AtomicU32::new(0),
             owed: Owed::default(),
             running: AllRunning::default(),
+            tasks: Tasks::default(),
             most_running: most_running.clamp(1, AllRunning::MOST),
             largest_at_once,
             services: OnceLock::new(),
@@ -170,6 +179,11 @@ impl Shared {
         Some(HeldHalves { shared: self, held })
     }
 
+    /// What was kept.
+    pub(super) fn held_again(&self, kept: Kept) -> HeldHalves<'_> {
+        HeldHalves { shared: self, held: self.halves.again(kept) }
+    }
+
     /// Wakes who sleeps for these, which are free.
     #[cold]
     pub(super) fn hand_on(&self, mut wanted: Which) {
@@ -188,8 +202,8 @@ impl Shared {
             if more {
                 self.halves.remind(half);
             }
-            if let Some(thread) = chosen {
-                thread.unpark();
+            if let Some(chosen) = chosen {
+                chosen.wake();
             }
         }
     }
@@ -207,7 +221,7 @@ impl Shared {
             if left.is_some_and(|left| left.is_zero()) {
                 return None;
             }
-            let number = self.table().sleeps(thread::current(), Which::SENDING, false);
+            let number = self.table().sleeps(Waiter::here(), Which::SENDING, false);
             self.sleep_unless_free(Which::SENDING, left);
             // Chosen or not, it takes the half now or sleeps again.
             self.table().woke(number);
@@ -267,15 +281,15 @@ impl Shared {
 
     /// Has another thread begin this.
     pub(super) fn queue(&self, job: Job) {
-        let thread: Option<Thread> = {
+        let waiter: Option<Waiter> = {
             let mut table = self.table();
-            let thread = table.queue(job);
+            let waiter = table.queue(job);
             self.crowded.store(table.is_crowded(), Ordering::Relaxed);
             self.jobs.store(table.jobs(), Ordering::Relaxed);
-            thread
+            waiter
         };
-        if let Some(thread) = thread {
-            thread.unpark();
+        if let Some(waiter) = waiter {
+            waiter.wake();
         }
     }
 
@@ -290,7 +304,9 @@ impl Shared {
     /// The session is over: everybody is told.
     pub(super) fn finish_all(&self, end: &End) {
         let told = self.table().finish_all(end.clone());
-        told.into_iter().chain(self.running.cut_all()).for_each(|thread| thread.unpark());
+        told.into_iter().for_each(Waiter::wake);
+        self.running.cut_all();
+        self.tasks.wake_line();
     }
 
     // ---- serving
@@ -306,7 +322,7 @@ impl Shared {
 
     /// Whether nothing runs for the peer, and nothing waits to.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.running.is_quiet() && self.table().jobs() == 0
+        self.running.is_quiet() && self.table().jobs() == 0 && self.tasks.is_quiet()
     }
 
     /// The number of an interface whose signal the peer wants.
@@ -322,6 +338,15 @@ impl Shared {
         let why = &why.as_bytes()[..why.len().min(wire::MAX_SIGNATURE)];
         // If it cannot be told, the session is over.
         let _ = self.send(header, call, &why, None);
+    }
+
+    /// The same, by a task: it is sent when that can be.
+    pub(crate) fn end_call_sometime(&self, call: u64, code: Code, why: &str) {
+        let header = Header { number: code as u32, ..Header::new(Kind::Ended) };
+        let why = &why.as_bytes()[..why.len().min(wire::MAX_SIGNATURE)];
+        if !self.is_forked() {
+            self.send_sometime(wire::packet(header, why), call);
+        }
     }
 
     /// Closes the session for both directions.

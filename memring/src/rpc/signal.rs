@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use memring_codec::{DecodeError, EncodeError, Message, Scratch};
@@ -14,7 +16,10 @@ use super::interface::Interface;
 use super::sending::Body;
 use super::service::Call;
 use super::shared::Shared;
+#[cfg(feature = "tokio")]
+use super::stream::Streamed;
 use super::table::{Packet, Table};
+use super::waiter::Waiter;
 use super::wire::{Header, Kind};
 use crate::error::{End, SendError};
 use crate::fanout::Slow;
@@ -267,7 +272,7 @@ pub(crate) struct Queue {
     pub packets: VecDeque<Arc<Packet>>,
     pub bytes: usize,
     pub missed: u64,
-    pub waiter: Option<std::thread::Thread>,
+    pub waiter: Option<Waiter>,
 }
 
 impl Queue {
@@ -298,24 +303,26 @@ impl<T> Subscription<T> {
         read: fn(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<Self, CallError> {
         let shared = &bound.shared;
-        let (number, first) = shared.table().subscribe(place, member);
+        if shared.is_forked() {
+            return Err(CallError::Ended(End::Forked));
+        }
+        let (number, first) = {
+            let mut table = shared.table();
+            if let Some(end) = table.end() {
+                return Err(CallError::Ended(end.clone()));
+            }
+            table.subscribe(place, member)
+        };
         let this = Self { bound, number, place, member, read };
         if first {
-            this.tell(Kind::Subscribe, true)?;
+            this.tell(Kind::Subscribe);
         }
         Ok(this)
     }
 
-    fn tell(&self, kind: Kind, waits: bool) -> Result<(), CallError> {
+    fn tell(&self, kind: Kind) {
         let header = Header { interface: self.place, number: self.member, ..Header::new(kind) };
-        let shared = &self.bound.shared;
-        if !waits {
-            // A signal that nobody waits for is dropped where it is read.
-            let _ = shared.try_send_whole(&super::wire::packet(header, &[]), 0);
-            return Ok(());
-        }
-        let sent = shared.send(header, 0, &&[][..], None);
-        sent.map_err(|error| super::session::not_sent(error.into()))
+        self.bound.shared.send_sometime(super::wire::packet(header, &[]), 0);
     }
 
     /// Waits for the next signal.
@@ -339,13 +346,41 @@ impl<T> Subscription<T> {
     fn recv_by(&mut self, deadline: Option<Instant>) -> Result<T, CallError> {
         let number = self.number;
         let ready = |table: &mut Table| table.subscription(number)?.pop();
-        let waiter = |table: &mut Table, waiter| {
-            if let Some(queue) = table.subscription(number) {
-                queue.waiter = Some(waiter);
-            }
-        };
+        let waiter = |table: &mut Table, waiter| table.set_subscriber(number, waiter);
         let packet = self.bound.shared.wait_filed(deadline, ready, waiter)?;
         (self.read)(packet.body()).map_err(CallError::Answer)
+    }
+
+    /// As [`recv`](Self::recv), in a task.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn recv_async(&mut self) -> Result<T, CallError> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// The next signal, or the task is woken when there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<T, CallError>> {
+        let number = self.number;
+        let found = self.bound.shared.poll_filed(
+            context,
+            false,
+            |table| table.subscription(number)?.pop(),
+            |table, waiter| table.set_subscriber(number, waiter),
+        );
+        let packet = ready!(found)?.ok_or(CallError::Cancelled)?; // it is waited for
+        Poll::Ready((self.read)(packet.body()).map_err(CallError::Answer))
+    }
+
+    /// As a stream of the crate `futures`.
+    #[cfg(feature = "tokio")]
+    pub fn into_stream(self) -> Streamed<Self> {
+        Streamed(self)
     }
 
     /// Takes the next signal, if one lies there.
@@ -370,9 +405,22 @@ impl<T> Subscription<T> {
 
 impl<T> Drop for Subscription<T> {
     fn drop(&mut self) {
-        if self.bound.shared.table().unsubscribe(self.number) {
-            let _ = self.tell(Kind::Unsubscribe, false);
+        let ended = self.bound.shared.table().unsubscribe(self.number);
+        if let Some((_, true)) = ended {
+            self.tell(Kind::Unsubscribe);
         }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<T> futures_core::Stream for Streamed<Subscription<T>> {
+    type Item = Result<T, CallError>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        self.get_mut().0.poll_recv(context).map(until_the_end)
     }
 }
 
@@ -381,10 +429,14 @@ impl<T> Iterator for Subscription<T> {
     type Item = Result<T, CallError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.recv() {
-            Err(CallError::Ended(End::Closed | End::Local)) => None,
-            other => Some(other),
-        }
+        until_the_end(self.recv())
+    }
+}
+
+fn until_the_end<T>(signal: Result<T, CallError>) -> Option<Result<T, CallError>> {
+    match signal {
+        Err(CallError::Ended(End::Closed | End::Local)) => None,
+        other => Some(other),
     }
 }
 

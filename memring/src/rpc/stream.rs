@@ -1,162 +1,36 @@
 //! Streams: calls with many replies. Credit keeps a fast writer from running away from a slow reader: it says how many
 //! replies may still come, and whoever reads gives more as it takes some.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::thread;
+use std::task::{Context, Poll, ready};
 
-use super::carrier::{Came, Carries, Value};
 use super::client::ended;
-use super::error::{CallError, ReplyError};
-use super::options::Until;
-use super::pending::ReadAnswer;
-use super::running::Place;
+use super::error::CallError;
+use super::options::{Hears, Until};
+use super::pending::{Question, ReadAnswer};
 use super::shared::Shared;
 use super::table::{Asked, Filed, Packet, Table};
-use super::waiting::Stopped;
-use super::wire::{Code, Header, Kind};
-use crate::error::SendError;
-use crate::receiver::full_text;
+use super::wire::{Header, Kind, packet};
 
 /// Replies that may come before the reader gives credit.
 pub(crate) const FIRST_CREDIT: u32 = 32;
 
-/// Where a handler sends the replies of a stream.
-///
-/// It may go to another thread and outlive the handler. It ends with [`end`](Self::end); if it is dropped before, the caller
-/// is told that nothing more comes.
-#[must_use = "the stream ends when it is dropped"]
-pub struct Replies<T, E = super::Never> {
-    shared: Arc<Shared>,
-    call: u64,
-    place: Place,
-    time: u64,
-    item: fn(&Shared, u64, &T) -> Result<(), SendError>,
-    fail: fn(&Shared, u64, &E) -> Result<(), SendError>,
-    ended: bool,
-}
-
-impl<T, E> Replies<T, E> {
-    pub(crate) fn new<C: Carries<T>, F: Carries<E>>(
-        shared: Arc<Shared>,
-        call: u64,
-        place: Place,
-        time: u64,
-    ) -> Self {
-        Self {
-            shared,
-            call,
-            place,
-            time,
-            item: |shared, call, item| {
-                shared.send(Header::new(Kind::Item), call, &Value::<T, C>::new(item), None)
-            },
-            fail: |shared, call, error| {
-                shared.send(Header::new(Kind::Failed), call, &Value::<E, F>::new(error), None)
-            },
-            ended: false,
-        }
-    }
-
-    /// Sends a reply, waiting until the reader takes more, and for room.
-    ///
-    /// # Errors
-    ///
-    /// [`ReplyError`]. After [`ReplyError::Cancelled`] and [`ReplyError::Ended`] nobody reads any more.
-    pub fn send(&mut self, item: &T) -> Result<(), ReplyError> {
-        let running = self.shared.running.at(self.place);
-        // A writer with credit may be the only thread that reads.
-        if self.is_cancelled() {
-            return Err(self.why());
-        }
-        while !running.take_credit() {
-            let deadline = (self.time != 0).then(|| super::shared::instant_of(self.time));
-            let ready =
-                |_: &mut Table| (running.has_credit() || running.is_cancelled()).then_some(());
-            let waiter = |_: &mut Table, waiter| running.set_waiter(waiter);
-            match self.shared.wait_filed(deadline, ready, waiter) {
-                Ok(()) if running.is_cancelled() => return Err(self.why()),
-                Ok(()) => {}
-                Err(Stopped::TimedOut) => return Err(ReplyError::Cancelled),
-                Err(Stopped::Ended(end)) => return Err(ReplyError::Ended(end)),
-            }
-        }
-        match (self.item)(&self.shared, self.call, item) {
-            Ok(()) => Ok(()),
-            Err(SendError::Ended(end)) => Err(ReplyError::Ended(end)),
-            Err(error) => Err(ReplyError::Send(error)),
-        }
-    }
-
-    /// Whether nobody reads any more. It looks into the lane.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        let running = self.shared.running.at(self.place);
-        if !running.is_cancelled() {
-            self.shared.look();
-        }
-        running.is_cancelled() || (self.time != 0 && super::shared::now_nanos() >= self.time)
-    }
-
-    /// Ends the stream: well, or with the method's error.
-    pub fn end(mut self, result: Result<(), E>) {
-        self.ended = true;
-        self.shared.running.at(self.place).finish();
-        let sent = match result {
-            Ok(()) => self.shared.send(Header::new(Kind::Done), self.call, &&[][..], None),
-            Err(error) => (self.fail)(&self.shared, self.call, &error),
-        };
-        match sent {
-            Ok(()) | Err(SendError::Ended(_)) => {}
-            Err(error) => self.shared.end_call(self.call, Code::Answer, &full_text(&error)),
-        }
-    }
-
-    /// Why nobody reads.
-    fn why(&self) -> ReplyError {
-        match self.shared.table().end() {
-            Some(end) => ReplyError::Ended(end.clone()),
-            None => ReplyError::Cancelled,
-        }
-    }
-}
-
-impl<T, E> Drop for Replies<T, E> {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let running = self.shared.running.at(self.place);
-        let code = if thread::panicking() {
-            Code::Panicked
-        } else if running.is_cancelled() {
-            Code::Cancelled
-        } else {
-            Code::Dropped
-        };
-        running.finish();
-        self.shared.end_call(self.call, code, "");
-    }
-}
-
-impl<T, E> fmt::Debug for Replies<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replies").field("call", &self.call).finish_non_exhaustive()
-    }
-}
-
 /// The replies of a stream, as they come. Dropping it cancels the call.
 ///
-/// As an iterator it ends when the handler ended it well; any other end is its last item.
+/// As an iterator it ends when the handler ended it well; any other end is its last item. In a task,
+/// [`recv_async`](Self::recv_async) awaits the next.
 #[must_use = "dropping it cancels the call"]
 pub struct Stream<T, E = super::Never> {
     shared: Arc<Shared>,
-    call: u64,
+    question: Question,
     until: Until,
+    hears: Hears,
     read: ReadAnswer<T, E>,
     /// Replies that were taken and not given credit for.
     taken: u32,
-    over: bool,
 }
 
 /// What a stream's reader finds.
@@ -165,20 +39,31 @@ enum Next {
     Answer(Packet),
 }
 
+/// Takes what came next.
+fn take(table: &mut Table, call: u64) -> Option<Next> {
+    match table.asked(call) {
+        Some(Asked::Stream(filed)) => match filed.items.pop_front() {
+            Some(item) => Some(Next::Item(item)),
+            None => filed.answer.take().map(Next::Answer),
+        },
+        _ => None,
+    }
+}
+
 impl<T, E> Stream<T, E> {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        call: u64,
+        question: Question,
         until: Until,
         read: ReadAnswer<T, E>,
     ) -> Self {
-        Self { shared, call, until, read, taken: 0, over: false }
+        Self { shared, question, until, hears: Hears::default(), read, taken: 0 }
     }
 
     /// What a call of a stream is on the table.
     pub(crate) fn asked() -> Asked {
         Asked::Stream(Filed {
-            items: std::collections::VecDeque::new(),
+            items: VecDeque::new(),
             answer: None,
             credit: FIRST_CREDIT,
             waiter: None,
@@ -191,43 +76,98 @@ impl<T, E> Stream<T, E> {
     ///
     /// [`CallError`]; nothing comes after one.
     pub fn recv(&mut self) -> Result<Option<T>, CallError<E>> {
-        if self.over {
-            return Ok(None);
+        let next = self.question.send(&self.shared, self.until.deadline).and_then(|()| {
+            let Question::Asked(call) = self.question else { return Ok(None) };
+            let ready = |table: &mut Table| take(table, call);
+            let waiter = |table: &mut Table, waiter| table.set_waiter(call, waiter);
+            let next = self.until.wait(|until| self.shared.wait_filed(until, ready, waiter));
+            next.map(|next| Some((call, next)))
+        });
+        self.deliver(next)
+    }
+
+    /// As [`recv`](Self::recv), in a task.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn recv_async(&mut self) -> Result<Option<T>, CallError<E>> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// The next reply, or the task is woken when there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn poll_recv(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<T>, CallError<E>>> {
+        let next = ready!(self.poll_next_packet(context));
+        Poll::Ready(self.deliver(next))
+    }
+
+    /// As a stream of the crate `futures`.
+    #[cfg(feature = "tokio")]
+    pub fn into_stream(self) -> Streamed<Self> {
+        Streamed(self)
+    }
+
+    fn poll_next_packet(
+        &mut self,
+        context: &Context<'_>,
+    ) -> Poll<Result<Option<(u64, Next)>, CallError>> {
+        let ended = self.until.poll(&mut self.hears, context);
+        if ended.is_ok() {
+            ready!(self.question.poll(&self.shared, context))?;
         }
-        let call = self.call;
-        let ready = |table: &mut Table| match table.asked(call) {
-            Some(Asked::Stream(filed)) => match filed.items.pop_front() {
-                Some(item) => Some(Next::Item(item)),
-                None => filed.answer.take().map(Next::Answer),
-            },
-            _ => None,
+        let Question::Asked(call) = self.question else {
+            let over = matches!(self.question, Question::Over);
+            return Poll::Ready(if over { Ok(None) } else { ended.map(|()| None) });
         };
-        let waiter = |table: &mut Table, waiter| table.set_waiter(call, waiter);
-        let next = self.until.wait(|until| self.shared.wait_filed(until, ready, waiter));
-        let next = match next {
-            Ok(next) => next,
+        let found = self.shared.poll_filed(
+            context,
+            ended.is_err(),
+            |table| take(table, call),
+            |table, waiter| table.set_waiter(call, waiter),
+        );
+        let found = ready!(found)?;
+        Poll::Ready(match found {
+            Some(next) => Ok(Some((call, next))),
+            None => ended.map(|()| None),
+        })
+    }
+
+    /// What was found, or why nothing will be; nothing once it is over.
+    fn deliver(
+        &mut self,
+        next: Result<Option<(u64, Next)>, CallError>,
+    ) -> Result<Option<T>, CallError<E>> {
+        let (call, next) = match next {
+            Ok(Some(next)) => next,
+            Ok(None) => return Ok(None),
             Err(why) => {
-                self.over = true;
-                self.shared.cancel(call);
+                self.question.cancel(&self.shared);
                 return Err(why.widen());
             }
         };
         match next {
             Next::Item(packet) => {
-                self.give_credit();
-                let read = (self.read)(packet.header, packet.body(), came(&packet));
-                self.over |= read.is_err();
+                self.give_credit(call);
+                let read = (self.read)(packet.header, packet.body(), packet.came());
                 if read.is_err() {
-                    self.shared.cancel(call);
+                    self.question.cancel(&self.shared);
                 }
                 read.map(Some)
             }
             Next::Answer(packet) => {
-                self.over = true;
+                self.question = Question::Over;
+                self.hears = Hears::default();
                 self.shared.with_asked(|table| table.forget(call));
                 match packet.header.kind {
                     Kind::Done => Ok(None),
-                    _ => Err((self.read)(packet.header, packet.body(), came(&packet))
+                    _ => Err((self.read)(packet.header, packet.body(), packet.came())
                         .err()
                         .unwrap_or_else(|| ended(packet.header, &[]).widen())),
                 }
@@ -236,23 +176,18 @@ impl<T, E> Stream<T, E> {
     }
 
     /// Lets more come, once half of what may come was taken.
-    fn give_credit(&mut self) {
+    fn give_credit(&mut self, call: u64) {
         self.taken += 1;
         if self.taken < FIRST_CREDIT / 2 {
             return;
         }
         let more = std::mem::take(&mut self.taken);
-        if let Some(Asked::Stream(filed)) = self.shared.table().asked(self.call) {
+        if let Some(Asked::Stream(filed)) = self.shared.table().asked(call) {
             filed.credit += more;
         }
         let header = Header { number: more, ..Header::new(Kind::Credit) };
-        // If it cannot be told, the session is over, and that is what comes next.
-        let _ = self.shared.send(header, self.call, &&[][..], self.until.deadline);
+        self.shared.send_sometime(packet(header, &[]), call);
     }
-}
-
-fn came(packet: &Packet) -> Option<Came> {
-    packet.arrived.as_ref().map(|arrived| Came(Arc::clone(arrived)))
 }
 
 impl<T, E> Iterator for Stream<T, E> {
@@ -263,16 +198,32 @@ impl<T, E> Iterator for Stream<T, E> {
     }
 }
 
+/// Replies or signals as a `futures` stream: of what gives them, which is an iterator and could not be both.
+#[cfg(feature = "tokio")]
+#[derive(Debug)]
+#[must_use = "streams do nothing unless they are polled"]
+pub struct Streamed<S>(pub(crate) S);
+
+#[cfg(feature = "tokio")]
+impl<T, E> futures_core::Stream for Streamed<Stream<T, E>> {
+    type Item = Result<T, CallError<E>>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        self.get_mut().0.poll_recv(context).map(Result::transpose)
+    }
+}
+
 impl<T, E> Drop for Stream<T, E> {
     fn drop(&mut self) {
-        if !self.over {
-            self.shared.cancel(self.call);
-        }
+        self.question.cancel(&self.shared);
     }
 }
 
 impl<T, E> fmt::Debug for Stream<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("call", &self.call).finish_non_exhaustive()
+        f.debug_struct("Stream").field("peer", self.shared.peer()).finish_non_exhaustive()
     }
 }

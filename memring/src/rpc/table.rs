@@ -7,13 +7,14 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::thread::Thread;
 
 use memring_ring::buffer::Buffer;
 use memring_ring::halves::Which;
 
+use super::carrier::Came;
 use super::running::Place;
 use super::signal::Queue;
+use super::waiter::Waiter;
 use super::wire::{Broken, Header, Kind};
 use crate::arrived::Arrived;
 use crate::error::End;
@@ -58,12 +59,17 @@ impl Packet {
     pub(crate) fn body(&self) -> &[u8] {
         self.memory.bytes().get(self.header.body_at()..).unwrap_or_default()
     }
+
+    /// What came with it.
+    pub(crate) fn came(&self) -> Option<Came> {
+        self.arrived.as_ref().map(|arrived| Came(Arc::clone(arrived)))
+    }
 }
 
 /// A call that this side made.
 pub(crate) enum Asked {
     /// Its answer has not come.
-    Waiting(Option<Thread>),
+    Waiting(Option<Waiter>),
     /// It came, and whoever waits has not seen it.
     Answered(Packet),
     /// Nobody waits, and it has not come.
@@ -78,13 +84,13 @@ pub(crate) struct Filed {
     pub answer: Option<Packet>,
     /// How many may still come.
     pub credit: u32,
-    pub waiter: Option<Thread>,
+    pub waiter: Option<Waiter>,
 }
 
-/// A thread that sleeps until a half is free, or until there is something for it.
+/// A thread or a task that sleeps until a half is free, or until there is something for it.
 struct Sleeper {
     number: u64,
-    thread: Thread,
+    waiter: Waiter,
     needs: Which,
     /// It runs calls of the peer's.
     serves: bool,
@@ -150,12 +156,14 @@ impl Table {
         self.asked.get_mut(&call)
     }
 
-    /// Has this one told when the answer comes, or a reply.
-    pub(crate) fn set_waiter(&mut self, call: u64, waiter: Thread) {
-        if let Some(Asked::Waiting(slot) | Asked::Stream(Filed { waiter: slot, .. })) =
-            self.asked.get_mut(&call)
-        {
-            *slot = Some(waiter);
+    /// Has this one told when the answer comes, or a reply. Who was to be told before.
+    #[must_use = "a waker is not dropped under the lock"]
+    pub(crate) fn set_waiter(&mut self, call: u64, waiter: Waiter) -> Option<Waiter> {
+        match self.asked.get_mut(&call) {
+            Some(Asked::Waiting(slot) | Asked::Stream(Filed { waiter: slot, .. })) => {
+                slot.replace(waiter)
+            }
+            _ => None,
         }
     }
 
@@ -170,22 +178,18 @@ impl Table {
         }
     }
 
-    /// Nobody waits for the answer any more. Whether it has not come yet.
-    pub(crate) fn abandon(&mut self, call: u64) -> bool {
+    /// Nobody waits for the answer any more. Whether it has not come yet; and what was kept for it.
+    pub(crate) fn abandon(&mut self, call: u64) -> (bool, Option<Asked>) {
         match self.asked.get_mut(&call) {
             Some(Asked::Answered(_) | Asked::Stream(Filed { answer: Some(_), .. })) | None => {
-                self.asked.remove(&call);
-                false
+                (false, self.asked.remove(&call))
             }
-            Some(asked) => {
-                *asked = Asked::Abandoned;
-                self.end.is_none()
-            }
+            Some(asked) => (self.end.is_none(), Some(std::mem::replace(asked, Asked::Abandoned))),
         }
     }
 
     /// Files an answer or a reply for whoever waits for it, who is returned.
-    pub(crate) fn file(&mut self, packet: Packet) -> Result<Option<Thread>, Broken> {
+    pub(crate) fn file(&mut self, packet: Packet) -> Result<Option<Waiter>, Broken> {
         let call = packet.call;
         let asked = self.asked.get_mut(&call).ok_or(Broken::Unasked)?;
         match (asked, packet.header.kind) {
@@ -232,11 +236,11 @@ impl Table {
     }
 
     /// Has a serving thread begin this; the thread to wake, if one sleeps.
-    pub(crate) fn queue(&mut self, job: Job) -> Option<Thread> {
+    pub(crate) fn queue(&mut self, job: Job) -> Option<Waiter> {
         self.job_bytes += job.packet.memory.len();
         self.jobs.push_back(job);
         let place = self.sleepers.iter().position(|sleeper| sleeper.serves)?;
-        self.sleepers.remove(place).map(|sleeper| sleeper.thread)
+        self.sleepers.remove(place).map(|sleeper| sleeper.waiter)
     }
 
     /// Whether so much waits to be begun that no more is to be read.
@@ -263,22 +267,27 @@ impl Table {
         (number, first)
     }
 
-    /// Ends a subscription. Whether it was the last to its signal.
-    pub(crate) fn unsubscribe(&mut self, number: u64) -> bool {
-        let Some(at) = self.subscriptions.iter().position(|one| one.number == number) else {
-            return false;
-        };
+    /// Ends a subscription. What it was, and whether it was the last to its signal.
+    pub(crate) fn unsubscribe(&mut self, number: u64) -> Option<(Queue, bool)> {
+        let at = self.subscriptions.iter().position(|one| one.number == number)?;
         let ended = self.subscriptions.swap_remove(at);
         let same = |one: &Queue| (one.place, one.member) == (ended.place, ended.member);
-        !self.subscriptions.iter().any(same)
+        let last = !self.subscriptions.iter().any(same);
+        Some((ended, last))
     }
 
     pub(crate) fn subscription(&mut self, number: u64) -> Option<&mut Queue> {
         self.subscriptions.iter_mut().find(|one| one.number == number)
     }
 
+    /// Has this one told of the next signal. Who was to be told before.
+    #[must_use = "a waker is not dropped under the lock"]
+    pub(crate) fn set_subscriber(&mut self, number: u64, waiter: Waiter) -> Option<Waiter> {
+        self.subscription(number)?.waiter.replace(waiter)
+    }
+
     /// Files a signal for whoever subscribed, who are returned.
-    pub(crate) fn signal(&mut self, packet: Packet) -> Result<Vec<Thread>, Broken> {
+    pub(crate) fn signal(&mut self, packet: Packet) -> Result<Vec<Waiter>, Broken> {
         let of = (packet.header.interface, packet.header.number);
         if !self.wanted.contains(&of) {
             return Err(Broken::Unasked);
@@ -293,26 +302,37 @@ impl Table {
     }
 
     /// Takes note that this thread will sleep. A number, for [`woke`](Self::woke).
-    pub(crate) fn sleeps(&mut self, thread: Thread, needs: Which, serves: bool) -> u64 {
+    pub(crate) fn sleeps(&mut self, waiter: Waiter, needs: Which, serves: bool) -> u64 {
         self.sleeps += 1;
-        self.sleepers.push_back(Sleeper { number: self.sleeps, thread, needs, serves });
+        self.sleepers.push_back(Sleeper { number: self.sleeps, waiter, needs, serves });
         self.sleeps
     }
 
-    /// It sleeps no more. False if somebody has chosen it, for a half or to serve.
-    pub(crate) fn woke(&mut self, number: u64) -> bool {
-        match self.sleepers.iter().position(|sleeper| sleeper.number == number) {
-            Some(place) => self.sleepers.remove(place).is_some(),
-            None => false,
-        }
+    /// It sleeps no more. `None` if somebody has chosen it, for a half or to serve.
+    pub(crate) fn woke(&mut self, number: u64) -> Option<Waiter> {
+        let place = self.sleepers.iter().position(|sleeper| sleeper.number == number)?;
+        self.sleepers.remove(place).map(|sleeper| sleeper.waiter)
     }
 
     /// Chooses who gets a half that is free, of those that sleep; and whether others want it too.
-    pub(crate) fn choose(&mut self, half: Which) -> (Option<Thread>, bool) {
+    pub(crate) fn choose(&mut self, half: Which) -> (Option<Waiter>, bool) {
         let wants = |sleeper: &Sleeper| sleeper.needs.any_of(half);
         let Some(place) = self.sleepers.iter().position(wants) else { return (None, false) };
-        let chosen = self.sleepers.remove(place).map(|sleeper| sleeper.thread);
+        let chosen = self.sleepers.remove(place).map(|sleeper| sleeper.waiter);
         (chosen, self.sleepers.iter().skip(place).any(wants))
+    }
+
+    /// The tasks that wait for answers, replies or signals.
+    pub(crate) fn take_tasks(&mut self) -> Vec<Waiter> {
+        let is_task = |waiter: &mut Waiter| matches!(waiter, Waiter::Task(_));
+        let asked = self.asked.values_mut().filter_map(|asked| match asked {
+            Asked::Waiting(waiter) | Asked::Stream(Filed { waiter, .. }) => waiter.take_if(is_task),
+            Asked::Answered(_) | Asked::Abandoned => None,
+        });
+        let mut tasks: Vec<_> = asked.collect();
+        let subscribed = self.subscriptions.iter_mut();
+        tasks.extend(subscribed.filter_map(|queue| queue.waiter.take_if(is_task)));
+        tasks
     }
 
     pub(crate) fn end(&self) -> Option<&End> {
@@ -321,9 +341,9 @@ impl Table {
 
     /// The session is over. Who is to be told.
     #[must_use]
-    pub(crate) fn finish_all(&mut self, end: End) -> Vec<Thread> {
+    pub(crate) fn finish_all(&mut self, end: End) -> Vec<Waiter> {
         self.end.get_or_insert(end);
-        let sleepers = self.sleepers.drain(..).map(|sleeper| sleeper.thread);
+        let sleepers = self.sleepers.drain(..).map(|sleeper| sleeper.waiter);
         let mut told: Vec<_> = sleepers.collect();
         self.asked.retain(|_, asked| match asked {
             Asked::Waiting(waiter) | Asked::Stream(Filed { waiter, .. }) => {

@@ -4,7 +4,7 @@
 //! finds it taken sleeps, until its own was filed or it is to read.
 
 use std::sync::Arc;
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Instant;
 
 use memring_ring::buffer::Buffer;
@@ -16,6 +16,7 @@ use super::receiving::Mine;
 use super::running::Place;
 use super::shared::{HeldHalves, SLICE, Shared};
 use super::table::{Job, Packet, Table};
+use super::waiter::Waiter;
 use super::wire::Header;
 use crate::arrived::Arrived;
 use crate::error::End;
@@ -68,6 +69,18 @@ impl<'a> Here<'a> {
     }
 }
 
+/// What lies in the lane after some of it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lies {
+    Nothing,
+    /// Perhaps more.
+    More,
+    /// What is not read until calls that wait have begun.
+    Crowded,
+    /// The session is over.
+    Over,
+}
+
 /// Where a thread that reads has stopped.
 pub(super) enum Found<T> {
     /// Something that was filed.
@@ -84,7 +97,7 @@ impl Shared {
         deadline: Option<Instant>,
         mut ready: impl FnMut(&mut Table) -> Option<T>,
         mine: impl Fn(&Header, u64) -> bool,
-        waiter: impl Fn(&mut Table, Thread),
+        waiter: impl Fn(&mut Table, Waiter) -> Option<Waiter>,
     ) -> Result<Got<'_, T>, Stopped> {
         if self.is_forked() {
             return Err(Stopped::Ended(End::Forked));
@@ -93,23 +106,27 @@ impl Shared {
             if let Some(held) = self.try_take(Which::RECEIVING) {
                 return self.wait_reading(held, serves, deadline, ready, mine);
             }
-            let number = {
-                let mut table = self.table();
-                // Before it looks: what changes without the table's lock finds whom to wake, or is seen.
-                waiter(&mut table, thread::current());
-                if let Some(found) = ready(&mut table) {
-                    return Ok(Got::Ready(found));
-                }
-                if let Some(end) = table.end() {
-                    return Err(Stopped::Ended(end.clone()));
-                }
-                table.sleeps(thread::current(), Which::RECEIVING, serves)
+            let mut table = self.table();
+            // Before it looks: what changes without the table's lock finds whom to wake, or is seen.
+            let before = waiter(&mut table, Waiter::here());
+            let looked = match ready(&mut table) {
+                Some(found) => Err(Ok(Got::Ready(found))),
+                None => match table.end() {
+                    Some(end) => Err(Err(Stopped::Ended(end.clone()))),
+                    None => Ok(table.sleeps(Waiter::here(), Which::RECEIVING, serves)),
+                },
+            };
+            drop(table);
+            drop(before); // not under the lock: a waker may do anything
+            let number = match looked {
+                Ok(number) => number,
+                Err(over) => return over,
             };
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             self.sleep_unless_free(Which::RECEIVING, left);
             let (chosen, found) = {
                 let mut table = self.table();
-                (!table.woke(number), ready(&mut table))
+                (table.woke(number).is_none(), ready(&mut table))
             };
             if let Some(found) = found {
                 if chosen {
@@ -131,7 +148,7 @@ impl Shared {
         &self,
         deadline: Option<Instant>,
         ready: impl FnMut(&mut Table) -> Option<T>,
-        waiter: impl Fn(&mut Table, Thread),
+        waiter: impl Fn(&mut Table, Waiter) -> Option<Waiter>,
     ) -> Result<T, Stopped> {
         match self.wait(false, deadline, ready, |_, _| false, waiter)? {
             Got::Ready(found) => Ok(found),
@@ -239,22 +256,31 @@ impl Shared {
 
     /// Files what lies in the lane, and waits for nothing.
     pub(super) fn read_what_is_there(&self, held: &mut HeldHalves<'_>) {
+        self.read_some(held, u32::MAX);
+    }
+
+    /// The same, of so many packets at most.
+    pub(super) fn read_some(&self, held: &mut HeldHalves<'_>, most: u32) -> Lies {
         self.pay(held);
-        while !self.is_crowded() {
+        for _ in 0..most {
+            if self.is_crowded() {
+                return Lies::Crowded;
+            }
             match held.receiving().consumer.try_recv() {
                 Ok(item) => {
                     if let Err(broken) = self.sort(held, item, &|_, _| false) {
                         self.broken(held, broken);
-                        return;
+                        return Lies::Over;
                     }
                 }
                 Err(LaneTryRecvError::Ended(end)) => {
                     self.over(held, end);
-                    return;
+                    return Lies::Over;
                 }
-                Err(_) => return,
+                Err(_) => return Lies::Nothing,
             }
         }
+        Lies::More
     }
 
     /// Looks whether something came that changes what runs, such as a cancellation.
@@ -303,8 +329,8 @@ mod tests {
         let ready = |_: &mut Table| {
             looks += 1;
             let found = running.is_cancelled().then_some(());
-            if let (1, Some(told)) = (looks, shared.running.cut(1)) {
-                told.unpark();
+            if looks == 1 {
+                shared.running.cut(1);
             }
             found
         };

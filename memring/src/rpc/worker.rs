@@ -7,9 +7,11 @@ use memring_ring::buffer::{Buffer, copy_fresh};
 use memring_ring::consumer::Item;
 use memring_ring::halves::Which;
 
+use super::async_service::{AsyncService, TaskRequest, block_on};
 use super::running::Place;
 use super::sending::{SMALL, SmallPacket};
 use super::service::Request;
+use super::services::Handler;
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
 use super::waiting::{Got, Stopped};
@@ -80,15 +82,7 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
             Got::Here(here) => here.take(std::mem::take(&mut spare)),
             Got::Ready(job) => job,
         };
-        let Job { packet, place } = &job;
-        let due = Due {
-            header: packet.header,
-            number: packet.call,
-            place: *place,
-            body: packet.body(),
-            arrived: packet.arrived.as_ref(),
-        };
-        at_hand = answer_to(shared, &due, &answer);
+        at_hand = answer_job(shared, &job, &answer);
         spare = job.packet.memory;
         spare.clear();
         if spare.capacity() > KEEP {
@@ -104,12 +98,36 @@ fn next<'a>(shared: &'a Shared, at_hand: Option<HeldHalves<'a>>) -> Result<Got<'
     let mine = |header: &Header, _| header.is_call();
     let got = match at_hand {
         Some(held) => shared.wait_reading(held, true, None, ready, mine),
-        None => shared.wait(true, None, ready, mine, |_, _| {}),
+        None => shared.wait(true, None, ready, mine, |_, _| None),
     };
     got.map_err(|stopped| match stopped {
         Stopped::Ended(end) => end,
         Stopped::TimedOut => End::Local, // it waits for ever
     })
+}
+
+/// Runs a call that was read and answers it.
+pub(crate) fn answer_job<'a>(
+    shared: &'a Arc<Shared>,
+    Job { packet, place }: &Job,
+    answer: &RefCell<SmallPacket>,
+) -> Option<HeldHalves<'a>> {
+    let due = Due {
+        header: packet.header,
+        number: packet.call,
+        place: *place,
+        body: packet.body(),
+        arrived: packet.arrived.as_ref(),
+    };
+    answer_to(shared, &due, answer)
+}
+
+/// Runs one of a handler that is a future, to its end in this thread.
+#[cold]
+fn run_future(shared: &Arc<Shared>, due: &Due<'_>, service: &Arc<dyn AsyncService>) {
+    if let Some(request) = TaskRequest::copied(shared, due, service.interface()) {
+        block_on(Box::pin(request.run(Arc::clone(service))));
+    }
 }
 
 /// Runs a call and answers it. Both halves, if nobody else has one: the next call is waited for with them.
@@ -121,7 +139,13 @@ fn answer_to<'a>(
 ) -> Option<HeldHalves<'a>> {
     let header = due.header;
     // Both were looked at when it was read.
-    let service = shared.services.get()?.get(header.interface.into())?;
+    let service = match shared.services.get()?.get(header.interface.into())? {
+        Handler::Thread(service) => service,
+        Handler::Task(service) => {
+            run_future(shared, due, service);
+            return None;
+        }
+    };
     let interface = service.interface();
     let member = interface.members.get(header.number as usize)?;
     let request = Request::new(shared, due, interface, member, answer);

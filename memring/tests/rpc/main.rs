@@ -13,6 +13,7 @@ mod signals;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod tasks;
 
 #[test]
 fn role() {
