@@ -128,7 +128,7 @@ impl AllRunning {
             Some(place) => place,
             None => self
                 .further()
-                .position(|(_, running)| free(running))
+                .position(free)
                 .map_or_else(|| FIRST * ((1 << self.pieces()) - 1), |further| FIRST + further),
         };
         if place >= most as usize {
@@ -148,14 +148,13 @@ impl AllRunning {
         1 + self.more.iter().take_while(|piece| piece.get().is_some()).count()
     }
 
-    fn further(&self) -> impl Iterator<Item = (Place, &Running)> {
-        let pieces = self.more.iter().map_while(OnceLock::get);
-        let all = pieces.flat_map(|piece| piece.iter());
-        all.enumerate().map(|(place, running)| (Place((FIRST + place) as u32), running))
+    /// Those behind the first piece.
+    fn further(&self) -> impl Iterator<Item = &Running> {
+        self.more.iter().map_while(OnceLock::get).flat_map(|piece| piece.iter())
     }
 
     fn all(&self) -> impl Iterator<Item = &Running> {
-        self.first.iter().chain(self.further().map(|(_, running)| running))
+        self.first.iter().chain(self.further())
     }
 
     /// The one of this number. For whoever has the receiving half.
