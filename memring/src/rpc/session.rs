@@ -152,10 +152,19 @@ impl Link {
     ///
     /// As there.
     pub async fn open_async<C: Client>(&self) -> Result<C, OpenError> {
+        self.open_deadline_async(Instant::now() + TIMEOUT).await
+    }
+
+    /// As [`open_async`](Self::open_async), waiting until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open_deadline_async<C: Client>(&self, deadline: Instant) -> Result<C, OpenError> {
         let (header, body) = question(C::interface())?;
         let asked = Number::Next(Asked::Waiting(None));
         let begun = self.shared.begin_in_task(header, &&body[..], asked).map_err(not_sent);
-        let until = Options::new().timeout(TIMEOUT).until();
+        let until = Options::new().deadline(deadline).until();
         let answer =
             Pending::<_, Never>::new(Arc::clone(&self.shared), begun, until, |header, body, _| {
                 Ok((header, body.to_vec()))
