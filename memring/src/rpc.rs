@@ -247,6 +247,7 @@ mod waiter;
 mod waiting;
 mod wire;
 mod worker;
+mod workers;
 
 pub use async_service::{AsyncService, TaskRequest, Work, caught};
 pub use carrier::{Attaching, Carries, Delivers, NoError, Plainly};

@@ -9,6 +9,7 @@ use std::time::Instant;
 use memring_ring::consumer::Consumer;
 use memring_transport::Session;
 
+use super::session::Link;
 use super::wire::{self, HEADER, Header, Opening};
 use crate::attached::Outbound;
 use crate::channel::Channel;
@@ -114,4 +115,13 @@ pub fn decode(bytes: &[u8]) {
     }
     let sentence = wire::sentence(bytes);
     assert!(!sentence.contains(crate::observe::is_unseen));
+}
+
+/// How much of a session is under way here: calls of this side's that have no answer that was taken, whether some of the
+/// peer's run or wait to, and whether packets wait for room.
+#[must_use]
+pub fn left(link: &Link) -> usize {
+    let shared = &link.shared;
+    let asked = shared.with_asked(|table| table.count());
+    asked + usize::from(!shared.is_quiet()) + usize::from(shared.owes())
 }

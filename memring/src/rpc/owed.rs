@@ -7,7 +7,8 @@ use memring_ring::halves::Which;
 
 use super::sending::Sending;
 use super::shared::{HeldHalves, Shared};
-use super::wire::Broken;
+use super::table::FIRST_ASKED;
+use super::wire::{Broken, Header};
 
 /// Bytes of answers that the peer makes no room for, beyond which its openings are too many: an answer can be much longer than
 /// the opening.
@@ -33,11 +34,15 @@ impl Shared {
         self.owed.any.load(Ordering::Relaxed)
     }
 
-    /// Owes this answer from now on, among at most so many.
-    pub(super) fn owe(&self, packet: Vec<u8>, call: u64, most: usize) -> Result<(), Broken> {
+    /// Owes this answer to an opening from now on, among as many as the peer may have asked for.
+    pub(super) fn owe_opening(&self, packet: Vec<u8>, call: u64) -> Result<(), Broken> {
+        let most = self.most_running.max(FIRST_ASKED) as usize;
         let mut owed = self.owed.lock();
-        let bytes = owed.iter().map(|(packet, _)| packet.len()).sum::<usize>();
-        if owed.len() >= most || bytes >= MOST_BYTES {
+        // Not what this side says by itself, as that nobody waits for an answer.
+        let answers = owed.iter().filter(|(packet, _)| Header::is_of_opening(packet));
+        let (count, bytes) =
+            answers.fold((0, 0), |(count, bytes), (packet, _)| (count + 1, bytes + packet.len()));
+        if count >= most || bytes >= MOST_BYTES {
             return Err(Broken::Overrun);
         }
         owed.push((packet, call));

@@ -215,7 +215,7 @@ impl Shared {
         let answer =
             if answer.len() > self.largest_at_once { services::too_long() } else { answer };
         if self.owes() || !self.try_put(held, &answer, item.tag) {
-            self.owe(answer, item.tag, self.most_running as usize)?;
+            self.owe_opening(answer, item.tag)?;
         }
         Ok(())
     }

@@ -208,6 +208,7 @@ impl<T, E> Replies<T, E> {
     /// Ends the stream: well, or with the method's error.
     pub fn end(mut self, result: Result<(), E>) {
         self.ended = true;
+        let _at_work = self.shared.workers.join();
         self.shared.running.at(self.place).finish();
         let sent = match result {
             Ok(()) => self.shared.send(Header::new(Kind::Done), self.call, &&[][..], None),
@@ -222,6 +223,7 @@ impl<T, E> Replies<T, E> {
     /// As [`end`](Self::end), in a task.
     pub async fn end_async(mut self, result: Result<(), E>) {
         self.ended = true;
+        let _at_work = self.shared.workers.join();
         self.shared.running.at(self.place).finish();
         let Err(error) = result else {
             return self.shared.send_sometime(packet(Header::new(Kind::Done), &[]), self.call);
@@ -260,6 +262,7 @@ impl<T, E> Drop for Replies<T, E> {
         } else {
             Code::Dropped
         };
+        let _at_work = self.shared.workers.join();
         running.finish();
         if self.shared.tasks.serve() {
             self.shared.end_call_sometime(self.call, code, "");

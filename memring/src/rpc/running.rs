@@ -38,7 +38,8 @@ impl Running {
     /// Lets so many more replies go. `Err` if that is more than anybody counts.
     fn grant(&self, more: u32) -> Result<(), Broken> {
         let add = |credit: u32| credit.checked_add(more).filter(|sum| *sum <= i32::MAX as u32);
-        // ORDERING: Relaxed; it is a number, and the lock below is passed before whoever waits looks again.
+        // ORDERING: Relaxed; it is a number. Whoever waits passes the lock below before its last look: it is found there, or sees
+        // this.
         let added = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         added.map_err(|_| Broken::Credit)?;
         let waiter = self.lock()[0].take();
@@ -127,7 +128,7 @@ impl AllRunning {
             Some(place) => place,
             None => self
                 .further()
-                .position(|(_, running)| free(running))
+                .position(free)
                 .map_or_else(|| FIRST * ((1 << self.pieces()) - 1), |further| FIRST + further),
         };
         if place >= most as usize {
@@ -147,14 +148,13 @@ impl AllRunning {
         1 + self.more.iter().take_while(|piece| piece.get().is_some()).count()
     }
 
-    fn further(&self) -> impl Iterator<Item = (Place, &Running)> {
-        let pieces = self.more.iter().map_while(OnceLock::get);
-        let all = pieces.flat_map(|piece| piece.iter());
-        all.enumerate().map(|(place, running)| (Place((FIRST + place) as u32), running))
+    /// Those behind the first piece.
+    fn further(&self) -> impl Iterator<Item = &Running> {
+        self.more.iter().map_while(OnceLock::get).flat_map(|piece| piece.iter())
     }
 
     fn all(&self) -> impl Iterator<Item = &Running> {
-        self.first.iter().chain(self.further().map(|(_, running)| running))
+        self.first.iter().chain(self.further())
     }
 
     /// The one of this number. For whoever has the receiving half.

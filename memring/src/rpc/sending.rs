@@ -12,7 +12,7 @@ use memring_ring::halves::Which;
 use memring_ring::producer::TrySendError as LaneTrySendError;
 
 use super::shared::{HeldHalves, SLICE, Shared};
-use super::table::{Asked, FIRST_ASKED};
+use super::table::Asked;
 use super::wire::{HEADER, Header, Kind, MOST_PADDING, packet};
 use crate::attached::Outbound;
 use crate::carry::KEEP;
@@ -24,13 +24,11 @@ pub(crate) struct Sending {
     pub(super) out: Outbound,
     /// The number of the last question.
     pub(super) last: u64,
-    /// How many questions at once the peer takes.
-    pub(super) most: u32,
 }
 
 impl Sending {
     pub(super) fn new(sender: Sender<[u8]>) -> Self {
-        Self { out: Outbound::of(sender), last: 0, most: FIRST_ASKED }
+        Self { out: Outbound::of(sender), last: 0 }
     }
 
     /// Sends a short packet if that can be now, or nobody is there to get it. Whether it need not be sent any more.
@@ -300,9 +298,12 @@ impl Shared {
             Number::Of(call) => Ok(call),
             Number::Next(asked) => {
                 let call = sending.last + 1;
-                let most = sending.most;
+                let most = self.most_asked();
                 // ORDERING: Relaxed; see `answer_alone`.
                 let listed = most.saturating_sub(self.alone.load(Ordering::Relaxed));
+                if self.asked.load(Ordering::Relaxed) >= listed {
+                    self.look(); // some may be answered that nobody waits for
+                }
                 if !self.with_asked(|table| table.ask(call, asked, listed)) {
                     return Err(NotSent::TooMany(most));
                 }
@@ -331,12 +332,13 @@ impl Shared {
                 other => break other.map_err(TrySendError::waited),
             }
         };
+        self.stuck.store(false, Ordering::Relaxed);
         // To sleep it has asked for the doorbell that a task may wait for.
         self.tasks.next_in_line();
         sent
     }
 
-    /// Waits a moment for room, and reads what there is.
+    /// Waits a moment for room, and reads what there is. Whoever calls it says when it waits no more.
     pub(super) fn wait_for_room(
         &self,
         held: &mut HeldHalves<'_>,
@@ -350,7 +352,6 @@ impl Shared {
         // ORDERING: Relaxed; see `take_sending_unless_stuck`.
         self.stuck.store(true, Ordering::Relaxed);
         let waited = held.sending().out.wait_for_room(until);
-        self.stuck.store(false, Ordering::Relaxed);
         if let Err(SendError::Ended(end)) = waited {
             return Err(SendError::Ended(end));
         }
@@ -412,6 +413,7 @@ impl Shared {
             // It may be that the peer has to receive what went before, and nothing says when it has.
             thread::sleep(SLICE / 4);
         };
+        self.stuck.store(false, Ordering::Relaxed);
         self.tasks.next_in_line(); // as in `put_slowly`
         if sent.is_err() && question {
             self.with_asked(|table| table.forget(call));
@@ -448,9 +450,9 @@ impl Shared {
 
     /// Whether one more question would be more than the peer takes.
     #[inline]
-    pub(super) fn may_ask(&self, sending: &Sending) -> bool {
+    pub(super) fn may_ask(&self) -> bool {
         // ORDERING: Relaxed; a bound of ours, which those who lock the table keep as well.
-        self.asked.load(Ordering::Relaxed) < sending.most
+        self.asked.load(Ordering::Relaxed) < self.most_asked()
     }
 }
 

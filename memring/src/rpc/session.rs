@@ -238,7 +238,7 @@ impl Link {
                 if standings.len() != interface.members.len() {
                     return Err(wrong(wire::Broken::Body));
                 }
-                self.shared.set_most(header.number.max(1));
+                self.shared.set_most_asked(header.number.max(1));
                 let reaching = Reaching {
                     number: header.interface,
                     interface,

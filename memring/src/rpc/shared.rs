@@ -24,15 +24,19 @@ use super::receiving::Receiving;
 use super::running::AllRunning;
 use super::sending::Sending;
 use super::services::Services;
-use super::table::{Job, Table};
+use super::table::{FIRST_ASKED, Job, Table};
 use super::tasks::Tasks;
 use super::waiter::Waiter;
 use super::wire::{self, Code, Header, Kind};
+use super::workers::Workers;
 use crate::channel::Channel;
 use crate::error::End;
 
 /// How long whoever has something else to look after looks away.
 pub(crate) const SLICE: Duration = Duration::from_millis(1);
+
+/// How long a thread that runs has the sending half at most, where it does not wait for its peer.
+const LONGEST_TURN: Duration = Duration::from_millis(100);
 
 /// Looks at a half that is taken before its taker sleeps: whoever has it for a moment gives it back within these.
 const LOOKS: u32 = 64;
@@ -44,10 +48,13 @@ pub(crate) struct Shared {
     table: Mutex<Table>,
     /// How many calls are in the table, for those who do not lock it.
     pub(super) asked: AtomicU32,
+    /// How many the peer takes at once.
+    most_asked: AtomicU32,
     /// How many are under way that are on no list: one at most.
     pub(super) alone: AtomicU32,
     pub(super) owed: Owed,
     pub(super) running: AllRunning,
+    pub(super) workers: Workers,
     pub(super) tasks: Tasks,
     pub(super) most_running: u32,
     /// Bytes of the largest packet that the lane holds at once.
@@ -131,9 +138,11 @@ impl Shared {
             session,
             table: Mutex::new(Table::new()),
             asked: AtomicU32::new(0),
+            most_asked: AtomicU32::new(FIRST_ASKED),
             alone: AtomicU32::new(0),
             owed: Owed::default(),
             running: AllRunning::default(),
+            workers: Workers::default(),
             tasks: Tasks::default(),
             most_running: most_running.clamp(1, AllRunning::MOST),
             largest_at_once,
@@ -228,24 +237,30 @@ impl Shared {
         }
     }
 
-    /// The same, unless whoever has it waits for room itself.
+    /// The same, but for a while only, and not if whoever has it waits for room itself.
     pub(super) fn take_sending_unless_stuck(&self) -> Option<HeldHalves<'_>> {
+        let end = Instant::now() + LONGEST_TURN;
         loop {
             if let Some(held) = self.take_sending(Some(Instant::now() + SLICE)) {
                 return Some(held);
             }
             // ORDERING: Relaxed; it says what was so for a while, and will be for a while.
-            if self.stuck.load(Ordering::Relaxed) {
+            if self.stuck.load(Ordering::Relaxed) || Instant::now() >= end {
                 return None;
             }
         }
     }
 
+    /// How many questions at once the peer takes.
+    #[inline]
+    pub(super) fn most_asked(&self) -> u32 {
+        // ORDERING: Relaxed; a number.
+        self.most_asked.load(Ordering::Relaxed)
+    }
+
     /// The peer takes so many questions at once.
-    pub(super) fn set_most(&self, most: u32) {
-        if let Some(mut held) = self.take_sending(None) {
-            held.sending().most = most;
-        }
+    pub(super) fn set_most_asked(&self, most: u32) {
+        self.most_asked.store(most, Ordering::Relaxed);
     }
 
     /// Sleeps until it is woken, unless the half has become free: for a thread that is on the list.
@@ -320,9 +335,13 @@ impl Shared {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing runs for the peer, and nothing waits to.
+    /// Whether nothing runs for the peer, and nothing waits to, or to be sent.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.running.is_quiet() && self.table().jobs() == 0 && self.tasks.is_quiet()
+        self.running.is_quiet()
+            && self.table().jobs() == 0
+            && self.tasks.is_quiet()
+            && !self.workers.any_is_busy()
+            && !self.owes()
     }
 
     /// The number of an interface whose signal the peer wants.

@@ -41,7 +41,8 @@ pub struct Signals {
 pub(crate) struct Subscribers {
     pub interface: &'static Interface,
     slow: Slow,
-    all: Mutex<Vec<Subscriber>>,
+    /// The lock is held for no send: threads that read take it while they have a session's halves.
+    all: Mutex<Vec<Arc<Subscriber>>>,
 }
 
 struct Subscriber {
@@ -49,9 +50,8 @@ struct Subscriber {
     /// The number that the interface has in its session.
     place: u16,
     member: u32,
-    missed: u64,
-    /// The last signal, if it waits for room.
-    kept: Option<Vec<u8>>,
+    /// The last signal, if it waits for room. Those who signal at once take turns at each subscriber.
+    kept: Mutex<Option<Vec<u8>>>,
 }
 
 /// Whom a signal reached.
@@ -69,10 +69,9 @@ impl Subscribers {
     pub(crate) fn add(&self, shared: &Arc<Shared>, place: u16, member: u32) {
         let mut all = self.lock();
         all.retain(|one| one.shared.strong_count() != 0);
-        let same = |one: &Subscriber| one.is(shared, member);
-        if !all.iter().any(same) {
+        if !all.iter().any(|one| one.is(shared, member)) {
             let shared = Arc::downgrade(shared);
-            all.push(Subscriber { shared, place, member, missed: 0, kept: None });
+            all.push(Arc::new(Subscriber { shared, place, member, kept: Mutex::default() }));
         }
     }
 
@@ -80,14 +79,24 @@ impl Subscribers {
         self.lock().retain(|one| !one.is(shared, member));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Subscriber>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who subscribed to this member, or to any.
+    fn of(&self, member: Option<u32>) -> Vec<Arc<Subscriber>> {
+        let wants = |one: &&Arc<Subscriber>| member.is_none_or(|member| one.member == member);
+        self.lock().iter().filter(wants).cloned().collect()
     }
 }
 
 impl Subscriber {
     fn is(&self, shared: &Arc<Shared>, member: u32) -> bool {
         self.member == member && std::ptr::eq(self.shared.as_ptr(), Arc::as_ptr(shared))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,36 +127,28 @@ impl Signals {
         let member = member as u32; // at most 1024
         let mut packet = encode::<A, CA>(member, arguments)?;
         let mut outcome = Reached::default();
-        // Sessions that end meanwhile are dropped without the lock, which their end may want.
-        let mut over = Vec::new();
         let mut waiting = Vec::new();
-        let mut all = self.inner.lock();
-        for one in all.iter_mut().filter(|one| one.member == member) {
+        for one in self.inner.of(Some(member)) {
             let Some(shared) = one.shared.upgrade() else { continue };
             packet[2..4].copy_from_slice(&one.place.to_le_bytes());
-            let went = one.send(&shared, &packet);
-            match (went, self.inner.slow) {
+            let mut kept = one.kept();
+            match (send_after(&mut kept, &shared, &packet), self.inner.slow) {
                 (Went::Sent, _) => outcome.reached += 1,
                 (Went::Over, _) => {}
                 (Went::Full, Slow::Wait(patience)) => {
                     waiting.push((Arc::clone(&shared), one.place, Instant::now() + patience));
                 }
                 (Went::Full, Slow::KeepLatest) => {
-                    one.missed += u64::from(one.kept.replace(packet.clone()).is_some());
+                    *kept = Some(packet.clone());
                     outcome.reached += 1;
                 }
                 (Went::Full, Slow::Disconnect) => {
                     shared.close();
                     outcome.ended += 1;
                 }
-                (Went::Full, _) => {
-                    one.missed += 1;
-                    outcome.missed += 1;
-                }
+                (Went::Full, _) => outcome.missed += 1,
             }
-            over.push(shared);
         }
-        drop(all);
         for (shared, place, until) in waiting {
             packet[2..4].copy_from_slice(&place.to_le_bytes());
             match shared.send_whole(&packet, 0, Some(until)) {
@@ -164,15 +165,14 @@ impl Signals {
 
     /// Sends what waits for room, where there is some now.
     pub fn flush(&self) {
-        let mut over = Vec::new();
-        for one in self.inner.lock().iter_mut() {
+        for one in self.inner.of(None) {
             if let Some(shared) = one.shared.upgrade() {
-                if let Some(kept) = one.kept.take()
-                    && let Went::Full = one.send(&shared, &kept)
+                let mut kept = one.kept();
+                if let Some(packet) = kept.take()
+                    && let Went::Full = try_to_send(&shared, &packet)
                 {
-                    one.kept = Some(kept);
+                    *kept = Some(packet);
                 }
-                over.push(shared);
             }
         }
     }
@@ -180,28 +180,31 @@ impl Signals {
     /// How many subscribed to this member.
     #[must_use]
     pub fn count(&self, member: usize) -> usize {
-        let wants =
-            |one: &&Subscriber| one.member as usize == member && one.shared.strong_count() != 0;
+        let wants = |one: &&Arc<Subscriber>| {
+            one.member as usize == member && one.shared.strong_count() != 0
+        };
         self.inner.lock().iter().filter(wants).count()
     }
 }
 
-impl Subscriber {
-    /// Sends this, after what was kept.
-    fn send(&mut self, shared: &Shared, packet: &[u8]) -> Went {
-        let try_one = |packet: &[u8]| match shared.try_send_whole(packet, 0) {
-            Ok(true) => Went::Sent,
-            Ok(false) => Went::Full,
-            Err(_) => Went::Over,
-        };
-        if let Some(kept) = &self.kept {
-            match try_one(kept) {
-                Went::Sent => self.kept = None,
-                other => return other,
-            }
-        }
-        try_one(packet)
+/// Sends this, if there is room now.
+fn try_to_send(shared: &Shared, packet: &[u8]) -> Went {
+    match shared.try_send_whole(packet, 0) {
+        Ok(true) => Went::Sent,
+        Ok(false) => Went::Full,
+        Err(_) => Went::Over,
     }
+}
+
+/// The same, after what was kept.
+fn send_after(kept: &mut Option<Vec<u8>>, shared: &Shared, packet: &[u8]) -> Went {
+    if let Some(before) = kept {
+        match try_to_send(shared, before) {
+            Went::Sent => *kept = None,
+            other => return other,
+        }
+    }
+    try_to_send(shared, packet)
 }
 
 impl fmt::Debug for Signals {
@@ -484,5 +487,61 @@ fn until_the_end<T>(signal: Result<T, CallError>) -> Option<Result<T, CallError>
 impl<T> fmt::Debug for Subscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription").field("bound", &self.bound).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use memring_ring::halves::Which;
+
+    use super::super::carrier::Plainly;
+    use super::super::session::Calls;
+    use super::*;
+
+    static INTERFACE: Interface = Interface { name: "news", version: "1", members: &[] };
+
+    #[test]
+    fn who_reads_a_subscription_waits_for_no_signal_that_waits_for_the_reader() {
+        let (channel, _peer) = crate::pair::<Calls>().expect("a pair");
+        let shared = Shared::new(channel, 8);
+        let signals = Signals::new(&INTERFACE, Slow::DropNewest);
+        signals.subscribers().add(&shared, 0, 0);
+        // It reads with both halves, as a thread does that has just answered.
+        let reads = shared.try_take(Which::BOTH).expect("nobody has them");
+        let sends = signals.clone();
+        let sending = thread::spawn(move || sends.send::<u32, Plainly>(0, &7));
+        while !shared.halves.is_wanted(Which::SENDING) {
+            assert!(!sending.is_finished(), "it waits for the half for a while");
+            thread::yield_now();
+        }
+        let (subscribed, wait) = mpsc::channel();
+        let (subscribes, to) = (signals.clone(), Arc::clone(&shared));
+        thread::spawn(move || {
+            subscribes.subscribers().add(&to, 0, 1);
+            subscribed.send(())
+        });
+        wait.recv_timeout(Duration::from_secs(10)).expect("it waits for the signal");
+        drop(reads);
+        sending.join().expect("no panic").expect("it can be encoded");
+        assert_eq!(signals.count(1), 1);
+    }
+
+    #[test]
+    fn a_signal_is_not_held_up_by_who_has_the_sending_half_and_does_not_go_on() {
+        let (channel, _peer) = crate::pair::<Calls>().expect("a pair");
+        let shared = Shared::new(channel, 8);
+        let signals = Signals::new(&INTERFACE, Slow::DropNewest);
+        signals.subscribers().add(&shared, 0, 0);
+        let sends = shared.try_take(Which::SENDING).expect("nobody has it");
+        let (told, tell) = mpsc::channel();
+        let signalling = signals.clone();
+        thread::spawn(move || told.send(signalling.send::<u32, Plainly>(0, &7)));
+        let reached = tell.recv_timeout(Duration::from_secs(10)).expect("it comes back");
+        assert_eq!(reached.expect("it can be encoded").missed, 1);
+        drop(sends);
     }
 }

@@ -106,19 +106,21 @@ impl Shared {
             if let Some(held) = self.try_take(Which::RECEIVING) {
                 return self.wait_reading(held, serves, deadline, ready, mine);
             }
-            let number = {
-                let mut table = self.table();
-                if let Some(found) = ready(&mut table) {
-                    return Ok(Got::Ready(found));
-                }
-                if let Some(end) = table.end() {
-                    return Err(Stopped::Ended(end.clone()));
-                }
-                let before = waiter(&mut table, Waiter::here());
-                let number = table.sleeps(Waiter::here(), Which::RECEIVING, serves);
-                drop(table);
-                drop(before); // not under the lock: a waker may do anything
-                number
+            let mut table = self.table();
+            // Before it looks: what changes without the table's lock finds whom to wake, or is seen.
+            let before = waiter(&mut table, Waiter::here());
+            let looked = match ready(&mut table) {
+                Some(found) => Err(Ok(Got::Ready(found))),
+                None => match table.end() {
+                    Some(end) => Err(Err(Stopped::Ended(end.clone()))),
+                    None => Ok(table.sleeps(Waiter::here(), Which::RECEIVING, serves)),
+                },
+            };
+            drop(table);
+            drop(before); // not under the lock: a waker may do anything
+            let number = match looked {
+                Ok(number) => number,
+                Err(over) => return over,
             };
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             self.sleep_unless_free(Which::RECEIVING, left);
@@ -306,5 +308,35 @@ impl Shared {
             Ok(None) => Ok(None),
             Err(broken) => Err(self.broken(&mut held, broken)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::session::Calls;
+    use super::*;
+
+    #[test]
+    fn what_changes_between_a_look_and_the_sleep_wakes() {
+        let (channel, _peer) = crate::pair::<Calls>().expect("a pair");
+        let shared = Shared::new(channel, 8);
+        let reads = shared.try_take(Which::RECEIVING).expect("nobody has it");
+        let place = shared.running.begin(1, 0, 8).expect("room");
+        let running = shared.running.at(place);
+        let mut looks = 0;
+        let ready = |_: &mut Table| {
+            looks += 1;
+            let found = running.is_cancelled().then_some(());
+            if looks == 1 {
+                shared.running.cut(1);
+            }
+            found
+        };
+        let soon = Instant::now() + Duration::from_secs(10);
+        let waiter = |_: &mut Table, waiter| running.set_waiter(waiter);
+        assert!(shared.wait_filed(Some(soon), ready, waiter).is_ok(), "it slept on");
+        drop(reads);
     }
 }

@@ -233,6 +233,12 @@ impl Header {
         matches!(self.kind, Opened | Refused | Done | Failed | Ended)
     }
 
+    /// Whether this packet answers an opening.
+    pub(crate) fn is_of_opening(packet: &[u8]) -> bool {
+        let kind = packet.first().map(|kind| Kind::of(kind & 0xf));
+        matches!(kind, Some(Ok(Kind::Opened | Kind::Refused)))
+    }
+
     /// Whether it has something run.
     #[inline]
     pub(crate) fn is_call(&self) -> bool {

@@ -49,7 +49,9 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
     let answer = RefCell::new(SmallPacket::default());
     let mut spare = Buffer::new();
     let mut at_hand: Option<HeldHalves<'_>> = None;
+    let at_work = shared.workers.join();
     loop {
+        at_work.set_busy(false);
         let mut got = None;
         // Most calls come soon after the last answer.
         if let Some(mut held) = at_hand.take() {
@@ -60,6 +62,7 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
                         let body = &arguments.0[..len];
                         let place = Some(place);
                         let due = Due { header, number: call, place, body, arrived: None };
+                        at_work.set_busy(true);
                         at_hand = answer_to(shared, &due, &answer);
                         continue;
                     }
@@ -83,6 +86,7 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
             Got::Here(here) => here.take(std::mem::take(&mut spare)),
             Got::Ready(job) => job,
         };
+        at_work.set_busy(true);
         at_hand = answer_job(shared, &job, &answer);
         spare = job.packet.memory;
         spare.clear();

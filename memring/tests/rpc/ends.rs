@@ -187,6 +187,15 @@ fn as_many_calls_are_under_way_as_the_peer_takes() {
 }
 
 #[test]
+fn calls_that_were_given_up_make_room_though_nobody_waits() {
+    let (link, gating) = gate(1);
+    let client: GateAsyncClient = link.open().expect("it is served");
+    drop((0..1024).map(|number| client.pass(number)).collect::<Vec<_>>());
+    gating.open();
+    eventually("there is room again", || client.at_once(1).wait().is_ok());
+}
+
+#[test]
 fn the_last_signals_are_kept_and_what_is_lost_is_counted() {
     let signals = GateSignals::new(Slow::Wait(PATIENCE));
     let (link, _) = gate_with(1, &signals);

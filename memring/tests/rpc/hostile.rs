@@ -1,5 +1,6 @@
 //! Peers that break the rules of calls, packet by packet, and what is only an answer.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -8,9 +9,9 @@ use memring::rpc::fuzzing::{Raw, RawPacket};
 use memring::rpc::{
     Call, CallError, Calls, Client, Link, OpenError, Options, Replies, Server, Stream,
 };
-use memring::{End, Policy, Rule};
+use memring::{Connector, End, Lanes, Listener, Policy, Rule};
 
-use super::support::{Scratch, eventually, soon};
+use super::support::{Scratch, eventually, eventually_asleep, soon, tid};
 
 #[memring::interface(name = "all", version = "1")]
 trait All {
@@ -177,8 +178,7 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
             ],
         ),
     ];
-    for (rule, packets) in cases {
-        println!("{rule}"); // shown if it fails
+    let check = |rule: &str, packets: &[(Vec<u8>, u64)]| {
         let (mut raw, serving) = raw_client();
         for (packet, tag) in packets {
             send(&mut raw, packet, *tag);
@@ -192,7 +192,14 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
         };
         assert!(matches!(end, memring::RecvError::Ended(_)), "{rule}: {end}");
         is_broken(&serving.join().expect("no panic"), rule);
-    }
+    };
+    // Beside each other: each is a session that is made and ended, which is mostly waiting for one's turn where all
+    // processors are busy.
+    thread::scope(|scope| {
+        for some in cases.chunks(6) {
+            scope.spawn(move || some.iter().for_each(|(rule, packets)| check(rule, packets)));
+        }
+    });
 }
 
 #[test]
@@ -401,6 +408,72 @@ fn openings_whose_answers_are_not_read_have_a_bound() {
         }
     }
     is_broken(&serving.join().expect("no panic"), "more calls at once");
+}
+
+#[memring::interface(name = "flood", version = "1")]
+trait Flood {
+    fn flood() -> Stream<u32>;
+}
+
+#[derive(Default)]
+struct Flooding(std::sync::Arc<AtomicU32>);
+
+impl FloodServer for Flooding {
+    fn flood(&self, _: &Call<'_>, mut replies: Replies<u32>) {
+        while replies.send(&0).is_ok() {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn openings_may_wait_for_room_where_one_call_is_taken_at_once() {
+    let place = Scratch::new();
+    let flooding = Flooding::default();
+    let sent = std::sync::Arc::clone(&flooding.0);
+    let listener = Listener::builder().lanes_between(Lanes::Bytes(4096), Lanes::Normal);
+    let server = Server::new().serve(Flood::serve(flooding)).listener(listener).calls_at_once(1);
+    let server = std::sync::Arc::new(server.bind(place.socket()).expect("binds"));
+    let running = {
+        let server = std::sync::Arc::clone(&server);
+        thread::spawn(move || server.run())
+    };
+    let lanes = Lanes::Bytes(4096);
+    let channel = Connector::new().lanes(lanes, lanes).connect::<Calls>(place.socket());
+    let mut raw = Raw::over(channel.expect("connects"));
+    send(&mut raw, &open("flood"), 1);
+    assert_eq!(kind(&recv(&mut raw)), 2, "opened");
+    send(&mut raw, &call(0, &[]), 2);
+    send(&mut raw, &packet(11, 0, 1000, 0, &[]), 2);
+    eventually("the lane is full", || sent.load(Ordering::Relaxed) >= 60);
+    // As many as may be under way before it is said how many.
+    (3..19).for_each(|tag| send(&mut raw, &open("flood"), tag));
+    let answers = std::iter::from_fn(|| Some(recv(&mut raw))).filter(|packet| kind(packet) == 2);
+    assert!(answers.take(16).map(|packet| packet.tag).eq(3..19), "all are answered");
+    drop(raw);
+    server.shut_down(Duration::ZERO);
+    running.join().expect("no panic").expect("ends in order");
+}
+
+#[test]
+fn an_opening_is_not_held_up_by_who_waits_for_room() {
+    let (mut raw, client) = raw_server();
+    let opening = {
+        let link = client.link();
+        thread::spawn(move || link.open::<AllClient>())
+    };
+    assert_eq!(kind(&recv(&mut raw)), 1);
+    let (told, tell) = mpsc::channel();
+    let stuck = thread::spawn(move || {
+        told.send(tid()).expect("it listens");
+        client.texts(vec!["x".repeat(1000); 900])
+    });
+    eventually_asleep(tell.recv().expect("it runs"));
+    send(&mut raw, &packet(2, 0, 16, 0, &[6, 0, 1, 1, 1, 1, 1, 1]), 2);
+    eventually("it is opened", || opening.is_finished());
+    opening.join().expect("no panic").expect("opened");
+    drop(raw);
+    stuck.join().expect("no panic").expect_err("nobody reads it");
 }
 
 #[memring::interface(name = "door", version = "1")]

@@ -14,6 +14,7 @@ use super::support::{PATIENCE, Scratch, eventually};
 trait Desk {
     fn who() -> (Option<u32>, String);
     fn slow(ms: u64) -> u64;
+    fn long(bytes: u32) -> Vec<u8>;
     fn forbidden();
 }
 
@@ -32,6 +33,11 @@ impl DeskServer for AtDesk {
         self.0.fetch_add(1, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(ms));
         ms
+    }
+
+    fn long(&self, _: &Call<'_>, bytes: u32) -> Vec<u8> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        vec![7; bytes as usize]
     }
 
     fn forbidden(&self, _: &Call<'_>) {
@@ -100,4 +106,19 @@ fn shutting_down_finishes_what_runs_and_refuses_what_comes() {
     down.join().expect("no panic");
     assert!(matches!(client.who(), Err(CallError::Ended(_) | CallError::ShuttingDown)));
     assert!(DeskClient::connect(scratch.socket()).is_err(), "nobody listens");
+}
+
+#[test]
+fn shutting_down_waits_for_answers_that_wait_for_room() {
+    let scratch = Scratch::new();
+    let (server, desk) = serving(&scratch, |serve| serve);
+    let client: DeskAsyncClient =
+        connect(scratch.socket()).expect("it listens").open().expect("it is served");
+    let long = client.long(900_000);
+    eventually("it runs", || desk.0.load(Ordering::Relaxed) == 1);
+    let down = thread::spawn(move || server.shut_down(PATIENCE));
+    // Time enough to find that nothing runs, where that is all that is waited for.
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(long.wait().expect("an answer").len(), 900_000);
+    down.join().expect("no panic");
 }

@@ -116,12 +116,17 @@ impl Departing {
             Some(kept) => shared.held_again(kept),
             None => shared.take_sending(deadline).ok_or(SendError::TimedOut)?,
         };
-        loop {
+        let sent = loop {
             if let Some(sent) = self.try_send(shared, &mut held) {
-                return sent;
+                break sent;
             }
-            shared.wait_for_room(&mut held, deadline)?;
-        }
+            if let Err(error) = shared.wait_for_room(&mut held, deadline) {
+                break Err(error.into());
+            }
+        };
+        // ORDERING: Relaxed; see `take_sending_unless_stuck`.
+        shared.stuck.store(false, std::sync::atomic::Ordering::Relaxed);
+        sent
     }
 
     /// The sending half, or the task is woken when it may be free.
