@@ -87,10 +87,12 @@
 mod asking;
 mod carrier;
 mod client;
+mod description;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod interface;
+mod json;
 mod options;
 mod owed;
 mod pending;
@@ -111,8 +113,13 @@ mod worker;
 
 pub use carrier::{Attaching, Carries, Delivers, NoError, Plainly};
 pub use client::{Bound, Client};
+pub use description::{
+    DescribeError, DescribedMember, Description, JsonError, JsonMethod, NotCallable, Offered,
+};
 pub use error::{CallError, Never, OpenError, ReplyError};
 pub use interface::{Interface, Member};
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use options::{Cancel, Options};
 pub use pending::Pending;
 pub use server::{Server, Serving};

@@ -2,6 +2,8 @@
 //!
 //! All of it is safe code. What has no name for people lives in a block of its own, so that it can collide with nothing.
 
+mod json;
+
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
@@ -12,7 +14,7 @@ use super::{Argument, Arguments, Interface, Lent, Member, Shape};
 
 pub(crate) fn interface(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let arguments: Arguments = syn::parse2(arguments)?;
-    let interface = Interface::read(syn::parse2::<ItemTrait>(item)?)?;
+    let interface = Interface::read(syn::parse2::<ItemTrait>(item)?, arguments.json.as_ref())?;
     Ok(Expansion::new(&arguments, &interface).all())
 }
 
@@ -301,6 +303,7 @@ impl<'a> Expansion<'a> {
             let result = &member.result;
             let error = self.error(member);
             let [given, returned] = member.carries;
+            let json = member.json.is_some();
             quote! {
                 #rpc::Member {
                     shape: #rpc::Shape::#shape,
@@ -312,6 +315,12 @@ impl<'a> Expansion<'a> {
                         error: #private::fingerprint_of::<#error>(),
                     },
                     carries: [#given, #returned],
+                    json: #json,
+                    types: |into| {
+                        #private::Outlines::add_arguments::<#arguments #for_ever>(into);
+                        #private::Outlines::add::<#result>(into);
+                        #private::Outlines::add::<#error>(into);
+                    },
                 }
             }
         });
@@ -577,40 +586,15 @@ impl<'a> Expansion<'a> {
     }
 
     fn server_impl(&self) -> TokenStream {
-        let Self { server, rpc, private, .. } = self;
+        let Self { server, rpc, .. } = self;
         let Interface { ident, visibility, .. } = self.interface;
         let arms = self.interface.members.iter().enumerate().filter_map(|(place, member)| {
             let place = place as u32; // at most 1024
-            let name = &member.ident;
-            let arguments = arguments_ident(member);
-            let for_ever = lifetime(member).map(|_| quote!(<'static>));
-            let arguments = quote!(#arguments #for_ever);
-            let given = self.given(member);
-            let [_, result, carrier, error, of_error] = self.types(member);
-            let ok = quote!(#private::core::result::Result::Ok);
-            let call = quote!(<__S as #server>::#name(&self.0, call, #(#given),*));
-            Some(match member.shape {
-                Shape::Call => {
-                    let outcome = if member.error.is_some() { call } else { quote!(#ok(#call)) };
-                    quote! {
-                        #place => request.answer::<#arguments, #result, #carrier, #error, #of_error>(
-                            |call, arguments| #ok(#outcome),
-                        ),
-                    }
-                }
-                Shape::OneWay => quote! {
-                    #place => request.tell::<#arguments>(|call, arguments| #ok(#call)),
-                },
-                Shape::Stream => quote! {
-                    #place => request.stream::<#arguments, #result, #carrier, #error, #of_error>(
-                        |call, arguments, replies| #ok(
-                            <__S as #server>::#name(&self.0, call, #(#given,)* replies())
-                        ),
-                    ),
-                },
-                Shape::Signal => return None,
-            })
+            let [_, _, carrier, _, of_error] = self.types(member);
+            let answer = self.answer(member, &carrier, &of_error)?;
+            Some(quote!(#place => #answer,))
         });
+        let json = self.json();
         let serve_docs = format!("Has [`{server}`] served by what implements it.");
         quote! {
             struct __Serves<__S>(__S);
@@ -626,6 +610,8 @@ impl<'a> Expansion<'a> {
                         _ => {} // members are looked at before
                     }
                 }
+
+                #json
             }
 
             impl #ident {
@@ -635,6 +621,45 @@ impl<'a> Expansion<'a> {
                 }
             }
         }
+    }
+
+    /// Has a request answered by the handler of a method, whose result and error travel so.
+    fn answer(
+        &self,
+        member: &Member,
+        carrier: &TokenStream,
+        of_error: &TokenStream,
+    ) -> Option<TokenStream> {
+        let Self { server, private, .. } = self;
+        let name = &member.ident;
+        let arguments = arguments_ident(member);
+        let for_ever = lifetime(member).map(|_| quote!(<'static>));
+        let arguments = quote!(#arguments #for_ever);
+        let given = self.given(member);
+        let [_, result, _, error, _] = self.types(member);
+        let ok = quote!(#private::core::result::Result::Ok);
+        let call = quote!(<__S as #server>::#name(&self.0, call, #(#given),*));
+        Some(match member.shape {
+            Shape::Call => {
+                let outcome = if member.error.is_some() { call } else { quote!(#ok(#call)) };
+                quote! {
+                    request.answer::<#arguments, #result, #carrier, #error, #of_error>(
+                        |call, arguments| #ok(#outcome),
+                    )
+                }
+            }
+            Shape::OneWay => quote! {
+                request.tell::<#arguments>(|call, arguments| #ok(#call))
+            },
+            Shape::Stream => quote! {
+                request.stream::<#arguments, #result, #carrier, #error, #of_error>(
+                    |call, arguments, replies| #ok(
+                        <__S as #server>::#name(&self.0, call, #(#given,)* replies())
+                    ),
+                )
+            },
+            Shape::Signal => return None,
+        })
     }
 
     /// A handler's arguments, out of those that came.

@@ -9,7 +9,7 @@ use memring_ring::halves::Which;
 
 use super::running::Place;
 use super::sending::{SMALL, SmallPacket};
-use super::service::Request;
+use super::service::{Request, Service};
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
 use super::waiting::{Got, Stopped};
@@ -57,7 +57,7 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
                         let body = &arguments.0[..len];
                         let place = Some(place);
                         let due = Due { header, number: call, place, body, arrived: None };
-                        at_hand = answer_to(shared, &due, &answer);
+                        at_hand = answer_to(shared, &due, &answer, Service::call);
                         continue;
                     }
                     None => match shared.look_closer(held, item) {
@@ -88,7 +88,10 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
             body: packet.body(),
             arrived: packet.arrived.as_ref(),
         };
-        at_hand = answer_to(shared, &due, &answer);
+        at_hand = match due.header.json {
+            false => answer_to(shared, &due, &answer, Service::call),
+            true => answer_to(shared, &due, &answer, Service::call_json),
+        };
         spare = job.packet.memory;
         spare.clear();
         if spare.capacity() > KEEP {
@@ -118,6 +121,7 @@ fn answer_to<'a>(
     shared: &'a Arc<Shared>,
     due: &Due<'_>,
     answer: &RefCell<SmallPacket>,
+    call: impl FnOnce(&dyn Service, u32, Request<'_>),
 ) -> Option<HeldHalves<'a>> {
     let header = due.header;
     // Both were looked at when it was read.
@@ -130,7 +134,7 @@ fn answer_to<'a>(
     } else if request.is_cut() {
         request.end(Code::Cancelled, "");
     } else {
-        service.call(header.number, request);
+        call(&**service, header.number, request);
     }
     let mut answer = answer.borrow_mut();
     if answer.is_empty() {
