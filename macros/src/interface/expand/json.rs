@@ -27,17 +27,20 @@ impl Expansion<'_> {
             let gathered = gathered_ident(member);
             Some(quote!(#place => request.with_json::<#gathered>(|request| #answer),))
         });
+        let code = quote! {
+            #path::__json! {
+                #(#arguments)*
+                match member {
+                    #(#arms)*
+                    _ => request.no_json(),
+                }
+            }
+        };
         // Without its feature the error is where it was asked for.
-        let only_with_json = pointing_at(&said, quote!(#path::__json!));
+        let code = pointing_at(&said, code);
         Some(quote! {
             fn call_json(&self, member: u32, request: #rpc::Request<'_>) {
-                #only_with_json {
-                    #(#arguments)*
-                    match member {
-                        #(#arms)*
-                        _ => request.no_json(),
-                    }
-                }
+                #code
             }
         })
     }
