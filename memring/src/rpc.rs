@@ -67,6 +67,12 @@
 //! - `Fd` and `Blob` go as arguments and results. The listener says that it takes them
 //!   ([`fds`](crate::ListenerBuilder::fds), [`blobs`](crate::ListenerBuilder::blobs)).
 //!
+//! - `#[json]` on a method, or `json` beside the version for all of them: they also take JSON, and answer it, by the same handlers.
+//!   Types of arguments, results and errors derive serde; what carries an `Fd` or a `Blob` cannot be JSON. Needs the feature
+//!   `json`. The command `memring call` calls them, and so does [`Description::json`].
+//!
+//! What a peer serves it says itself: [`Link::offered`], [`Link::describe`], and the command `memring describe`.
+//!
 //! # Versions
 //!
 //! A peer that serves another version of an interface, or none, is [`OpenError`]. Within a version methods are compared one by
