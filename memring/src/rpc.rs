@@ -98,6 +98,11 @@
 //! - `#[oneway]`: nothing comes back. `#[signal]`: the server sends it, and clients subscribe.
 //! - `Fd` and `Blob` go as arguments and results. The listener says that it takes them
 //!   ([`fds`](crate::ListenerBuilder::fds), [`blobs`](crate::ListenerBuilder::blobs)).
+//! - `#[json]` on a method, or `json` beside the version for all of them: they also take JSON, and answer it, by the same handlers.
+//!   Types of arguments, results and errors derive serde; what carries an `Fd` or a `Blob` cannot be JSON. Needs the feature
+//!   `json`. The command `memring call` calls them, and so does [`Description::json`].
+//!
+//! What a peer serves it says itself: [`Link::offered`], [`Link::describe`], and the command `memring describe`.
 //!
 //! # Sessions and clients
 //!
@@ -223,10 +228,12 @@ mod async_service;
 mod background;
 mod carrier;
 mod client;
+mod description;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod interface;
+mod json;
 mod options;
 mod owed;
 mod pending;
@@ -252,8 +259,13 @@ mod workers;
 pub use async_service::{AsyncService, TaskRequest, Work, caught};
 pub use carrier::{Attaching, Carries, Delivers, NoError, Plainly};
 pub use client::{Bound, Client};
+pub use description::{
+    DescribeError, DescribedMember, Description, JsonError, JsonMethod, NotCallable, Offered,
+};
 pub use error::{CallError, Never, OpenError, ReplyError};
 pub use interface::{Interface, Member};
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use options::{Cancel, Options};
 pub use pending::Pending;
 pub use replies::Replies;

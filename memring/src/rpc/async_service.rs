@@ -39,6 +39,12 @@ pub trait AsyncService: Send + Sync + 'static {
 
     /// Runs a member, whose number is its place in the interface, and answers.
     fn call(self: Arc<Self>, member: u32, request: TaskRequest) -> Work;
+
+    /// The same, where the arguments are JSON, and what comes back is to be.
+    fn call_json(self: Arc<Self>, member: u32, request: TaskRequest) -> Work {
+        let _ = member;
+        request.no_json()
+    }
 }
 
 /// A call that is to be answered, in a task. If it is dropped before, the caller is told so.
@@ -115,8 +121,10 @@ impl TaskRequest {
         } else if self.place.is_some_and(|place| self.shared.running.at(place).is_cancelled()) {
             self.end(Code::Cancelled, "");
         } else {
-            let member = self.header.number;
-            service.call(member, self).await;
+            let Header { number: member, json, .. } = self.header;
+            let work =
+                if json { service.call_json(member, self) } else { service.call(member, self) };
+            work.await;
         }
     }
 
@@ -148,6 +156,24 @@ impl TaskRequest {
         Attached: Format<A, Checked = Carried>,
     {
         self.arguments.carried::<A>().ok_or_else(Refused::no_answer)
+    }
+
+    /// Arguments as they came.
+    #[cfg(feature = "json")]
+    pub(crate) fn body(&self) -> &[u8] {
+        self.arguments.bytes()
+    }
+
+    /// The same with other arguments, that nothing came with.
+    #[cfg(feature = "json")]
+    pub(crate) fn set_body(&mut self, body: &[u8]) {
+        self.arguments = Lasting::copy(body);
+        self.arrived = None;
+    }
+
+    #[cfg(feature = "json")]
+    pub(crate) fn largest_message(&self) -> u64 {
+        self.shared.session().negotiated().largest_message
     }
 
     /// Where a stream's replies go, which answer it from then on.
@@ -211,7 +237,7 @@ impl TaskRequest {
     }
 
     /// Ends it without an answer of the method's.
-    fn end(&self, code: Code, why: &str) {
+    pub(crate) fn end(&self, code: Code, why: &str) {
         if self.place.is_some() && !self.free() {
             self.tell(code, why);
         }

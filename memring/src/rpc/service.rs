@@ -35,6 +35,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// Runs a member, whose number is its place in the interface, and answers.
     fn call(&self, member: u32, request: Request<'_>);
+
+    /// The same, where the arguments are JSON, and what comes back is to be.
+    fn call_json(&self, member: u32, request: Request<'_>) {
+        let _ = member;
+        request.no_json();
+    }
 }
 
 /// A call of the peer's, for as long as its handler runs: who makes it, and until when the caller waits.
@@ -222,6 +228,26 @@ impl<'a> Request<'a> {
     /// The same, of a thread that must not wait for room: whoever runs it sends what is left here.
     pub(crate) fn answered_later(self, later: &'a Cell<Option<Question>>) -> Self {
         Self { later: Some(later), ..self }
+    }
+
+    /// The arguments as they came.
+    #[cfg(feature = "json")]
+    pub(crate) fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The same with other arguments, that nothing came with.
+    #[cfg(feature = "json")]
+    pub(crate) fn with_body<'b>(self, body: &'b [u8]) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        Request { body, arrived: None, ..self }
+    }
+
+    #[cfg(feature = "json")]
+    pub(crate) fn largest_message(&self) -> u64 {
+        self.call.shared.session().negotiated().largest_message
     }
 
     /// Whether nobody waits for the answer, as far as was read.

@@ -389,6 +389,15 @@ pub(crate) fn instant_of(nanos: u64) -> Instant {
     now.checked_add(left).unwrap_or_else(|| now + Duration::from_secs(1 << 30))
 }
 
+/// What the monotonic clock reads at a deadline; 0 if there is none.
+#[inline]
+pub(crate) fn nanos_of(deadline: Option<Instant>) -> u64 {
+    deadline.map_or(0, |deadline| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        now_nanos().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)).max(1)
+    })
+}
+
 /// The monotonic clock, in nanoseconds.
 pub(crate) fn now_nanos() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -122,13 +122,15 @@ fn answer_job<'a>(
 
 /// Has a handler run a call, unless nobody waits or it comes too late.
 #[inline]
-fn run_request(shared: &Shared, service: &Arc<dyn Service>, request: Request<'_>, member: u32) {
+fn run_request(shared: &Shared, service: &Arc<dyn Service>, request: Request<'_>, header: &Header) {
     if shared.is_stopping() {
         request.end(Code::ShuttingDown, "");
     } else if request.is_cut() {
         request.end(Code::Cancelled, "");
+    } else if header.json {
+        service.call_json(header.number, request);
     } else {
-        service.call(member, request);
+        service.call(header.number, request);
     }
 }
 
@@ -143,7 +145,7 @@ pub(crate) fn answer_job_later(
     let member = interface.members.get(due.header.number as usize)?;
     let (answer, later) = (RefCell::default(), Cell::new(None));
     let request = Request::new(shared, &due, interface, member, &answer).answered_later(&later);
-    run_request(shared, service, request, due.header.number);
+    run_request(shared, service, request, &due.header);
     let answer = answer.into_inner();
     if answer.is_empty() {
         return later.into_inner(); // if it was not sent, or is none
@@ -189,7 +191,7 @@ fn answer_to<'a>(
     let interface = service.interface();
     let member = interface.members.get(header.number as usize)?;
     let request = Request::new(shared, due, interface, member, answer);
-    run_request(shared, service, request, header.number);
+    run_request(shared, service, request, &header);
     let mut answer = answer.borrow_mut();
     if answer.is_empty() {
         return None; // it was sent, or there is none
