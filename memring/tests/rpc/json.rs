@@ -114,6 +114,57 @@ impl ShapesServer for Serves {
     }
 }
 
+/// The same, by futures.
+impl ShapesAsyncServer for Serves {
+    async fn lent(
+        &self,
+        call: &Call<'_>,
+        text: &str,
+        points: &[Archived<Point>],
+        whole: &Archived<Point>,
+    ) -> Result<String, Refusal> {
+        ShapesServer::lent(self, call, text, points, whole)
+    }
+
+    async fn owned(
+        &self,
+        call: &Call<'_>,
+        first: Point,
+        second: Option<u8>,
+        r#type: (u8, String),
+    ) -> Vec<Point> {
+        ShapesServer::owned(self, call, first, second, r#type)
+    }
+
+    async fn nothing(&self, _: &Call<'_>) {}
+
+    async fn not_finite(&self, _: &Call<'_>) -> f64 {
+        f64::NAN
+    }
+
+    async fn panics(&self, _: &Call<'_>, why: &str) {
+        panic!("{why}");
+    }
+
+    async fn points(&self, _: &Call<'_>, to: i32, mut replies: Replies<Point, Refusal>) {
+        for x in 0..to {
+            if replies.send_async(&Point { x, y: -x }).await.is_err() {
+                return;
+            }
+        }
+        let end = if to < 100 { Ok(()) } else { Err(Refusal::Long { most: 100 }) };
+        replies.end_async(end).await;
+    }
+
+    async fn told(&self, call: &Call<'_>, text: &str) {
+        ShapesServer::told(self, call, text);
+    }
+
+    async fn last_told(&self, call: &Call<'_>) -> String {
+        ShapesServer::last_told(self, call)
+    }
+}
+
 impl SomeServer for Serves {
     fn plain(&self, _: &Call<'_>, number: u8) -> u8 {
         number
@@ -145,6 +196,15 @@ fn described(name: &str) -> Description {
     link().describe(name, "1.0", soon()).expect("described")
 }
 
+/// Shapes, served by a thread and by a task.
+fn shapes() -> [Description; 2] {
+    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let server = Link::serving(server, [Shapes::serve_async(Serves::default())]);
+    thread::spawn(move || pollster::block_on(server.run_async()));
+    let in_a_task = Link::over(client).describe("shapes", "1.0", soon()).expect("described");
+    [described("shapes"), in_a_task]
+}
+
 fn call(
     description: &Description,
     method: &str,
@@ -156,9 +216,12 @@ fn call(
 
 #[test]
 fn arguments_go_by_name_or_in_order_and_results_come_as_json() {
-    let shapes = described("shapes");
+    shapes().iter().for_each(arguments);
+}
+
+fn arguments(shapes: &Description) {
     let check = |method: &str, json: &str, result: &str| {
-        assert_eq!(call(&shapes, method, json).expect(json), result);
+        assert_eq!(call(shapes, method, json).expect(json), result);
     };
     let lent =
         r#"{"points": [{"x":1,"y":2}, {"x":3,"y":4}], "text": "é\n", "whole": {"y":7,"x":0}}"#;
@@ -181,8 +244,11 @@ fn arguments_go_by_name_or_in_order_and_results_come_as_json() {
 
 #[test]
 fn errors_of_the_method_are_json_and_what_is_wrong_with_arguments_is_said() {
-    let shapes = described("shapes");
-    let failed = |json: &str, error: &str| match call(&shapes, "lent", json) {
+    shapes().iter().for_each(errors);
+}
+
+fn errors(shapes: &Description) {
+    let failed = |json: &str, error: &str| match call(shapes, "lent", json) {
         Err(CallError::Failed(JsonError(found))) => assert_eq!(found, error),
         other => panic!("{other:?}"),
     };
@@ -193,7 +259,7 @@ fn errors_of_the_method_are_json_and_what_is_wrong_with_arguments_is_said() {
         r#"{"Long":{"most":3}}"#,
     );
 
-    let refused = |method: &str, json: &str, said: &str| match call(&shapes, method, json) {
+    let refused = |method: &str, json: &str, said: &str| match call(shapes, method, json) {
         Err(CallError::Arguments(why)) => assert!(why.contains(said), "{json}: {why}"),
         other => panic!("{json}: {other:?}"),
     };
@@ -217,18 +283,21 @@ fn errors_of_the_method_are_json_and_what_is_wrong_with_arguments_is_said() {
     let deep = format!("[{}", "[".repeat(10_000));
     refused("lent", &deep, "invalid type: sequence, expected a string");
 
-    match call(&shapes, "not_finite", "{}") {
+    match call(shapes, "not_finite", "{}") {
         Err(CallError::Unanswered(why)) => assert!(why.contains("not finite"), "{why}"),
         other => panic!("{other:?}"),
     }
-    let panicked = call(&shapes, "panics", r#"["on purpose"]"#);
+    let panicked = call(shapes, "panics", r#"["on purpose"]"#);
     assert!(matches!(panicked, Err(CallError::Panicked)), "{panicked:?}");
-    call(&shapes, "nothing", "{}").expect("the session goes on");
+    call(shapes, "nothing", "{}").expect("the session goes on");
 }
 
 #[test]
 fn streams_answer_with_json_and_one_way_calls_with_nothing() {
-    let shapes = described("shapes");
+    shapes().iter().for_each(streams);
+}
+
+fn streams(shapes: &Description) {
     let points = shapes.json("points").expect("callable");
     assert_eq!(points.shape(), Shape::Stream);
     let options = Options::new().timeout(Duration::from_secs(10));
@@ -247,7 +316,7 @@ fn streams_answer_with_json_and_one_way_calls_with_nothing() {
     assert_eq!(told.shape(), Shape::OneWay);
     told.tell(r#"{"text": "hello"}"#, &options).expect("sent");
     told.tell(r#"{"text": 7}"#, &options).expect("sent, and for nobody");
-    assert_eq!(call(&shapes, "last_told", "{}").expect("told"), r#""hello""#);
+    assert_eq!(call(shapes, "last_told", "{}").expect("told"), r#""hello""#);
 }
 
 #[test]
