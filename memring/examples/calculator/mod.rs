@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why there is no result.
 #[memring::message]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum CalcError {
     /// The calculator has no such key.
     UnknownOp(String),
@@ -30,8 +30,8 @@ impl fmt::Display for CalcError {
 
 impl std::error::Error for CalcError {}
 
-/// Calculates.
-#[memring::interface(name = "calculator", version = "1.0")]
+/// Calculates. Its methods also take JSON, so that `memring call` can call them by hand.
+#[memring::interface(name = "calculator", version = "1.0", json)]
 pub trait Calculator {
     /// Joins the terms by `op` and rounds to so many `digits` behind the point, which the result leaves out: 12.5 with two
     /// of them is 1250.
