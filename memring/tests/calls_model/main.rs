@@ -32,7 +32,7 @@ fn role() {
 fn be_quiet() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if panic.payload_as_str() != Some(api::AS_TOLD) {
+        if panic.payload().downcast_ref() != Some(&api::AS_TOLD) {
             before(panic);
         }
     }));
