@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use memring::fanout::Slow;
 use memring::rpc::fuzzing::left;
-use memring::rpc::{Calls, Link, Server, Serving};
+use memring::rpc::{Calls, Link, Options, Server, Serving};
 use memring::{Connector, Lanes, Listener};
 
 use super::api::{
@@ -214,8 +214,10 @@ impl Session {
     fn ask(&self) {
         let book = &self.desk.book;
         let id = book.begin(Asked::Call(Do::Answer), Deadline::None, None);
-        let order = Order { id, what: Do::Answer, size: 0, deadline: false };
-        match self.client.work(order, &payload(id, 0)) {
+        let order = Order { id, what: Do::Answer, size: 0, deadline: true };
+        // It ends in time, as the model has it.
+        let client = self.client.with(Options::new().timeout(PATIENCE));
+        match client.work(order, &payload(id, 0)) {
             Ok(_) => book.came(id, Came::Answer),
             Err(error) => book.failed(id, &error),
         }
