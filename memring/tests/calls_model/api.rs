@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::panic::panic_any;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -176,7 +177,7 @@ impl WorkServer for Working {
             Do::WhenTold => self.gates.pass(id),
             Do::Late => thread::sleep(Duration::from_millis(3)),
             Do::Fail => return Err(Failed(id)),
-            Do::Panic => panic!("{AS_TOLD}"),
+            Do::Panic => panic_any(AS_TOLD),
             Do::UntilCancelled => {
                 while !call.is_cancelled() {
                     thread::sleep(Duration::from_micros(100));
@@ -205,7 +206,7 @@ impl WorkServer for Working {
                 Finale::Well => replies.end(Ok(())),
                 Finale::Fail => replies.end(Err(Failed(id))),
                 Finale::Drop => drop(replies),
-                Finale::Panic => panic!("{AS_TOLD}"),
+                Finale::Panic => panic_any(AS_TOLD),
             }
         };
         if elsewhere {

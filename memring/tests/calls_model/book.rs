@@ -10,7 +10,7 @@ use memring::End;
 use memring::rpc::{CallError, Cancel};
 
 use super::api::{Do, Failed, Finale, Ledger, Note};
-use super::plan::{Deadline, Ending, Watched};
+use super::plan::{Deadline, Ending, Plan, Watched, Where};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -196,11 +196,13 @@ impl Book {
     }
 
     /// The session is over: what did the handlers do meanwhile?
-    pub fn judge(&self, ledger: &Path, ending: Option<Ending>, tally: &Mutex<Tally>) {
+    pub fn judge(&self, ledger: &Path, plan: &Plan, ending: Option<Ending>, tally: &Mutex<Tally>) {
         let mut notes = HashMap::<u64, [u32; 4]>::new();
         Ledger::read(ledger)
             .for_each(|(id, note)| notes.entry(id).or_default()[note as usize] += 1);
         let calls = self.calls();
+        // Elsewhere nobody says whether what has no answer had been begun before the end.
+        let all_begin = plan.place == Where::Pair && ending == Some(Ending::Quiet);
         let in_order = matches!(ending, Some(Ending::Quiet | Ending::ShutDown));
         for (id, entry) in calls.iter() {
             let notes = notes.remove(id).unwrap_or_default();
@@ -213,7 +215,7 @@ impl Book {
             let begins = match (came, entry.asked) {
                 (Came::Answer | Came::Failed | Came::Panicked | Came::Dropped, _) => began == 1,
                 (Came::TooManyCalls | Came::ShuttingDown, _) => began == 0,
-                (Came::Sent, _) if ending == Some(Ending::Quiet) => began == 1,
+                (Came::Sent, _) if all_begin => began == 1,
                 // What runs is finished, and what is not begun is not begun.
                 (Came::Ended, _) if in_order => began == 0,
                 _ => began <= 1,

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use memring::fanout::Slow;
 use memring::rpc::fuzzing::left;
-use memring::rpc::{Calls, Link, Server, Serving};
+use memring::rpc::{Calls, Link, Options, Server, Serving};
 use memring::{Connector, Lanes, Listener};
 
 use super::api::{
@@ -210,18 +210,24 @@ impl Session {
         self.callers.drain(..).for_each(Caller::join);
     }
 
+    /// One more call, which reads what has come where no thread serves.
+    fn ask(&self) {
+        let book = &self.desk.book;
+        let id = book.begin(Asked::Call(Do::Answer), Deadline::None, None);
+        let order = Order { id, what: Do::Answer, size: 0, deadline: true };
+        // It ends in time, as the model has it.
+        let client = self.client.with(Options::new().timeout(PATIENCE));
+        match client.work(order, &payload(id, 0)) {
+            Ok(_) => book.came(id, Came::Answer),
+            Err(error) => book.failed(id, &error),
+        }
+        book.check();
+    }
+
     /// Nothing is left of what was under way, on neither side.
     fn come_to_rest(&self) {
-        let book = &self.desk.book;
         eventually("both sides come to rest", || {
-            // It reads what has come, where no thread serves.
-            let id = book.begin(Asked::Call(Do::Answer), Deadline::None, None);
-            let order = Order { id, what: Do::Answer, size: 0, deadline: false };
-            match self.client.work(order, &payload(id, 0)) {
-                Ok(_) => book.came(id, Came::Answer),
-                Err(error) => book.failed(id, &error),
-            }
-            book.check();
+            self.ask();
             let served = match &self.serves {
                 Serves::Pair { link, .. } => left(link),
                 _ => 0,
@@ -244,7 +250,11 @@ impl Session {
                 let shutting_down = thread::spawn(move || server.shut_down(2 * PATIENCE));
                 self.let_go();
                 self.finish_callers();
-                eventually("it has shut down", || shutting_down.is_finished());
+                // Answers to what was given up may wait for room.
+                eventually("it has shut down", || {
+                    self.ask();
+                    shutting_down.is_finished()
+                });
                 self.desk.book.set_phase(Phase::Ends);
             }
             (_, serves) => {
@@ -263,7 +273,7 @@ impl Session {
     }
 
     /// What is behind the session ends, too; and others are served.
-    fn close(self, ending: Option<Ending>, tally: &Mutex<Tally>) {
+    fn close(self, plan: &Plan, ending: Option<Ending>, tally: &Mutex<Tally>) {
         let Self { desk, link, client, back, serves, ledger, tells, _scratch, .. } = self;
         link.close();
         let mut threads: Vec<_> = back.into_iter().collect();
@@ -291,7 +301,7 @@ impl Session {
         eventually("every thread ends", || threads.iter().all(JoinHandle::is_finished));
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
         drop((client, link));
-        desk.book.judge(&ledger, ending, tally);
+        desk.book.judge(&ledger, plan, ending, tally);
         desk.book.check();
     }
 }
@@ -313,5 +323,5 @@ pub fn run(plan: &Plan, tally: &Mutex<Tally>) {
         }
     }
     session.end(ending);
-    session.close(ending, tally);
+    session.close(plan, ending, tally);
 }
