@@ -94,7 +94,7 @@ impl Shared {
     #[inline(always)]
     fn ask_alone(&self, sending: &mut Sending, packet: &[u8]) -> Option<u64> {
         let call = sending.last + 1;
-        if !self.may_ask(sending) || sending.out.producer().try_send(packet, call).is_err() {
+        if !self.may_ask() || sending.out.producer().try_send(packet, call).is_err() {
             return None;
         }
         sending.last = call;

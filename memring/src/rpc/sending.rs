@@ -12,7 +12,7 @@ use memring_ring::halves::Which;
 use memring_ring::producer::TrySendError as LaneTrySendError;
 
 use super::shared::{HeldHalves, SLICE, Shared};
-use super::table::{Asked, FIRST_ASKED};
+use super::table::Asked;
 use super::wire::{HEADER, Header, Kind, MOST_PADDING, packet};
 use crate::attached::Outbound;
 use crate::carry::KEEP;
@@ -24,13 +24,11 @@ pub(crate) struct Sending {
     pub(super) out: Outbound,
     /// The number of the last question.
     pub(super) last: u64,
-    /// How many questions at once the peer takes.
-    pub(super) most: u32,
 }
 
 impl Sending {
     pub(super) fn new(sender: Sender<[u8]>) -> Self {
-        Self { out: Outbound::of(sender), last: 0, most: FIRST_ASKED }
+        Self { out: Outbound::of(sender), last: 0 }
     }
 
     /// Sends a short packet if that can be now, or nobody is there to get it. Whether it need not be sent any more.
@@ -300,7 +298,8 @@ impl Shared {
             Number::Of(call) => Ok(call),
             Number::Next(asked) => {
                 let call = sending.last + 1;
-                let most = sending.most;
+                // ORDERING: Relaxed; a number, for a bound.
+                let most = self.most_asked.load(Ordering::Relaxed);
                 // ORDERING: Relaxed; see `answer_alone`.
                 let listed = most.saturating_sub(self.alone.load(Ordering::Relaxed));
                 if !self.with_asked(|table| table.ask(call, asked, listed)) {
@@ -356,8 +355,8 @@ impl Shared {
         }
         if held.has().any_of(Which::RECEIVING) {
             self.read_what_is_there(held);
-        } else if let Some(mut receiving) = self.try_take(Which::RECEIVING) {
-            self.read_what_is_there(&mut receiving);
+        } else {
+            self.look();
         }
         Ok(())
     }
@@ -448,9 +447,9 @@ impl Shared {
 
     /// Whether one more question would be more than the peer takes.
     #[inline]
-    pub(super) fn may_ask(&self, sending: &Sending) -> bool {
+    pub(super) fn may_ask(&self) -> bool {
         // ORDERING: Relaxed; a bound of ours, which those who lock the table keep as well.
-        self.asked.load(Ordering::Relaxed) < sending.most
+        self.asked.load(Ordering::Relaxed) < self.most_asked.load(Ordering::Relaxed)
     }
 }
 

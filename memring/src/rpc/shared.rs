@@ -24,7 +24,7 @@ use super::receiving::Receiving;
 use super::running::AllRunning;
 use super::sending::Sending;
 use super::services::Services;
-use super::table::{Job, Table};
+use super::table::{FIRST_ASKED, Job, Table};
 use super::tasks::Tasks;
 use super::waiter::Waiter;
 use super::wire::{self, Code, Header, Kind};
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     table: Mutex<Table>,
     /// How many calls are in the table, for those who do not lock it.
     pub(super) asked: AtomicU32,
+    /// How many the peer takes at once.
+    pub(super) most_asked: AtomicU32,
     /// How many are under way that are on no list: one at most.
     pub(super) alone: AtomicU32,
     pub(super) owed: Owed,
@@ -131,6 +133,7 @@ impl Shared {
             session,
             table: Mutex::new(Table::new()),
             asked: AtomicU32::new(0),
+            most_asked: AtomicU32::new(FIRST_ASKED),
             alone: AtomicU32::new(0),
             owed: Owed::default(),
             running: AllRunning::default(),
@@ -243,14 +246,13 @@ impl Shared {
 
     /// The peer takes so many questions at once.
     pub(super) fn set_most(&self, most: u32) {
-        if let Some(mut held) = self.take_sending(None) {
-            held.sending().most = most;
-        }
+        // ORDERING: Relaxed; a number, for a bound.
+        self.most_asked.store(most, Ordering::Relaxed);
     }
 
     /// Sleeps until it is woken, unless the half has become free: for a thread that is on the list.
     pub(super) fn sleep_unless_free(&self, half: Which, left: Option<Duration>) {
-        if !self.halves.want(half) {
+        if !self.halves.want(half) || (half == Which::RECEIVING && self.tasks.is_parked()) {
             return;
         }
         match left {
@@ -290,6 +292,11 @@ impl Shared {
         };
         if let Some(waiter) = waiter {
             waiter.wake();
+        }
+        if self.tasks.serve()
+            && let Some(this) = self.this.upgrade()
+        {
+            this.begin_jobs();
         }
     }
 
