@@ -65,12 +65,21 @@ impl Shared {
         }
         loop {
             if let Some(mut held) = self.try_take(Which::SENDING) {
-                return self.pay(&mut held);
+                self.pay(&mut held);
+                drop(held);
+                return self.have_it_paid();
             }
             // Whoever has the half finds out when giving it back, and pays.
             if self.halves.want(Which::SENDING) {
                 return;
             }
+        }
+    }
+
+    /// What could not be paid, nothing rings for: the driver, if there is one, looks again and again.
+    pub(super) fn have_it_paid(&self) {
+        if self.owes() {
+            self.tasks.wake_driver();
         }
     }
 

@@ -196,6 +196,7 @@ impl Shared {
         {
             self.pay(&mut held);
             wanted = wanted.with(held.held.give_back(Which::SENDING));
+            self.have_it_paid();
         }
         for half in [Which::SENDING, Which::RECEIVING] {
             if !wanted.any_of(half) {

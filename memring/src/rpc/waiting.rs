@@ -117,8 +117,16 @@ impl Shared {
                 }
                 let before = waiter(&mut table, Waiter::here());
                 let number = table.sleeps(Waiter::here(), Which::RECEIVING, serves);
+                // Credit and cancellations are no part of the table, and may have come before there was somebody to be told.
+                let found = ready(&mut table);
+                if found.is_some() {
+                    table.woke(number);
+                }
                 drop(table);
                 drop(before); // not under the lock: a waker may do anything
+                if let Some(found) = found {
+                    return Ok(Got::Ready(found));
+                }
                 number
             };
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

@@ -334,10 +334,9 @@ fn a_handler_that_looks_in_the_thread_sees_that_it_is_cancelled() {
             let acts: ActsClient = client.open().expect("it is served");
             let begun = Instant::now();
             let soon = acts.with(Options::new().timeout(Duration::from_millis(20)));
-            assert!(matches!(
-                soon.wait(),
-                Err(CallError::DeadlinePassed | CallError::Unanswered(_))
-            ));
+            // Its handler ends at the deadline as well, and may say so before this looks.
+            let waited = soon.wait();
+            assert!(matches!(waited, Ok(()) | Err(CallError::DeadlinePassed)), "{waited:?}");
             let cancel = memring::rpc::Cancel::new();
             let asks = acts.with(Options::new().cancel(&cancel));
             thread::scope(|scope| {
@@ -627,10 +626,7 @@ fn a_runtime_without_io_spoils_no_session() {
         let timeless = timeless.expect("a runtime");
         let soon = acts.with(Options::new().timeout(Duration::from_millis(20)));
         let waited = timeless.block_on(async { soon.wait().await });
-        assert!(
-            matches!(waited, Err(CallError::DeadlinePassed | CallError::Cancelled)),
-            "{waited:?}"
-        );
+        assert!(matches!(waited, Ok(()) | Err(CallError::DeadlinePassed)), "{waited:?}");
     });
     served.join().expect("no panic");
 }

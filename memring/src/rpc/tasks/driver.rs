@@ -51,11 +51,16 @@ impl<D: task::Driver> Driver<D> {
         shared.tasks.set_driver(context.waker().clone());
         self.soon = None;
         let Some(mut held) = self.take(shared, context) else {
-            // A thread reads, and files calls.
-            shared.begin_jobs();
-            if shared.owes() && shared.has_jobs() {
+            // A thread reads, and files calls; and it may do so for long.
+            if shared.owes()
+                && let Some(mut held) = shared.try_take(Which::SENDING)
+            {
+                shared.pay(&mut held);
+            }
+            if shared.owes() {
                 Alarm::set(&mut self.soon, Instant::now() + SLICE, context);
             }
+            shared.begin_jobs();
             return Poll::Pending;
         };
         // ORDERING: Relaxed; see `has_reader`.
