@@ -15,12 +15,12 @@ use super::background::Alarm;
 use super::carrier::{Carries, Value};
 use super::error::CallError;
 use super::interface::{Interface, Member};
-use super::pending::Question;
 use super::replies::Replies;
 use super::running::Place;
 use super::sending::{Body, Number, SmallPacket};
 use super::session::{Link, not_sent};
 use super::shared::{Shared, instant_of, now_nanos};
+use super::tasks::answering::Answering;
 use super::waiter::Waiter;
 use super::wire::{Code, Header, Kind};
 use super::worker::Due;
@@ -145,7 +145,8 @@ impl<'a> Call<'a> {
         Some(instant_of(self.time))
     }
 
-    /// Whether nobody waits for the answer any more: the caller cancelled it, its deadline has passed, or it has gone.
+    /// Whether nobody waits for the answer any more: the caller cancelled it, its deadline has passed, or it has gone; or a
+    /// stream's [`Replies`] have ended.
     ///
     /// It looks into the lane, so it is also seen by a handler that has the session's only thread. A handler that works for
     /// long asks now and then.
@@ -153,10 +154,10 @@ impl<'a> Call<'a> {
     pub fn is_cancelled(&self) -> bool {
         let Some(place) = self.place else { return false };
         let running = self.shared.running.at(place);
-        if !running.is_cancelled() {
+        if !running.is_over(self.number) {
             self.shared.look();
         }
-        running.is_cancelled() || (self.time != 0 && now_nanos() >= self.time)
+        running.is_over(self.number) || (self.time != 0 && now_nanos() >= self.time)
     }
 
     /// Waits, in a task, until nobody waits for the answer any more; for ever, if the call is of those that are not answered.
@@ -165,9 +166,10 @@ impl<'a> Call<'a> {
         poll_fn(|context| {
             let Some(place) = self.place else { return Poll::Pending };
             let running = self.shared.running.at(place);
-            let other = running.set_cut_waiter(Waiter::Task(context.waker().clone()));
-            drop(other);
-            if running.is_cancelled() {
+            let waiter = Waiter::Task(context.waker().clone());
+            let other = running.set_cut_waiter(self.number, waiter);
+            drop(other); // not under the lock: a waker may do anything
+            if running.is_over(self.number) {
                 return Poll::Ready(());
             }
             if let Some(deadline) = self.deadline() {
@@ -202,7 +204,7 @@ pub struct Request<'a> {
     arrived: Option<&'a Arc<Arrived>>,
     answer: &'a RefCell<SmallPacket>,
     /// Where an answer goes that is not small, if this thread must not wait for room.
-    later: Option<&'a Cell<Option<Question>>>,
+    later: Option<&'a Cell<Option<Answering>>>,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -226,7 +228,7 @@ impl<'a> Request<'a> {
     }
 
     /// The same, of a thread that must not wait for room: whoever runs it sends what is left here.
-    pub(crate) fn answered_later(self, later: &'a Cell<Option<Question>>) -> Self {
+    pub(crate) fn answered_later(self, later: &'a Cell<Option<Answering>>) -> Self {
         Self { later: Some(later), ..self }
     }
 
@@ -334,10 +336,11 @@ impl<'a> Request<'a> {
             return; // whoever runs this sends it
         }
         let sent = match self.later {
-            Some(later) => shared
-                .begin_in_task(Header::new(kind), body, Number::Of(number))
-                .map(|question| later.set(Some(question)))
-                .map_err(not_sent),
+            Some(later) => {
+                let header = Header::new(kind);
+                let begin = || shared.begin_in_task(header, body, Number::Of(number));
+                Answering::begin(shared, number, begin).map(|answer| later.set(Some(answer)))
+            }
             None => shared
                 .send(Header::new(kind), number, body, None)
                 .map_err(|error| not_sent(error.into())),

@@ -202,6 +202,7 @@ impl Shared {
         {
             self.pay(&mut held);
             wanted = wanted.with(held.held.give_back(Which::SENDING));
+            self.have_it_paid();
         }
         for half in [Which::SENDING, Which::RECEIVING] {
             if !wanted.any_of(half) {
@@ -265,7 +266,7 @@ impl Shared {
 
     /// Sleeps until it is woken, unless the half has become free: for a thread that is on the list.
     pub(super) fn sleep_unless_free(&self, half: Which, left: Option<Duration>) {
-        if !self.halves.want(half) {
+        if !self.halves.want(half) || (half == Which::RECEIVING && self.tasks.is_parked()) {
             return;
         }
         match left {
@@ -305,6 +306,11 @@ impl Shared {
         };
         if let Some(waiter) = waiter {
             waiter.wake();
+        }
+        if self.tasks.serve()
+            && let Some(this) = self.this.upgrade()
+        {
+            this.begin_jobs();
         }
     }
 

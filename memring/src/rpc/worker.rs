@@ -8,13 +8,13 @@ use memring_ring::consumer::Item;
 use memring_ring::halves::Which;
 
 use super::async_service::{AsyncService, TaskRequest, block_on};
-use super::pending::Question;
 use super::running::Place;
 use super::sending::{Number, SMALL, SmallPacket};
 use super::service::{Request, Service};
 use super::services::Handler;
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
+use super::tasks::answering::Answering;
 use super::waiting::{Got, Stopped};
 use super::wire::{Code, Header, Shape};
 use crate::arrived::Arrived;
@@ -139,7 +139,7 @@ pub(crate) fn answer_job_later(
     shared: &Arc<Shared>,
     job: &Job,
     service: &Arc<dyn Service>,
-) -> Option<Question> {
+) -> Option<Answering> {
     let due = due(job);
     let interface = service.interface();
     let member = interface.members.get(due.header.number as usize)?;
@@ -150,8 +150,9 @@ pub(crate) fn answer_job_later(
     if answer.is_empty() {
         return later.into_inner(); // if it was not sent, or is none
     }
+    let begin = || shared.begin_packet(answer.bytes(), Number::Of(due.number));
     // If it cannot be told, the session is over.
-    shared.begin_packet(answer.bytes(), Number::Of(due.number)).ok()
+    Answering::begin(shared, due.number, begin).ok()
 }
 
 fn due(Job { packet, place }: &Job) -> Due<'_> {

@@ -16,6 +16,7 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
+mod tasks_hostile;
 
 #[test]
 fn role() {

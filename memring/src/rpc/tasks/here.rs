@@ -1,12 +1,16 @@
 //! Serving in one task: the driver and the calls that run are polled there, each when it was woken.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
 use super::super::async_service::Work;
-use super::super::shared::Shared;
-use super::super::worker;
+use super::super::background::Alarm;
+use super::super::service::Service;
+use super::super::shared::{SLICE, Shared};
+use super::answering::Errand;
 use super::driver::Driver;
 use crate::error::End;
 
@@ -18,7 +22,8 @@ pub(super) struct Here {
     /// What wakes the task.
     task: Arc<Mutex<Waker>>,
     sleep: Option<u64>,
-    begun: bool,
+    /// For calls that are not begun while something is owed.
+    soon: Option<Alarm>,
 }
 
 /// Whether one of them is to be polled.
@@ -40,7 +45,7 @@ impl Wake for Woken {
 impl Here {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
         let task = Arc::new(Mutex::new(Waker::noop().clone()));
-        Self { shared: Arc::clone(shared), works: Vec::new(), task, sleep: None, begun: false }
+        Self { shared: Arc::clone(shared), works: Vec::new(), task, sleep: None, soon: None }
     }
 
     fn add(&mut self, work: Work) {
@@ -56,19 +61,22 @@ impl Here {
             waker,
         );
         drop(other);
-        if !std::mem::replace(&mut self.begun, true) {
+        let end = self.shared.poll_end(&mut self.sleep, true, context);
+        if end.is_pending() {
+            // Again if one that was elsewhere has gone: this was woken then.
             match Driver::own(&self.shared) {
                 Ok(Some(driver)) => self.add(Box::pin(driver)),
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(End::Forked), // it fails nowhere else
             }
         }
-        let end = self.shared.poll_end(&mut self.sleep, true, context);
         self.turn();
+        if self.shared.owes() && self.shared.has_jobs() {
+            Alarm::set(&mut self.soon, Instant::now() + SLICE, context);
+        }
         while let Some((job, counted)) = self.shared.next_to_run() {
-            let blocking = |shared, job, service| async move {
-                worker::answer_job_later(&shared, &job, &service)
-            };
+            let blocking =
+                |errand: Errand, service: Arc<dyn Service>| async move { errand.run(&service) };
             if let Some(work) = self.shared.work(job, counted, blocking) {
                 self.add(work);
             }
@@ -90,14 +98,18 @@ impl Here {
                 return true;
             }
             let waker = Waker::from(Arc::clone(woken));
-            work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+            let turn = || work.as_mut().poll(&mut Context::from_waker(&waker));
+            // What panics is over, and nobody else's turn with it.
+            catch_unwind(AssertUnwindSafe(turn)).is_ok_and(|polled| polled.is_pending())
         });
     }
 }
 
 impl Drop for Here {
     fn drop(&mut self) {
-        if let Some(number) = self.sleep.take() {
+        if let Some(number) = self.sleep.take()
+            && !self.shared.is_forked()
+        {
             let slept = self.shared.table().woke(number);
             drop(slept);
         }

@@ -8,15 +8,13 @@ use std::task::{Context, Poll};
 use memring_ring::halves::Which;
 
 use super::super::async_service::{TaskRequest, Work};
-use super::super::pending::Question;
 use super::super::service::Service;
 use super::super::services::Handler;
 use super::super::session::Link;
 use super::super::shared::Shared;
 use super::super::table::Job;
 use super::super::waiter::Waiter;
-#[cfg(feature = "tokio")]
-use super::super::worker;
+use super::answering::{Answering, Errand};
 use super::here::Here;
 use crate::error::End;
 
@@ -59,11 +57,17 @@ impl Link {
         let shared = &self.shared;
         let runtime = Some(tokio::runtime::Handle::current());
         shared.serve_in_tasks(Runs { runtime, ..Runs::default() });
-        // Under tokio it takes no thread that could fail to start.
-        let _ = shared.drive();
         shared.tasks.wake_driver();
         let mut sleep = None;
-        poll_fn(|context| shared.poll_end(&mut sleep, false, context)).await
+        let end = poll_fn(|context| {
+            let end = shared.poll_end(&mut sleep, false, context);
+            if end.is_pending() {
+                // Again if the runtime has gone in which somebody read. Under tokio it takes no thread that could fail to start.
+                let _ = shared.drive();
+            }
+            end
+        });
+        end.await
     }
 }
 
@@ -96,15 +100,14 @@ impl Shared {
     }
 
     /// Begins calls that wait, as many as may run, if they are no task's that does so itself.
-    pub(super) fn begin_jobs(self: &Arc<Self>) {
+    pub(in super::super) fn begin_jobs(self: &Arc<Self>) {
         #[cfg(feature = "tokio")]
         if let Some(Runs { runtime: Some(runtime), .. }) = self.tasks.runs.get() {
             while let Some((job, counted)) = self.next_to_run() {
                 let blocking = {
                     let runtime = runtime.clone();
-                    move |shared: Arc<Self>, job: Job, service: Arc<dyn Service>| async move {
-                        let run = move || worker::answer_job_later(&shared, &job, &service);
-                        runtime.spawn_blocking(run).await.ok().flatten()
+                    move |errand: Errand, service: Arc<dyn Service>| async move {
+                        runtime.spawn_blocking(move || errand.run(&service)).await.ok().flatten()
                     }
                 };
                 if let Some(work) = self.work(job, counted, blocking) {
@@ -117,12 +120,15 @@ impl Shared {
     /// The next call that may run now.
     pub(super) fn next_to_run(self: &Arc<Self>) -> Option<(Job, Counted)> {
         let runs = self.tasks.runs.get()?;
-        // ORDERING: Relaxed; a number. What ends has the next begun after it has counted.
-        if runs.running.load(Ordering::Relaxed) >= self.most_running || self.owes() {
+        if !self.has_jobs() || self.owes() {
             return None;
         }
         let job = {
             let mut table = self.table();
+            // ORDERING: Relaxed; a number. What ends counts that, and looks under this lock whether another waits.
+            if runs.running.load(Ordering::Relaxed) >= self.most_running {
+                return None;
+            }
             self.next_job(&mut table)?
         };
         runs.running.fetch_add(1, Ordering::Relaxed);
@@ -135,13 +141,12 @@ impl Shared {
         self: &Arc<Self>,
         job: Job,
         counted: Counted,
-        blocking: impl FnOnce(Arc<Self>, Job, Arc<dyn Service>) -> F,
+        blocking: impl FnOnce(Errand, Arc<dyn Service>) -> F,
     ) -> Option<Work>
     where
-        F: Future<Output = Option<Question>> + Send + 'static,
+        F: Future<Output = Option<Answering>> + Send + 'static,
     {
         let place = job.packet.header.interface.into();
-        let shared = Arc::clone(self);
         match self.services.get()?.get(place)? {
             Handler::Task(service) => {
                 let request = TaskRequest::of(self, job, service.interface(), true)?;
@@ -152,12 +157,12 @@ impl Shared {
                 }))
             }
             Handler::Thread(service) => {
-                let question = blocking(Arc::clone(self), job, Arc::clone(service));
+                let answering = blocking(Errand::new(self, job), Arc::clone(service));
                 Some(Box::pin(async move {
                     let _counted = counted;
-                    if let Some(mut question) = question.await {
+                    if let Some(answer) = answering.await {
                         // If it cannot be told, the session is over.
-                        let _ = poll_fn(|context| question.poll(&shared, context)).await;
+                        let _ = answer.send().await;
                     }
                 }))
             }
@@ -175,7 +180,8 @@ impl Drop for Counted {
     fn drop(&mut self) {
         // ORDERING: Release; pairs with the Acquire in `is_quiet`.
         self.running.fetch_sub(1, Ordering::Release);
-        if self.shared.has_jobs() {
+        // Under the lock: see `next_to_run`.
+        if !self.shared.is_forked() && self.shared.table().jobs() != 0 {
             self.shared.tasks.wake_driver();
         }
     }
