@@ -82,7 +82,11 @@ impl Question {
 ///
 /// Many may be under way; they are answered in any order. Asynchronous clients give it. A thread [waits](Self::wait) for the answer,
 /// and a task awaits it, under any executor: then somebody reads for all tasks of the session, which is a task of tokio's where
-/// the first of them runs under tokio (and the feature `tokio` is on), and a thread of memring's own elsewhere.
+/// the first of them runs under tokio (and the feature `tokio` is on), and a thread of memring's own elsewhere. A runtime in
+/// which somebody reads has to be polled for as long as tasks elsewhere wait in the session; threads need nobody.
+///
+/// What is begun is sent in order: one that found no room when it was polled, and is neither polled again nor dropped, keeps those
+/// behind it waiting.
 ///
 /// ```
 /// # use memring::rpc::{Call, Calls, Link};

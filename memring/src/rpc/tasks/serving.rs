@@ -34,7 +34,10 @@ impl Link {
     /// long. On a [`Hub`](crate::hub::Hub) it is [spawned](crate::hub::Hub::spawn).
     ///
     /// A handler of a stream that is no `async fn` waits in the thread for a reader that is slow: it gives its
-    /// [`Replies`](super::super::Replies) to another thread.
+    /// [`Replies`](super::super::Replies) to another thread. So does any handler that waits for its caller; the session goes on where
+    /// it waits, and everything else in this thread waits with it. Answers and replies that carry descriptors or blobs wait for room
+    /// in the thread too: to peers that are not trusted to read, they are served in threads, or by [`run_tokio`](Self::run_tokio) on
+    /// several.
     ///
     /// # Panics
     ///
@@ -47,7 +50,7 @@ impl Link {
 
     /// Serves the peer's calls in tasks of the runtime's that this is awaited in, until the session ends; and how it did. Each call
     /// is a task and runs beside the others: handlers of an asynchronous server are awaited, and others run on threads that tokio keeps
-    /// for what blocks.
+    /// for what blocks. Answers and replies that carry descriptors or blobs wait for room in a thread of the runtime's.
     ///
     /// # Panics
     ///
