@@ -21,6 +21,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Whether it is this one still, and not over.
+    pub(crate) fn is(&self, call: u64) -> bool {
+        // ORDERING: Relaxed; who asks about a call has it by way of the receiving half, or ended it itself.
+        self.call.load(Ordering::Relaxed) == call
+    }
+
     /// Whether nobody waits for its answer.
     pub(crate) fn is_cancelled(&self) -> bool {
         // ORDERING: Acquire; pairs with the Release in `cut`: whoever sees it sees what the session ended with.

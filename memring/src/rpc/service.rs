@@ -101,7 +101,8 @@ impl<'a> Call<'a> {
         Some(instant_of(self.time))
     }
 
-    /// Whether nobody waits for the answer any more: the caller cancelled it, its deadline has passed, or it has gone.
+    /// Whether nobody waits for the answer any more: it was given, the caller cancelled it, its deadline has passed, or it has
+    /// gone.
     ///
     /// It looks into the lane, so it is also seen by a handler that has the session's only thread. A handler that works for
     /// long asks now and then.
@@ -109,6 +110,9 @@ impl<'a> Call<'a> {
     pub fn is_cancelled(&self) -> bool {
         let Some(place) = self.place else { return false };
         let running = self.shared.running.at(place);
+        if !running.is(self.number) {
+            return true; // it was answered, by its replies: the place may be another's
+        }
         if !running.is_cancelled() {
             self.shared.look();
         }

@@ -22,6 +22,8 @@ pub(crate) const FIRST_CREDIT: u32 = 32;
 ///
 /// As an iterator it ends when the handler ended it well; any other end is its last item. In a task,
 /// [`recv_async`](Self::recv_async) awaits the next.
+///
+/// Of one that is not read as many as 32 replies lie here, each as long as the session's largest message may be.
 #[must_use = "dropping it cancels the call"]
 pub struct Stream<T, E = super::Never> {
     shared: Arc<Shared>,
