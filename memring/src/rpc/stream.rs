@@ -23,6 +23,8 @@ pub(crate) const FIRST_CREDIT: u32 = 32;
 /// As an iterator it ends when the handler ended it well; any other end is its last item. In a task,
 /// [`recv_async`](Self::recv_async) awaits the next.
 ///
+/// Of one that is not read as many as 32 replies lie here, each as long as the session's largest message may be.
+///
 /// ```
 /// # use memring::rpc::{Call, Calls, Link, Replies};
 /// #[memring::interface(name = "counter", version = "1")]

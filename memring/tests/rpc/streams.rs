@@ -18,6 +18,8 @@ trait Counter {
     fn fail_at(at: u32) -> Result<Stream<String>, TooFar>;
     fn for_ever(word: &str) -> Stream<String>;
     fn panics(after: u32) -> Stream<u32>;
+    /// Goes on after it has answered.
+    fn goes_on() -> Stream<u32>;
     /// Each reply but the first waits until it is let go on.
     fn step_by_step(to: u32) -> Stream<u32>;
 }
@@ -74,6 +76,12 @@ impl CounterServer for Counting {
             replies.send(&number).expect("a reader");
         }
         panic!("as asked for");
+    }
+
+    fn goes_on(&self, call: &Call<'_>, replies: Replies<u32>) {
+        assert!(!call.is_cancelled(), "the caller waits");
+        replies.end(Ok(()));
+        self.ended.fetch_add(u32::from(call.is_cancelled()), Ordering::Relaxed);
     }
 
     fn step_by_step(&self, _: &Call<'_>, to: u32, mut replies: Replies<u32>) {
@@ -181,4 +189,11 @@ fn a_handler_that_panics_or_a_session_that_ends_is_the_last_item() {
     let last = tell.recv().expect("the thread ends");
     assert!(matches!(last, Some(CallError::Ended(_))), "{last:?}");
     eventually("the writer was told", || counting.ended.load(Ordering::Relaxed) == 1);
+}
+
+#[test]
+fn who_has_answered_is_told_that_nobody_waits() {
+    let (counter, counting) = counter();
+    assert_eq!(counter.goes_on().expect("room").count(), 0);
+    eventually("the handler was told", || counting.ended.load(Ordering::Relaxed) == 1);
 }
