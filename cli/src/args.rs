@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use memring::Wait;
 
+use crate::calls::target::{Target, target};
 use crate::failure::{self, Failure, Status};
 
 const ABOUT: &str = "\
@@ -28,6 +29,8 @@ Examples:
   memring recv ./p.sock > copy.tar &      take one stream of bytes
   memring send ./p.sock < some.tar        send it
   memring top ./o.sock                    the sessions of a running server
+  memring describe ./c.sock               what a server of calls serves
+  memring call ./c.sock clock.now         call a method of it
 
 PATH is the path of a socket. A bare name, without a slash, is a socket in the runtime directory:
 $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/memring, else /run/memring for root, else /tmp/memring-UID.
@@ -103,6 +106,8 @@ pub(crate) enum Command {
     Send(Send),
     Recv(Recv),
     Top(Top),
+    Describe(Describe),
+    Call(Call),
     Doctor(Doctor),
 }
 
@@ -474,6 +479,75 @@ pub(crate) struct Top {
     /// How long to wait for each answer.
     #[arg(long, default_value = "5s", value_parser = interval)]
     pub(crate) timeout: Duration,
+}
+
+/// Say what a server of calls serves: interfaces, their methods, and the types of these.
+///
+/// PATH is the socket where the server meets its clients. What it tells is what it lets this user use: an interface that a policy of
+/// its hides is left out, and a method is marked `denied`.
+///
+/// Each member is a line: `call` for a method with one answer, `stream` for one with many replies, `one-way` for one without any, and
+/// `signal` for what the server sends to those who subscribe. `json` marks what `memring call` can call. Then come the structs and enums
+/// of their arguments, results and errors, as they would be declared; what serde is told about them, such as other names in JSON, is not shown.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring describe ./c.sock
+  memring describe ./c.sock --json | jq '.interfaces[].members[] | select(.json).name'
+
+With --json there is also what programs compare when they open an interface: the fingerprints of the arguments, the result and
+the error of each member.
+
+{}", failure::HELP))]
+pub(crate) struct Describe {
+    /// The socket to ask at.
+    pub(crate) path: String,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// Call a method of a running server with JSON, and print what comes back.
+///
+/// PATH is the socket where the server meets its clients, and METHOD is `interface.method`, or `interface@version.method`.
+/// Of an interface that is served in several versions the newest is taken, by the numbers in them.
+///
+/// The arguments are a JSON object by their names, or an array in their order; `-` reads them from standard input. The result is
+/// printed as JSON on a line; each reply of a stream is a line, as it comes; of a one-way method nothing is. A method's own error is
+/// printed on standard error, as JSON, and is status 1.
+///
+/// Only methods that their server declares `json` can be called so; `memring describe` marks them.
+#[derive(Args, Debug)]
+#[command(after_long_help = format!("\
+Examples:
+  memring call ./c.sock calculator.calculate '{{\"op\": \"+\", \"digits\": 0, \"terms\": [2, 40]}}'
+  memring call ./c.sock calculator@1.0.calculate '[\"+\", 0, [2, 40]]'
+  echo '{{\"symbol\": \"ABC\"}}' | memring call ./m.sock market.watch - --count 10
+  memring call ./c.sock clock.now
+
+Arguments that are not the method's are status 2, as are names of what there is not.
+
+{}", failure::HELP))]
+pub(crate) struct Call {
+    /// The socket to connect to.
+    pub(crate) path: String,
+    /// The method, with its interface.
+    #[arg(value_name = "METHOD", value_parser = target)]
+    pub(crate) target: Target,
+    /// Its arguments: a JSON object or array, or - for standard input.
+    #[arg(value_name = "JSON", default_value = "{}")]
+    pub(crate) arguments: String,
+    /// The version of the interface. [default: that of METHOD, or else the newest]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) version: Option<String>,
+    /// End after so many replies of a stream.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// How long to wait for the connection, and for the result. [default: 5s; for a stream as long as it goes on]
+    #[arg(long, value_parser = time)]
+    pub(crate) timeout: Option<Duration>,
+    /// Keep trying, until the timeout, while nobody listens there.
+    #[arg(long)]
+    pub(crate) wait_for_service: bool,
 }
 
 /// Say what this machine and sandbox have, and what is lost without it.

@@ -11,11 +11,13 @@ use memring::observe::is_unseen;
 use memring::{AcceptFailed, BindError, ConnectError, RecvError, SendError};
 use serde::Serialize;
 
+use crate::output::fit_json;
+
 /// The statuses, as `--help` lists them.
 pub(crate) const HELP: &str = "\
 Exit status:
   0    done
-  1    this side failed: a file, a full disk, a kernel without what is needed
+  1    this side failed: a file, a full disk, a kernel without what is needed; or the method that was called
   2    the command line is wrong
   3    no session: no such path, nobody listens, no permission, wrong owner, refused, other messages
        meant, or no answer in time
@@ -27,7 +29,7 @@ Exit status:
 /// What the exit status says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// A file, the kernel: our side.
+    /// A file, the kernel: our side. Or a method that was called.
     Local = 1,
     /// The command line.
     Usage = 2,
@@ -71,6 +73,11 @@ impl Failure {
     /// A failure with an error and all its causes.
     pub(crate) fn because(status: Status, error: &(dyn Error + 'static)) -> Self {
         Self::new(status, causes(error))
+    }
+
+    /// A failure with JSON in its line, of which every character counts.
+    pub(crate) fn with_json(status: Status, what: &str, json: &str) -> Self {
+        Self { status, line: format!("{what}: {}", fit_json(json).trim_end()) }
     }
 
     /// A failure that needs no line, for everything has been said on standard output.

@@ -8,6 +8,7 @@
 
 mod args;
 mod bench;
+mod calls;
 mod demo;
 mod doctor;
 mod echo;
@@ -47,6 +48,8 @@ fn main() -> ExitCode {
         Command::Ping(ping) => ping::run(&ping, json),
         Command::Send(send) => pipe::send(&send, json),
         Command::Recv(recv) => return end(pipe::recv(&recv, json), false),
+        Command::Describe(describe) => calls::describe::run(&describe, json),
+        Command::Call(call) => calls::call::run(&call),
         Command::Top(top) => top::run(&top, json),
         Command::Doctor(doctor) => doctor::run(&doctor, json),
     };

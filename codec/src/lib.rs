@@ -31,6 +31,7 @@ mod fingerprint;
 mod lent;
 mod message;
 mod options;
+mod outline;
 #[cfg(feature = "serde")]
 mod parsed;
 #[cfg(feature = "zerocopy")]
@@ -55,12 +56,13 @@ pub use fingerprint::Fingerprint;
 pub use lent::{Lent, LentValue};
 pub use message::{Carriage, Checked, DecodeError, Format, Message, View};
 pub use options::FormatOptions;
+pub use outline::Outlines;
 #[cfg(feature = "cbor")]
 pub use parsed::Cbor;
-#[cfg(feature = "json")]
-pub use parsed::Json;
 #[cfg(feature = "postcard")]
 pub use parsed::Postcard;
+#[cfg(feature = "json")]
+pub use parsed::{Arguments as JsonArguments, Json, archive_json, to_json};
 #[cfg(feature = "serde")]
 pub use parsed::{Notation, Parsed, Says};
 #[cfg(feature = "zerocopy")]
@@ -77,9 +79,9 @@ pub use table::{Entry, LARGEST_VALUE, Steady, Table, TableError, TableWriteError
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        Archivable, Attachable, Attached, Carries, Fingerprint, Fingerprinted, Format, Lent,
-        LentValue, Message, Rkyv, Schema, carried_by, deserialize, fingerprint_in, fingerprint_of,
-        name_of, take_value,
+        Archivable, Attachable, Attached, Carries, EncodeError, Encoder, Fingerprint,
+        Fingerprinted, Format, Lent, LentValue, Message, Outlines, Rkyv, Schema, carried_by,
+        deserialize, fingerprint_in, fingerprint_of, name_of, take_value,
     };
     // Of a format whose feature is off, the compiler then says that it is, and once.
     #[cfg(feature = "cbor")]
@@ -88,6 +90,8 @@ pub mod __private {
     pub type Json = crate::Parsed<crate::Json>;
     #[cfg(feature = "zerocopy")]
     pub use crate::Plain;
+    #[cfg(feature = "json")]
+    pub use crate::parsed::{Arguments as JsonArguments, Next, incomplete};
     #[cfg(feature = "postcard")]
     pub type Postcard = crate::Parsed<crate::Postcard>;
     pub use core;

@@ -15,6 +15,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 
 use crate::fingerprint::Fnv;
+use crate::outline::{Of, Outline};
 use crate::{Fingerprint, Wrapped};
 
 // What is hashed is a sequence of events, each a tag and its contents. Never renumber.
@@ -144,6 +145,8 @@ pub struct Schema {
     /// Numbers of the types being described, innermost last.
     open: Vec<u32>,
     carries: Carries,
+    /// What structs and enums are made of, if that is asked for.
+    outlines: Option<Vec<Outline>>,
 }
 
 /// What a type has fields of that are no bytes.
@@ -171,7 +174,24 @@ impl Schema {
             labels: Vec::new(),
             open: Vec::new(),
             carries: Carries::default(),
+            outlines: None,
         }
+    }
+
+    /// One that also takes down what structs and enums are made of.
+    pub(crate) fn outlining() -> Self {
+        Self { outlines: Some(Vec::new()), ..Self::new() }
+    }
+
+    /// Describes `T`, unless it was described before.
+    pub(crate) fn mention_again<T: Fingerprinted + ?Sized>(&mut self) {
+        self.mention::<T>();
+    }
+
+    /// The declarations of the structs and enums that were met.
+    pub(crate) fn into_outlines(self) -> Vec<String> {
+        let name = |number: u32| self.labels[number as usize].text.as_str();
+        self.outlines.iter().flatten().map(|outline| outline.declaration(&name)).collect()
     }
 
     /// Begins a type that the language or a library defines: a leaf such as `u32`, or a constructor such
@@ -219,26 +239,34 @@ impl Schema {
     pub fn variant(&mut self, name: &str) {
         self.tag(VARIANT);
         self.string(name);
+        if let Some(outline) = self.outline() {
+            outline.variant(name);
+        }
     }
 
     /// The number the variant was given by hand (`Bid = 7`).
     pub fn discriminant(&mut self, value: i128) {
         self.tag(DISCRIMINANT);
         self.hash.update(&value.to_le_bytes());
+        if let Some(outline) = self.outline() {
+            outline.discriminant(value);
+        }
     }
 
     /// A field. Those without a name are called by their position, from `0`.
     pub fn field<T: Fingerprinted + ?Sized>(&mut self, name: &str) {
         self.tag(FIELD);
         self.string(name);
-        self.mention::<T>();
+        let ty = self.mention_by(TypeId::of::<T>(), T::fingerprint);
+        self.outline_field(name, Of::Type(ty));
     }
 
     /// A field archived through a wrapper, rkyv's `with`.
     pub fn field_with<T: Wrapped + ?Sized, W: Fingerprinted + ?Sized>(&mut self, name: &str) {
         self.tag(FIELD);
         self.string(name);
-        self.mention_by(TypeId::of::<T>(), T::fingerprint_wrapped);
+        let ty = self.mention_by(TypeId::of::<T>(), T::fingerprint_wrapped);
+        self.outline_field(name, Of::Type(ty));
         self.tag(WRAPPER);
         self.mention::<W>();
     }
@@ -249,6 +277,7 @@ impl Schema {
         self.string(name);
         self.tag(FOREIGN);
         self.string(foreign);
+        self.outline_field(name, Of::Foreign(foreign.to_owned()));
     }
 
     /// The field just described lends its niches to `N` (rkyv's `niche`): it decides how an `Option` of
@@ -276,16 +305,18 @@ impl Schema {
         self.string(tokens);
     }
 
+    /// The type's name, as far as its description has come.
     fn mention<T: Fingerprinted + ?Sized>(&mut self) -> String {
-        self.mention_by(TypeId::of::<T>(), T::fingerprint)
+        let number = self.mention_by(TypeId::of::<T>(), T::fingerprint);
+        self.labels[number as usize].text.clone()
     }
 
-    /// Writes a type out, or its number if it was met before. Returns its name.
-    fn mention_by(&mut self, type_id: TypeId, describe: fn(&mut Self)) -> String {
+    /// Writes a type out, or its number if it was met before, which is returned.
+    fn mention_by(&mut self, type_id: TypeId, describe: fn(&mut Self)) -> u32 {
         if let Some(&number) = self.met.get(&type_id) {
             self.tag(AGAIN);
             self.hash.update(&number.to_le_bytes());
-            return self.labels[number as usize].text.clone();
+            return number;
         }
         // A program has fewer than 2^32 types.
         let number = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
@@ -300,15 +331,33 @@ impl Schema {
         if label.arguments > 0 {
             label.text.push('>');
         }
-        label.text.clone()
+        number
     }
 
     fn begin(&mut self, kind: u8, name: &str) {
         if let Some(label) = self.label() {
             label.text.push_str(name);
         }
+        if let (STRUCT | ENUM, Some(outlines), Some(&number)) =
+            (kind, &mut self.outlines, self.open.last())
+        {
+            outlines.push(Outline::new(number, kind == ENUM));
+        }
         self.tag(kind);
         self.string(name);
+    }
+
+    /// What is taken down of the type being described.
+    fn outline(&mut self) -> Option<&mut Outline> {
+        let number = *self.open.last()?;
+        let outlines = self.outlines.as_mut()?;
+        outlines.iter_mut().rev().find(|outline| outline.number == number)
+    }
+
+    fn outline_field(&mut self, name: &str, of: Of) {
+        if let Some(outline) = self.outline() {
+            outline.field(name, of);
+        }
     }
 
     fn label_argument(&mut self, argument: &str) {

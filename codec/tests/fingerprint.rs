@@ -4,7 +4,9 @@
 
 mod zoo;
 
-use memring_codec::{Fingerprint, Fingerprinted, Message, Schema, fingerprint_of, name_of};
+use memring_codec::{
+    Fingerprint, Fingerprinted, Message, Outlines, Schema, fingerprint_of, name_of,
+};
 
 /// What they all start from.
 mod base {
@@ -501,4 +503,33 @@ fn a_part_has_one_description_whatever_it_is_part_of() {
         pub struct Part(pub u8);
     }
     assert_eq!(part, fingerprint_of::<archived::Part>());
+}
+
+#[test]
+fn types_are_shown_as_they_are_declared_and_each_once() {
+    struct Arguments;
+    impl Fingerprinted for Arguments {
+        fn fingerprint(into: &mut Schema) {
+            into.structure("arguments");
+            into.field::<Vec<zoo::Expression>>("first");
+            into.field::<(zoo::Tree<u8>, [u8; 4])>("second");
+        }
+    }
+    let mut outlines = Outlines::new();
+    outlines.add_arguments::<Arguments>();
+    outlines.add::<zoo::Side>();
+    outlines.add::<u8>();
+    outlines.add::<zoo::Tree<u8>>();
+    outlines.add::<zoo::Event>();
+    outlines.add::<zoo::Matrix<u8, 3>>();
+    let expected = [
+        "enum Expression { Number(i64), Negate(Box<Expression>), Sum(Vec<Expression>) }",
+        "struct Tree<u8> { value: u8, children: Vec<Tree<u8>> }",
+        "enum Side { Bid = 1, Ask = 7 }",
+        "enum Event { Nothing, Opened { by: String, at: Duration }, Moved(i32, i32), Failed(Result<u32, String>), Nested(Box<Letter>) }",
+        "struct Letter { subject: String, bytes: Vec<u8>, quotes: Vec<Quote>, lines: Vec<String>, boxed: Box<[u16]>, text: Box<str>, queue: VecDeque<(u8, String)>, maybe: Option<Box<Quote>> }",
+        "struct Quote { id: u64, price: i64, size: u64, venue: u32, flags: u32 }",
+        "struct Matrix<u8, 3> { rows: [Vec<u8>; 3] }",
+    ];
+    assert_eq!(outlines.finish(), expected);
 }

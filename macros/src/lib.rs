@@ -69,6 +69,9 @@ pub fn message(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// - `#[attachments]`: descriptors or blobs go with arguments or results. It is seen where a type is called `Fd` or
 ///   `Blob`; where another type hides them it has to be said.
 ///
+/// - `#[json]`: the method also takes JSON, and answers it; `json` beside the name has all methods do so. Needs memring's feature `json`, and
+///   serde's derives on the types of arguments, results and errors.
+///
 /// `name` and `version` are what two programs compare, and `crate = path` says where memring is found, if not at `::memring`.
 #[proc_macro_attribute]
 pub fn interface(arguments: TokenStream, item: TokenStream) -> TokenStream {

@@ -14,7 +14,11 @@
 //! 9. [`peers`]: [Who is at the other end](peers#who-is-at-the-other-end), [limits](peers#limits),
 //!    [threads, fork, exec](peers#threads-fork-exec), [sandboxes](peers#sandboxes),
 //!    [a peer that is trusted](peers#a-peer-that-is-trusted), [what it is doing](peers#what-it-is-doing)
-//! 10. [`speed`]: [How to wait](speed#how-to-wait), [how large the lanes](speed#how-large-the-lanes),
+//! 10. [`calls`]: [From messages to calls](calls#from-messages-to-calls), [when which](calls#when-which),
+//!     [how an interface changes](calls#how-an-interface-changes), [who waits for whom](calls#who-waits-for-whom),
+//!     [deadlines and cancelling](calls#deadlines-and-cancelling), [who calls](calls#who-calls-and-who-may),
+//!     [descriptors and blobs](calls#descriptors-and-blobs)
+//! 11. [`speed`]: [How to wait](speed#how-to-wait), [how large the lanes](speed#how-large-the-lanes),
 //!     [faster](speed#faster)
 //!
 //! # A protocol
@@ -48,8 +52,9 @@
 //! does not depend on the module or the crate a type lives in. When a channel opens, both sides' fingerprints
 //! are compared; if they differ, nobody gets garbage. Both sides get an error that names the types of both.
 //!
-//! There is no other versioning yet. To change a message, deploy both sides, or give the new protocol a name
-//! of its own and let the server [speak both](#a-server-and-a-client).
+//! There is no other versioning of messages. To change one, deploy both sides, or give the new protocol a name
+//! of its own and let the server [speak both](#a-server-and-a-client). Interfaces change
+//! [method by method](calls#how-an-interface-changes).
 //!
 //! ## Other formats
 //!
@@ -489,5 +494,7 @@ assert_eq!(sample.values[3], 0.5);
 //! ```
 
 pub mod attachments;
+#[cfg(feature = "rpc")]
+pub mod calls;
 pub mod peers;
 pub mod speed;

@@ -12,9 +12,11 @@ mod watched;
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use memring_ring::Wait;
@@ -26,7 +28,7 @@ use crate::polled::NotPolled;
 use crate::server::{Incoming, Listener};
 
 use self::clock::Timer;
-use self::core::{Core, Kind, Place};
+use self::core::{Core, Kind, Place, Step};
 
 pub use self::bell::Remote;
 pub use self::key::Key;
@@ -198,7 +200,80 @@ impl Hub {
     ///
     /// In a forked child, where nothing of this belongs to it; what the kernel says of waiting.
     pub fn wait(&mut self, deadline: Option<Instant>) -> io::Result<Option<Event>> {
-        self.core.borrow_mut().wait(deadline)
+        let mut late = false;
+        loop {
+            let step = self.core.borrow_mut().wait(deadline)?;
+            match step {
+                Step::Event(event) => return Ok(Some(event)),
+                Step::Late => return Ok(None),
+                Step::Turn(key, task, waker) if late => {
+                    // A task that is always awake makes nobody late for more than a turn.
+                    self.core.borrow_mut().put_back(key, task);
+                    waker.wake();
+                    return Ok(None);
+                }
+                Step::Turn(key, mut task, waker) => {
+                    match task.as_mut().poll(&mut Context::from_waker(&waker)) {
+                        Poll::Pending => self.core.borrow_mut().put_back(key, task),
+                        Poll::Ready(()) => {
+                            self.core.borrow_mut().remove(key, Kind::Plain);
+                        }
+                    }
+                    self.drop_gone();
+                    late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                }
+            }
+        }
+    }
+
+    /// Runs this in the hub's thread beside everything else: it has its turns in [`wait`](Self::wait), when it was woken. The
+    /// application may use members of this hub there. It ends when it is ready, when its key is [removed](Self::remove), and with the
+    /// hub.
+    ///
+    /// So a session of calls is served on a hub:
+    ///
+    /// ```
+    /// # #[cfg(feature = "rpc")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use memring::hub::{Event, Hub};
+    /// use memring::rpc::{Call, Calls, Link};
+    ///
+    /// #[memring::interface(name = "adder", version = "1")]
+    /// trait Adder {
+    ///     fn add(a: u64, b: u64) -> u64;
+    /// }
+    ///
+    /// struct Adds;
+    /// impl AdderServer for Adds {
+    ///     fn add(&self, _: &Call<'_>, a: u64, b: u64) -> u64 {
+    ///         a.wrapping_add(b)
+    ///     }
+    /// }
+    ///
+    /// let (server, client) = memring::pair::<Calls>()?;
+    /// let mut hub = Hub::new()?;
+    /// let remote = hub.remote();
+    /// let link = Link::serving(server, [Adder::serve(Adds)]);
+    /// hub.spawn(async move { drop(link.run_async().await) })?;
+    /// let asks = std::thread::spawn(move || {
+    ///     let adder: AdderClient = Link::over(client).open().expect("it is served");
+    ///     assert_eq!(adder.add(1, 2).expect("an answer"), 3);
+    ///     remote.wake();
+    /// });
+    /// // Beside whatever else the hub waits for.
+    /// while !matches!(hub.wait(None)?, Some(Event::Woken)) {}
+    /// # asks.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "rpc"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// In a forked child.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) -> io::Result<Key> {
+        self.core.borrow_mut().add_task(Box::pin(task))
     }
 
     /// How it waits, [adaptively](Wait::Adaptive) at first.
@@ -298,10 +373,18 @@ impl Hub {
         self.core.borrow_mut().add(place, None)
     }
 
-    /// Waits no more for the listener, the timer or the signals of this key. Whether there was such. Members and watched
+    /// Waits no more for the listener, the timer, the task or the signals of this key. Whether there was such. Members and watched
     /// descriptors leave when they are dropped, or made into what they were.
     pub fn remove(&mut self, key: Key) -> bool {
-        self.core.borrow_mut().remove(key, Kind::Plain)
+        let removed = self.core.borrow_mut().remove(key, Kind::Plain);
+        self.drop_gone();
+        removed
+    }
+
+    /// Drops tasks that were removed; they may use the hub's members as they end.
+    fn drop_gone(&self) {
+        let gone = self.core.borrow_mut().take_gone();
+        drop(gone);
     }
 
     /// What wakes this hub from other threads.
@@ -320,6 +403,7 @@ fn after(delay: Duration) -> Instant {
 impl Drop for Hub {
     fn drop(&mut self) {
         self.core.borrow_mut().dissolve();
+        self.drop_gone();
     }
 }
 

@@ -148,6 +148,40 @@ pub mod cause {
 #[doc(hidden)]
 pub use memring_codec::__private;
 
+/// What `#[interface]` writes for `json` stands in it: code if memring has that feature, and otherwise one error that says so.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(feature = "json")]
+macro_rules! __json {
+    ($($code:tt)*) => { $($code)* };
+}
+
+/// The other case.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(not(feature = "json"))]
+macro_rules! __json {
+    ($($code:tt)*) => {
+        compile_error!("`json` in an interface takes memring's feature `json`: add it where Cargo.toml names memring");
+    };
+}
+
+/// The same, with something else for where memring has not the feature; the error is elsewhere.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(feature = "json")]
+macro_rules! __json_or {
+    ([$($other:tt)*] $($code:tt)*) => { $($code)* };
+}
+
+/// The other case.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(not(feature = "json"))]
+macro_rules! __json_or {
+    ([$($other:tt)*] $($code:tt)*) => { $($other)* };
+}
+
 /// What memring is built of, for tools that inspect a machine.
 pub mod system {
     pub use memring_ring::fence::{FenceBits, heavy_cost, ours as fence_bits};

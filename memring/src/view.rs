@@ -145,7 +145,7 @@ impl Lasting {
         Self { memory: LastingMemory::Copied(memory), checked: std::sync::OnceLock::new() }
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match &self.memory {
             LastingMemory::Came(buffer, from) => buffer.bytes().get(*from..).unwrap_or_default(),
             LastingMemory::Copied(bytes) => bytes,

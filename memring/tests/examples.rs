@@ -1,5 +1,7 @@
 //! The examples run and say what they should. `cargo test` builds them beside the tests.
 
+#[path = "examples/calls.rs"]
+mod calls;
 mod support;
 
 use std::path::PathBuf;

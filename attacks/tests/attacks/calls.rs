@@ -193,7 +193,12 @@ fn attack_57_packets_of_no_kind_with_reserved_fields_or_too_short_end_the_sessio
             &[(packet(9, 1, 0, 0, &[]), 2)],
             &[(packet(9, 0, 1, 0, &[]), 2)],
             &[(packet(13, 0, NEWS, 1, &[]), 0)],
-            &[(packet(1, 0, 1, 0, &[]), 2)],
+            &[(packet(1, 0, 3, 0, &[]), 2)],
+            &[(packet(1, 1, 0, 0, &[]), 2)],
+            &[(packet(1, 1, 2, 0, &[]), 2)],
+            &[(packet(0x81, 0, 0, 0, &[]), 2)],
+            &[(packet(0x86, 0, 0, 0, &[]), 2)],
+            &[(packet(0xc4, 0, 0, 0, &[]), 2)],
             &[(blobs, 2)],
         ],
     );
@@ -256,6 +261,13 @@ fn attack_54_openings_that_say_more_than_they_have_end_the_session() {
     scene.finish();
 }
 
+/// The opening of what is served, with this number: 1 asks which interfaces there are, and 2 what this one consists of.
+fn asks(number: u8) -> String {
+    let mut opening = open("target");
+    opening.replace_range(8..10, &format!("{number:02x}"));
+    opening
+}
+
 /// Bytes of memory that this process has.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
@@ -288,16 +300,16 @@ fn attack_06_openings_without_number_are_answered_and_take_nothing() {
     let Some(mut scene) = scene(name!()) else { return };
     let bound = Memory::at_most(16 << 20);
     let mut attacker = opened(&scene);
-    for name in ["target", "no-such-interface"] {
-        let first = if name == "target" { 2 } else { 1_u64 << 32 };
+    let questions = [open("target"), open("no-such-interface"), asks(1), asks(2)];
+    for (question, number) in questions.iter().zip(0_u64..) {
         // Not in one go: the attacker says nothing before it is through.
-        for tag in (first..).step_by(5_000).take(10) {
-            let volley = format!("volley {} count=5000 tag={tag} step=1 answers=yes", open(name));
+        for tag in ((number << 32) + 2..).step_by(5_000).take(10) {
+            let volley = format!("volley {question} count=5000 tag={tag} step=1 answers=yes");
             let sent = attacker.run(volley);
             assert_eq!((sent.number("sent"), sent.get("stopped")), (5_000, "none"));
         }
     }
-    is_served(&mut attacker, 1 << 33);
+    is_served(&mut attacker, 1 << 40);
     drop(bound);
     scene.answers_others();
     drop(attacker);
@@ -310,11 +322,13 @@ fn attack_64_openings_whose_answers_are_not_read_end_the_session() {
     let Some(mut scene) = scene(name!()) else { return };
     let bound = Memory::at_most(64 << 20);
     let mut attacker = scene.attacker();
-    opens(&scene, &mut attacker, SMALL);
-    attacker.run(format!("volley {} count=1000000 tag=2 step=1", open("target")));
-    scene.poisoned(Reason::LaneCalls);
+    for question in [open("target"), asks(1), asks(2)] {
+        opens(&scene, &mut attacker, SMALL);
+        attacker.run(format!("volley {question} count=1000000 tag=2 step=1"));
+        scene.poisoned(Reason::LaneCalls);
+        attacker.run("close");
+    }
     drop(bound);
-    attacker.run("close");
     scene.answers_others();
     drop(attacker);
     scene.finish();

@@ -17,6 +17,8 @@ mod bounds;
 mod cbor;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "json")]
+mod named;
 #[cfg(feature = "postcard")]
 mod postcard;
 mod reading;
@@ -38,6 +40,8 @@ use stage::Stage;
 pub use cbor::Cbor;
 #[cfg(feature = "json")]
 pub use json::Json;
+#[cfg(feature = "json")]
+pub use named::{Arguments, Next, archive_json, incomplete};
 #[cfg(feature = "postcard")]
 pub use postcard::Postcard;
 
@@ -84,14 +88,7 @@ where
     const NAME: &'static str = N::NAME;
 
     fn encode(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        let bounds = Bounds::of_writing();
-        let mut stage = Stage::new(out);
-        let written = N::write(&writing::Watched::new(value, &bounds, N::SAYS), &mut stage)
-            .map_err(|said| bounds.reason(said))
-            .and_then(|()| bounds.settle(stage.len()));
-        // A sink that refused is why nothing could be written.
-        stage.finish(written.is_ok())?;
-        written.map_err(|source| EncodeError::Unencodable { source })
+        write::<N, T>(value, out)
     }
 
     /// A value is made of bytes wherever they lie.
@@ -100,16 +97,43 @@ where
     }
 
     fn decode(bytes: &[u8]) -> Result<T, DecodeError> {
-        let bounds = Bounds::of_reading(bytes.len());
-        let seed = reading::Seed::new(PhantomData::<T>, &bounds);
-        match N::read(seed, bytes) {
-            Ok((value, 0)) => Ok(value),
-            Ok((_, surplus)) => Err(DecodeError::Surplus { surplus, found: bytes.len() }),
-            Err(said) => Err(DecodeError::Invalid { source: bounds.reason(said) }),
-        }
+        read::<N, T>(bytes)
     }
 
     unsafe fn view<'a>(checked: &'a T, _: &'a [u8]) -> &'a T {
         checked
     }
+}
+
+/// Writes `value`, within bounds.
+fn write<N: Notation, T: Serialize>(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError> {
+    let bounds = Bounds::of_writing();
+    let mut stage = Stage::new(out);
+    let written = N::write(&writing::Watched::new(value, &bounds, N::SAYS), &mut stage)
+        .map_err(|said| bounds.reason(said))
+        .and_then(|()| bounds.settle(stage.len()));
+    // A sink that refused is why nothing could be written.
+    stage.finish(written.is_ok())?;
+    written.map_err(|source| EncodeError::Unencodable { source })
+}
+
+/// Reads a value that is all of `bytes`, within bounds.
+fn read<N: Notation, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let bounds = Bounds::of_reading(bytes.len());
+    let seed = reading::Seed::new(PhantomData::<T>, &bounds);
+    match N::read(seed, bytes) {
+        Ok((value, 0)) => Ok(value),
+        Ok((_, surplus)) => Err(DecodeError::Surplus { surplus, found: bytes.len() }),
+        Err(said) => Err(DecodeError::Invalid { source: bounds.reason(said) }),
+    }
+}
+
+/// Writes `value` as JSON, though its type be a message in another format.
+///
+/// # Errors
+///
+/// As [`Format::encode`].
+#[cfg(feature = "json")]
+pub fn to_json<T: Serialize>(value: &T, out: &mut Encoder<'_>) -> Result<(), EncodeError> {
+    write::<Json, T>(value, out)
 }

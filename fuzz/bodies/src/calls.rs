@@ -27,9 +27,13 @@ trait Fuzzed {
     fn told(number: u32);
     #[signal]
     fn news(text: &str);
+    #[json]
+    fn worded(text: &str, numbers: Vec<Option<u8>>) -> Result<String, u8>;
 }
 
+const MEMBERS: u16 = 6;
 const COUNT: u32 = 2;
+const WORDED: u32 = 5;
 
 struct Serves;
 
@@ -53,6 +57,10 @@ impl FuzzedServer for Serves {
     }
 
     fn told(&self, _: &Call<'_>, _: u32) {}
+
+    fn worded(&self, _: &Call<'_>, text: &str, numbers: Vec<Option<u8>>) -> Result<String, u8> {
+        numbers.into_iter().flatten().next().map_or_else(|| Ok(text.into()), Err)
+    }
 }
 
 /// Replies of a stream are fewer; the first 32 need no credit.
@@ -115,8 +123,8 @@ fn client_of(link: &Link, peer: &mut Peer) -> FuzzedAsyncClient {
 
 /// That all of it is there, as far as that goes.
 fn opened() -> Vec<u8> {
-    let mut body = 5_u16.to_le_bytes().to_vec();
-    for member in 0..5_u32 {
+    let mut body = MEMBERS.to_le_bytes().to_vec();
+    for member in 0..u32::from(MEMBERS) {
         body.push(0);
         body.extend(member.to_le_bytes());
     }
@@ -238,6 +246,7 @@ fn good(kind: u8, number: u32) -> Vec<u8> {
         2 => opened()[16..].to_vec(),
         3 => [&[1, 0][..], &text("2")].concat(),
         // Lists and texts are inline where they are short, or empty.
+        4 | 5 if number == WORDED => br#"{"text": "four", "numbers": [null, 4]}"#.to_vec(),
         4 | 5 if number == 0 => vec![0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0],
         4 if number == COUNT => vec![40],
         4 | 12 => [&b"four"[..], &[0xff; 4]].concat(),
@@ -259,6 +268,9 @@ pub fn seeds() -> Vec<Seed> {
     let open = |how: u8| script(how).u8(1).u8(0).u8(next);
     for (name, kind, number, tag) in [
         ("open", 1, 0, next),
+        ("list", 1, 1, next),
+        ("describe", 1, 2, next),
+        ("asks-for-what-is-unknown", 1, 3, next),
         ("opened-twice", 2, 0, 1),
         ("refused", 3, 1, 3),
         ("call", 4, 0, next),
@@ -286,6 +298,15 @@ pub fn seeds() -> Vec<Seed> {
     seed("stream-cancelled", stream.clone().u8(9).u8(0).u8(2));
     seed("stream-left", open(3).u8(4).u8(2).u8(next));
     seed("late", open(2).u8(0x44).u8(0).u8(next).u16(0).u64(1).u8(2));
+    // The highest bit of the padding says that arguments are JSON.
+    let json = |kind: u8, number: u8, tag: u8| {
+        open(2).u8(0x40 | kind).u8(number).u8(tag).u16(0).u64(0).u8(8)
+    };
+    seed("json", json(4, WORDED as u8, next));
+    seed("json-to-who-takes-none", json(4, 0, next));
+    seed("json-in-what-is-no-call", json(6, 0, 3));
+    seed("json-told", json(5, 3, none));
+    seed("list-from", open(2).u8(0x41).u8(1).u8(next).u16(7).u64(0).u8(0));
     seed("blobs", open(2).u8(0x84).u8(0).u8(next).u8(1));
     seed("not-opened", script(2).u8(4).u8(0).u8(next));
     seed("falling", open(2).u8(4).u8(0).u8(0xff).u64(9).u8(4).u8(0).u8(9));
@@ -294,6 +315,12 @@ pub fn seeds() -> Vec<Seed> {
     let calls = (0..20).fold(open(2), |script, _| script.u8(4).u8(0).u8(next));
     seed("calls", calls);
     seed("bytes-empty", script(0));
+    let text = |text: &str| [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
+    let list = [vec![1, 0], text("fuzzed"), text("1")].concat();
+    seed("bytes-list", script(0).bytes(&list));
+    let member = [vec![0xc3], text("news"), text("()"), vec![7; 48]].concat();
+    let description = [vec![1, 0], member, vec![1, 0], text("struct A")].concat();
+    seed("bytes-description", script(0).bytes(&description));
     for kind in [1, 2, 3, 8] {
         let packet = packet(kind, 0, 0, 0, 0, &[]);
         seed(&format!("bytes-header-{kind}"), script(0).bytes(&packet));

@@ -29,32 +29,41 @@ pub(crate) struct Arguments {
     pub(crate) path: Path,
     pub(crate) name: LitStr,
     pub(crate) version: LitStr,
+    /// The word that has all methods take JSON.
+    pub(crate) json: Option<Ident>,
 }
 
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let (mut path, mut name, mut version) = (parse_quote!(::memring), None, None);
+        let mut json = None;
         while !input.is_empty() {
             let key = input.call(Ident::parse_any)?;
-            let twice =
-                (key == "name" && name.is_some()) || (key == "version" && version.is_some());
+            let twice = (key == "name" && name.is_some())
+                || (key == "version" && version.is_some())
+                || (key == "json" && json.is_some());
             if twice {
                 return Err(Error::new(
                     key.span(),
                     format!("`{key}` is said twice: leave out one"),
                 ));
             }
-            if !["crate", "name", "version"].iter().any(|known| key == known) {
-                let message = "expected `name = \"...\"`, `version = \"...\"` or `crate = path`";
+            if !["crate", "json", "name", "version"].iter().any(|known| key == known) {
+                let message =
+                    "expected `name = \"...\"`, `version = \"...\"`, `json` or `crate = path`";
                 return Err(Error::new(key.span(), message));
             }
-            input.parse::<Token![=]>()?;
-            if key == "crate" {
-                path = input.call(Path::parse_mod_style)?;
-            } else if key == "name" {
-                name = Some(text(input.parse()?, MAX_NAME)?);
+            if key == "json" {
+                json = Some(key);
             } else {
-                version = Some(text(input.parse()?, MAX_VERSION)?);
+                input.parse::<Token![=]>()?;
+                if key == "crate" {
+                    path = input.call(Path::parse_mod_style)?;
+                } else if key == "name" {
+                    name = Some(text(input.parse()?, MAX_NAME)?);
+                } else {
+                    version = Some(text(input.parse()?, MAX_VERSION)?);
+                }
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
@@ -68,6 +77,7 @@ impl Parse for Arguments {
             path,
             name: name.ok_or_else(|| missing("name"))?,
             version: version.ok_or_else(|| missing("version"))?,
+            json,
         })
     }
 }
@@ -111,6 +121,8 @@ pub(crate) struct Member {
     pub(crate) error: Option<Type>,
     /// Whether descriptors or blobs may go with the arguments, and with the result.
     pub(crate) carries: [bool; 2],
+    /// Where it is said that it takes JSON, if it is.
+    pub(crate) json: Option<Span>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,7 +153,8 @@ pub(crate) enum Lent {
 }
 
 impl Interface {
-    pub(crate) fn read(input: ItemTrait) -> Result<Self> {
+    /// Reads it; `json` says that all methods take JSON.
+    pub(crate) fn read(input: ItemTrait, json: Option<&Ident>) -> Result<Self> {
         let mut errors = Errors::default();
         let refuse = |tokens: &dyn ToTokens, message: &str| {
             Error::new_spanned(tokens.to_token_stream(), message)
@@ -177,7 +190,10 @@ impl Interface {
                 ));
                 continue;
             };
-            let Some(member) = errors.take(Member::read(function)) else { continue };
+            let Some(mut member) = errors.take(Member::read(function)) else { continue };
+            if let Some(json) = json {
+                errors.take(member.take_json(json));
+            }
             if members.iter().any(|other| other.ident.unraw() == member.ident.unraw()) {
                 let message =
                     "there is one of this name already: programs go by it, choose another";
@@ -237,7 +253,7 @@ impl Member {
             ),
             (
                 signature.asyncness.map(|token| token.span()),
-                "leave out `async`: each method can be called and served in both ways",
+                "leave out `async`: how a method is waited for is its callers' and its servers' affair",
             ),
             (
                 signature.unsafety.map(|token| token.span()),
@@ -265,17 +281,18 @@ impl Member {
             errors.add(Error::new_spanned(bounds, message));
         }
         let (mut shape, mut docs, mut attachments) = (Shape::Call, Vec::new(), false);
+        let mut json: Option<&Attribute> = None;
         for attribute in &function.attrs {
             let path = attribute.path();
             if path.is_ident("doc") {
                 docs.push(attribute.clone());
                 continue;
             }
-            let known =
-                ["attachments", "oneway", "signal"].iter().find(|known| path.is_ident(known));
+            let known = ["attachments", "json", "oneway", "signal"]
+                .iter()
+                .find(|known| path.is_ident(known));
             let Some(&known) = known else {
-                let message =
-                    "expected `#[oneway]`, `#[signal]`, `#[attachments]` or documentation";
+                let message = "expected `#[oneway]`, `#[signal]`, `#[json]`, `#[attachments]` or documentation";
                 errors.add(Error::new_spanned(attribute, message));
                 continue;
             };
@@ -284,6 +301,8 @@ impl Member {
                 errors.add(Error::new_spanned(attribute, message));
             } else if known == "attachments" {
                 attachments = true;
+            } else if known == "json" {
+                json = Some(attribute);
             } else if shape != Shape::Call {
                 let message = "a member is a one-way call or a signal, once: leave out this one";
                 errors.add(Error::new_spanned(attribute, message));
@@ -350,11 +369,35 @@ impl Member {
             let message = "a signal goes to many at once: no descriptors and no blobs, a method's answer can bring them";
             errors.add(Error::new(ident.span(), message));
         }
-        errors.finish()?;
         let given = arguments.iter().any(|argument| carries(&argument.ty));
         let returned = carries(&result) || error.as_ref().is_some_and(carries);
         let carries = if attachments { [true, true] } else { [given, returned] };
-        Ok(Self { docs, ident, shape, arguments, result, error, carries })
+        if let Some(attribute) = json {
+            let message = if shape == Shape::Signal {
+                "a signal is sent and not called: leave out `#[json]`"
+            } else {
+                "descriptors and blobs cannot be JSON: leave out `#[json]`"
+            };
+            if shape == Shape::Signal || carries.contains(&true) {
+                errors.add(Error::new_spanned(attribute, message));
+            }
+        }
+        errors.finish()?;
+        let json = json.map(|attribute| attribute.path().span());
+        Ok(Self { docs, ident, shape, arguments, result, error, carries, json })
+    }
+
+    /// It takes JSON, as its whole interface does; but a signal, which is not called.
+    fn take_json(&mut self, json: &Ident) -> Result<()> {
+        if self.shape == Shape::Signal {
+            return Ok(());
+        }
+        if self.carries.contains(&true) {
+            let message = "descriptors and blobs cannot be JSON: leave `json` out of the interface, and put `#[json]` on the methods that have none";
+            return Err(Error::new(self.ident.span(), message));
+        }
+        self.json.get_or_insert(json.span());
+        Ok(())
     }
 
     /// The signature as people write it: the arguments and the result, and what is said of it.

@@ -99,12 +99,13 @@
 //! | end a session | `shutdown`, `close`, `munmap`, `epoll_ctl` |
 //! | descriptors in messages | `sendmsg`, and `ppoll` where the socket is full; `recvmsg`, and `getsockopt` unless Unix sockets are allowed; what closes or uses them |
 //! | blobs | that; to take one `fcntl`, `fstat`, `fstatfs`, `mmap`, `munmap` and `close`; to make one much more: make them before, or elsewhere |
+//! | calls | `futex` for threads that wait together; `getrandom` where an interface is opened, at either end; `geteuid` where a policy stands on one that is served |
 //! | large messages | what the allocator needs: `mmap`, `munmap`, `mremap`, `mprotect`, `madvise`, `brk` |
 //!
 //! Put the filter on all threads (`SECCOMP_FILTER_FLAG_TSYNC`), or the library's own stay outside of it. No
 //! more descriptors are needed, unless messages bring some, so `RLIMIT_NOFILE` may be 0. New sessions need much more: make them before.
 //! `examples/sandboxed_decoder.rs` does all this around a decoder that is not to be trusted, and its host
-//! replaces the child that a file has made crash, hang, lie or reach out.
+//! replaces the child that a file has made crash, hang, lie or reach out; `examples/plugin_host.rs` does the same with calls.
 //!
 //! A process registers for `membarrier` with its first session. From then on any local process can slow it
 //! down by calling `membarrier` in a loop. Where that matters, or where processors are kept free of

@@ -6,11 +6,14 @@
 //! ([`memring_ring::arm`]).
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use memring_ring::fork::{Generation, generation};
@@ -65,6 +68,10 @@ pub(super) struct Core {
     woken: bool,
     told: Vec<Key>,
     timers: usize,
+    /// A task that has its turn.
+    turn_of: Option<(Key, Task, Waker)>,
+    /// Tasks that were removed, to be dropped without the hub in use.
+    gone: Vec<Task>,
 }
 
 struct Slot {
@@ -79,6 +86,20 @@ pub(super) enum Place {
     Timer(Timer),
     Descriptor(Readiness),
     Signals(Signals),
+    /// And what wakes it; `None` while it has its turn.
+    Task(Option<Task>, Waker),
+}
+
+/// What runs in a hub.
+pub(super) type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What a wait comes to.
+pub(super) enum Step {
+    Event(Event),
+    /// This has its turn, without the hub in use.
+    Turn(Key, Task, Waker),
+    /// The deadline has passed.
+    Late,
 }
 
 /// Who takes it out.
@@ -192,6 +213,8 @@ impl Core {
             woken: false,
             told: Vec::new(),
             timers: 0,
+            turn_of: None,
+            gone: Vec::new(),
         })
     }
 
@@ -267,6 +290,31 @@ impl Core {
         Ok(key)
     }
 
+    /// A task, which has its first turn soon.
+    pub(super) fn add_task(&mut self, task: Task) -> io::Result<Key> {
+        self.check_process()?;
+        let Self { bell, places, .. } = self;
+        let key = places.try_insert(|key| {
+            let place = Place::Task(Some(task), bell.teller(key));
+            Ok::<_, io::Error>(Slot { in_round: false, place })
+        })?;
+        self.enter(key);
+        Ok(key)
+    }
+
+    /// It has had its turn and goes on, unless it was removed meanwhile.
+    pub(super) fn put_back(&mut self, key: Key, task: Task) {
+        match self.places.get_mut(key).map(|slot| &mut slot.place) {
+            Some(Place::Task(place @ None, _)) => *place = Some(task),
+            _ => self.gone.push(task),
+        }
+    }
+
+    /// Tasks that were removed.
+    pub(super) fn take_gone(&mut self) -> Vec<Task> {
+        std::mem::take(&mut self.gone)
+    }
+
     /// Takes out what is behind the key, if it is of this kind. Whether there was such.
     pub(super) fn remove(&mut self, key: Key, kind: Kind) -> bool {
         let Some(slot) = self.places.get_mut(key) else { return false };
@@ -297,6 +345,7 @@ impl Core {
             Some(Place::Listener(listener)) if self.generation.is_current() => {
                 let _it_may_have_left_before = epoll::delete(&self.epoll, &listener);
             }
+            Some(Place::Task(task, _)) => self.gone.extend(task),
             // Who has another descriptor takes it out; and of signals' ours is the only one, and closes.
             _ => {}
         }
@@ -344,8 +393,10 @@ impl Core {
 
     /// Reads what came over the control socket of a session.
     fn attend(&mut self, key: Key) {
-        let Some(Slot { place: Place::Session(seen), .. }) = self.places.get_mut(key) else {
-            return;
+        let seen = match self.places.get_mut(key).map(|slot| &mut slot.place) {
+            Some(Place::Session(seen)) => seen,
+            Some(Place::Task(..)) => return self.enter(key),
+            _ => return,
         };
         let _what_it_says_shows_when_it_is_visited = seen.session.begin_to_arm(&seen.notifier);
         if seen.session.life().end().is_some() {
@@ -391,6 +442,9 @@ impl Core {
                 }
                 Visit::Nothing | Visit::Leaves => {}
             }
+            if self.turn_of.is_some() {
+                break;
+            }
         }
         Ok(None)
     }
@@ -433,6 +487,10 @@ impl Core {
                 }
             },
             Place::Timer(_) => Visit::Last(Event::Timer(key)),
+            Place::Task(task, waker) => {
+                self.turn_of = task.take().map(|task| (key, task, waker.clone()));
+                Visit::Leaves
+            }
             Place::Descriptor(readiness) => Visit::Last(Event::Ready(key, *readiness)),
             Place::Signals(signals) => match signals.take()? {
                 Some(signal) => Visit::Has(Event::Signal(Signal(signal))),
@@ -476,7 +534,7 @@ impl Core {
 
     // Waiting.
 
-    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> io::Result<Option<Event>> {
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> io::Result<Step> {
         self.check_process()?;
         loop {
             if self.since >= LOOK_EVERY {
@@ -484,11 +542,15 @@ impl Core {
             }
             if let Some(event) = self.next()? {
                 self.since += 1;
-                return Ok(Some(event));
+                return Ok(Step::Event(event));
+            }
+            if let Some((key, task, waker)) = self.turn_of.take() {
+                self.since += 1;
+                return Ok(Step::Turn(key, task, waker));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 if self.since == 0 {
-                    return Ok(None);
+                    return Ok(Step::Late);
                 }
                 self.look_around(false)?;
             } else if !self.spin(deadline) {

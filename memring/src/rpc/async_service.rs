@@ -20,9 +20,9 @@ use super::replies::Replies;
 use super::running::Place;
 use super::sending::{Body, Number};
 use super::service::{Call, Refused, look};
-use super::session::not_sent;
 use super::shared::Shared;
 use super::table::Job;
+use super::tasks::answering::Answering;
 use super::wire::{Code, Header, Kind};
 use super::worker::Due;
 use crate::arrived::Arrived;
@@ -39,6 +39,12 @@ pub trait AsyncService: Send + Sync + 'static {
 
     /// Runs a member, whose number is its place in the interface, and answers.
     fn call(self: Arc<Self>, member: u32, request: TaskRequest) -> Work;
+
+    /// The same, where the arguments are JSON, and what comes back is to be.
+    fn call_json(self: Arc<Self>, member: u32, request: TaskRequest) -> Work {
+        let _ = member;
+        request.no_json()
+    }
 }
 
 /// A call that is to be answered, in a task. If it is dropped before, the caller is told so.
@@ -115,8 +121,10 @@ impl TaskRequest {
         } else if self.place.is_some_and(|place| self.shared.running.at(place).is_cancelled()) {
             self.end(Code::Cancelled, "");
         } else {
-            let member = self.header.number;
-            service.call(member, self).await;
+            let Header { number: member, json, .. } = self.header;
+            let work =
+                if json { service.call_json(member, self) } else { service.call(member, self) };
+            work.await;
         }
     }
 
@@ -150,6 +158,24 @@ impl TaskRequest {
         self.arguments.carried::<A>().ok_or_else(Refused::no_answer)
     }
 
+    /// Arguments as they came.
+    #[cfg(feature = "json")]
+    pub(crate) fn body(&self) -> &[u8] {
+        self.arguments.bytes()
+    }
+
+    /// The same with other arguments, that nothing came with.
+    #[cfg(feature = "json")]
+    pub(crate) fn set_body(&mut self, body: &[u8]) {
+        self.arguments = Lasting::copy(body);
+        self.arrived = None;
+    }
+
+    #[cfg(feature = "json")]
+    pub(crate) fn largest_message(&self) -> u64 {
+        self.shared.session().negotiated().largest_message
+    }
+
     /// Where a stream's replies go, which answer it from then on.
     ///
     /// # Errors
@@ -179,9 +205,7 @@ impl TaskRequest {
         };
         async move {
             let sent = match begun {
-                Some(Ok(mut question)) => {
-                    poll_fn(|context| question.poll(&self.shared, context)).await
-                }
+                Some(Ok(answer)) => answer.send().await,
                 Some(Err(error)) => Err(error),
                 None => Ok(()),
             };
@@ -198,20 +222,20 @@ impl TaskRequest {
     }
 
     /// Begins to answer.
-    fn begin<B: Body>(&self, kind: Kind, body: &B) -> Result<Question, CallError> {
+    fn begin<B: Body>(&self, kind: Kind, body: &B) -> Result<Answering, CallError> {
         let Self { shared, number, .. } = self;
         self.free();
         let header = Header::new(kind);
-        let begun = if self.in_tasks && !B::CARRIES {
-            shared.begin_in_task(header, body, Number::Of(*number))
-        } else {
-            shared.send(header, *number, body, None).map(|()| Question::Told).map_err(Into::into)
-        };
-        begun.map_err(not_sent)
+        Answering::begin(shared, *number, || {
+            if self.in_tasks && !B::CARRIES {
+                return shared.begin_in_task(header, body, Number::Of(*number));
+            }
+            Ok(shared.send(header, *number, body, None).map(|()| Question::Told)?)
+        })
     }
 
     /// Ends it without an answer of the method's.
-    fn end(&self, code: Code, why: &str) {
+    pub(crate) fn end(&self, code: Code, why: &str) {
         if self.place.is_some() && !self.free() {
             self.tell(code, why);
         }
@@ -260,14 +284,21 @@ pub async fn caught<T>(handler: impl Future<Output = Result<T, Refused>>) -> Res
 
 /// Runs this in the thread that asks, which sleeps while it waits.
 pub(crate) fn block_on(mut work: Work) {
-    struct Unparks(Thread);
+    /// A thread, and whether it is to look again: it may have slept for something else meanwhile.
+    struct Unparks(Thread, AtomicBool);
     impl Wake for Unparks {
         fn wake(self: Arc<Self>) {
+            // ORDERING: Release; pairs with the Acquire below: what was done before the wake is seen by the turn that follows.
+            self.1.store(true, Ordering::Release);
             self.0.unpark();
         }
     }
-    let waker = Waker::from(Arc::new(Unparks(thread::current())));
+    let unparks = Arc::new(Unparks(thread::current(), AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&unparks));
     while work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-        thread::park();
+        // ORDERING: Acquire; see `wake`.
+        while !unparks.1.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
     }
 }

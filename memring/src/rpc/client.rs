@@ -14,7 +14,7 @@ use super::options::{Options, Until};
 use super::pending::{Pending, Question};
 use super::sending::{Body, Number};
 use super::session::{Link, not_sent, unanswered};
-use super::shared::{Shared, now_nanos};
+use super::shared::{Shared, nanos_of};
 use super::signal::Subscription;
 use super::stream::Stream;
 use super::table::Asked;
@@ -107,10 +107,7 @@ impl Bound {
 
     #[inline]
     fn header(&self, kind: Kind, number: u32, deadline: Option<Instant>) -> Header {
-        let time = deadline.map_or(0, |deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            now_nanos().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)).max(1)
-        });
+        let time = nanos_of(deadline);
         Header { interface: self.reaching.number, number, time, ..Header::new(kind) }
     }
 

@@ -219,7 +219,7 @@ pub enum OpenError {
     /// The peer serves it, in other versions only.
     #[error(
         "the peer serves {name} in {}, and not {wanted}: open one of these, or rebuild the older side",
-        list(offered)
+        list_of(offered)
     )]
     UnknownVersion {
         /// Its name.
@@ -265,7 +265,7 @@ impl OpenError {
     }
 }
 
-fn list(versions: &[String]) -> String {
+pub(super) fn list_of(versions: &[String]) -> String {
     match versions {
         [] => "no version".into(),
         [one] => format!("version {one}"),

@@ -10,6 +10,7 @@ use memring_ring::consumer::Consumer;
 use memring_transport::Session;
 
 use super::session::Link;
+use super::wire::described::{self, Asks, Described};
 use super::wire::{self, HEADER, Header, Opening};
 use crate::attached::Outbound;
 use crate::channel::Channel;
@@ -95,6 +96,9 @@ impl Raw {
 /// If a decoder broke a rule.
 pub fn decode(bytes: &[u8]) {
     if let Ok(header) = Header::decode(bytes) {
+        if let Ok(asks) = Asks::of(&header) {
+            assert_eq!(asks.within(Header { interface: 0, number: 0, ..header }), header);
+        }
         assert_eq!(header.encode(), bytes[..HEADER]);
         assert_eq!(header.blobs_of(bytes).count(), usize::from(header.blobs));
         assert!(header.blobs == 0 || header.body_at() <= bytes.len());
@@ -108,6 +112,16 @@ pub fn decode(bytes: &[u8]) {
     again.clear();
     if let Ok(standings) = wire::decode_standings(bytes) {
         wire::encode_standings(&standings, &mut again);
+        assert_eq!(again, bytes);
+    }
+    again.clear();
+    if let Ok(listed) = described::decode_list(bytes) {
+        described::encode_list(listed.iter().copied(), &mut again);
+        assert_eq!(again, bytes);
+    }
+    again.clear();
+    if let Ok(described) = Described::decode(bytes) {
+        described.encode(&mut again, usize::MAX);
         assert_eq!(again, bytes);
     }
     if let Ok(versions) = wire::decode_versions(bytes) {

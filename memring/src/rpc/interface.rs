@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memring_codec::Outlines;
+
 use super::wire::{MemberSpec, Opening, Prints, Shape, Standing, shown};
 
 /// An interface, as its declaration has it. Written by `#[memring::interface]`.
@@ -34,6 +36,10 @@ pub struct Member {
     pub prints: fn() -> Prints,
     /// Whether its arguments may carry descriptors or blobs, and whether its result may.
     pub carries: [bool; 2],
+    /// Whether it also takes JSON, and answers it.
+    pub json: bool,
+    /// Takes down what its types are made of, for people.
+    pub types: fn(&mut Outlines),
 }
 
 impl fmt::Debug for Member {
@@ -45,17 +51,19 @@ impl fmt::Debug for Member {
 impl Interface {
     /// What is sent to ask for it.
     pub(crate) fn opening(&self) -> Opening<'static> {
-        let spec = |member: &'static Member| MemberSpec {
-            shape: member.shape,
-            name: member.name,
-            signature: member.signature,
-            prints: (member.prints)(),
-        };
         Opening {
             name: self.name,
             version: self.version,
-            members: self.members.iter().map(spec).collect(),
+            members: self.members.iter().map(|member| member.spec((member.prints)())).collect(),
         }
+    }
+}
+
+impl Member {
+    /// It, as it is told, with its types.
+    pub(crate) fn spec(&'static self, prints: Prints) -> MemberSpec<'static> {
+        let Self { shape, name, signature, .. } = *self;
+        MemberSpec { shape, name, signature, prints }
     }
 }
 

@@ -14,11 +14,38 @@ use super::waiting::Stopped;
 ///
 /// ```
 /// use std::time::Duration;
-/// use memring::rpc::{Cancel, Options};
+/// use memring::rpc::{CallError, Options};
+/// # use memring::rpc::{Call, Calls, Link};
 ///
-/// let cancel = Cancel::new();
-/// let options = Options::new().timeout(Duration::from_millis(50)).cancel(&cancel);
-/// # let _ = options;
+/// #[memring::interface(name = "sleeper", version = "1")]
+/// trait Sleeper {
+///     fn sleep(ms: u64);
+/// }
+/// # struct Sleeps;
+/// # impl SleeperServer for Sleeps {
+/// #     fn sleep(&self, call: &Call<'_>, ms: u64) {
+/// #         let end = std::time::Instant::now() + Duration::from_millis(ms);
+/// #         while std::time::Instant::now() < end {
+/// #             std::thread::sleep(Duration::from_millis(1));
+/// #             if call.is_cancelled() {
+/// #                 // The caller has the same deadline: it sees it before this answer comes.
+/// #                 return std::thread::sleep(Duration::from_millis(200));
+/// #             }
+/// #         }
+/// #     }
+/// # }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Sleeper::serve(Sleeps)]);
+/// # std::thread::spawn(move || server.run());
+/// # let sleeper: SleeperClient = Link::over(client).open()?;
+/// // Another client of the same session: options are of those who call by it.
+/// let impatient = sleeper.with(Options::new().timeout(Duration::from_millis(20)));
+/// assert!(matches!(impatient.sleep(1_000_000), Err(CallError::DeadlinePassed)));
+/// sleeper.sleep(1)?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use = "options are for a client's `with`"]
@@ -65,6 +92,38 @@ impl Options {
 
 /// Ends calls from another thread, or task: those that were made with it and have no answer yet, streams that have not ended, and
 /// calls that will be made with it.
+///
+/// ```
+/// use memring::rpc::{CallError, Cancel, Options};
+/// # use memring::rpc::{Call, Calls, Link};
+///
+/// #[memring::interface(name = "oracle", version = "1")]
+/// trait Oracle {
+///     fn ask(question: &str) -> String;
+/// }
+/// # struct Thinks;
+/// # impl OracleServer for Thinks {
+/// #     fn ask(&self, call: &Call<'_>, _: &str) -> String {
+/// #         while !call.is_cancelled() {
+/// #             std::thread::sleep(std::time::Duration::from_millis(1));
+/// #         }
+/// #         String::new()
+/// #     }
+/// # }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Oracle::serve(Thinks)]);
+/// # std::thread::spawn(move || server.run());
+/// # let oracle: OracleClient = Link::over(client).open()?;
+/// let cancel = Cancel::new();
+/// let oracle = oracle.with(Options::new().cancel(&cancel));
+/// let asking = std::thread::spawn(move || oracle.ask("why?"));
+/// cancel.cancel();
+/// assert!(matches!(asking.join().unwrap(), Err(CallError::Cancelled)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
     inner: Arc<Inner>,

@@ -14,6 +14,9 @@ use super::wire::{Broken, Header};
 /// the opening.
 const MOST_BYTES: usize = 16 << 20;
 
+/// The same in packets, of those that are no answers to openings: there are fewer calls and streams under way than that.
+const MOST: usize = 1 << 16;
+
 /// What is owed.
 #[derive(Default)]
 pub(crate) struct Owed {
@@ -50,18 +53,38 @@ impl Shared {
         Ok(())
     }
 
-    /// Sends this as soon as can be, and does not wait for that.
+    /// Sends this as soon as can be, and does not wait for that. It ends the session of a peer that has let far too much come
+    /// together, as one can that has many replies taken and reads no credit.
     pub(super) fn send_sometime(&self, packet: Vec<u8>, call: u64) {
-        self.owed.lock().push((packet, call));
-        self.owed.any.store(true, Ordering::Relaxed);
+        if self.is_forked() {
+            return;
+        }
+        {
+            let mut owed = self.owed.lock();
+            if owed.len() >= MOST {
+                drop(owed);
+                return self.close();
+            }
+            owed.push((packet, call));
+            self.owed.any.store(true, Ordering::Relaxed);
+        }
         loop {
             if let Some(mut held) = self.try_take(Which::SENDING) {
-                return self.pay(&mut held);
+                self.pay(&mut held);
+                drop(held);
+                return self.have_it_paid();
             }
             // Whoever has the half finds out when giving it back, and pays.
             if self.halves.want(Which::SENDING) {
                 return;
             }
+        }
+    }
+
+    /// What could not be paid, nothing rings for: the driver, if there is one, looks again and again.
+    pub(super) fn have_it_paid(&self) {
+        if self.owes() {
+            self.tasks.wake_driver();
         }
     }
 

@@ -80,9 +80,39 @@ impl Question {
 
 /// A call that was begun and whose answer was not taken. Dropping it cancels the call.
 ///
-/// Many may be under way; they are answered in any order. A thread [waits](Self::wait) for the answer, and a task awaits it, under
-/// any executor: then somebody reads for all tasks of the session, which is a task of tokio's where the first of them runs under
-/// tokio (and the feature `tokio` is on), and a thread of memring's own elsewhere.
+/// Many may be under way; they are answered in any order. Asynchronous clients give it. A thread [waits](Self::wait) for the answer,
+/// and a task awaits it, under any executor: then somebody reads for all tasks of the session, which is a task of tokio's where
+/// the first of them runs under tokio (and the feature `tokio` is on), and a thread of memring's own elsewhere.
+///
+/// ```
+/// # use memring::rpc::{Call, Calls, Link};
+/// #[memring::interface(name = "adder", version = "1")]
+/// trait Adder {
+///     fn add(a: u32, b: u32) -> u32;
+/// }
+/// # struct Adds;
+/// # impl AdderServer for Adds {
+/// #     fn add(&self, _: &Call<'_>, a: u32, b: u32) -> u32 { a + b }
+/// # }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Adder::serve(Adds)]);
+/// # std::thread::spawn(move || server.run());
+/// # let link = Link::over(client);
+/// let adder = link.open::<AdderAsyncClient>()?;
+/// let pending: Vec<_> = (0..10).map(|number| adder.add(number, 1)).collect(); // ten at once
+/// for (number, pending) in (0..).zip(pending) {
+///     assert_eq!(pending.wait()?, number + 1);
+/// }
+/// // Or in a task:
+/// # pollster::block_on(async {
+/// assert_eq!(adder.add(1, 2).await?, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Panics
 ///

@@ -12,6 +12,7 @@ use super::shared::{HeldHalves, Shared, now_nanos};
 use super::stream::FIRST_CREDIT;
 use super::table::{Job, Packet};
 use super::waiter::Waiter;
+use super::wire::described::Asks;
 use super::wire::{Broken, Header, Kind, Opening, Shape};
 use crate::arrived::Arrived;
 use crate::error::{End, Fault, end_of};
@@ -196,14 +197,25 @@ impl Shared {
         Ok(Arc::new(arrived.ok_or(Broken::Blob)?))
     }
 
-    /// The peer asks for an interface: it is told at once.
+    /// The peer asks for an interface, or what there is: it is told at once.
     fn opens(&self, held: &mut HeldHalves<'_>, header: Header, item: Item) -> Result<(), Broken> {
+        let asks = Asks::of(&header)?;
         let receiving = held.receiving();
         let theirs = receiving.consumer.bytes(&item).get(header.body_at()..).unwrap_or_default();
-        let opening = Opening::decode(theirs)?;
-        let (answer, opened) = match self.services.get() {
-            Some(services) => services.answer(&opening, self.peer(), self.most_running),
-            None => (Services::none(), None),
+        let (peer, most) = (self.peer(), self.most_running);
+        let (answer, opened) = match (asks, self.services.get()) {
+            (Asks::List(from), services) => {
+                let list = |services: &Arc<Services>| services.list(from, peer, most);
+                (services.map_or_else(|| Services::nothing(most), list), None)
+            }
+            (_, None) => {
+                Opening::decode(theirs)?;
+                (Services::none(), None)
+            }
+            (Asks::Open, Some(services)) => services.answer(&Opening::decode(theirs)?, peer, most),
+            (Asks::Describe, Some(services)) => {
+                services.describe(&Opening::decode(theirs)?, peer, most, self.largest_at_once)
+            }
         };
         receiving.ahead = clock_difference(header.time);
         if let Some((place, opened)) = opened {

@@ -11,11 +11,12 @@ use super::background::Alarm;
 use super::carrier::{Carries, Value};
 use super::error::{CallError, ReplyError};
 use super::pending::Question;
-use super::running::Place;
+use super::running::{Place, Running};
 use super::sending::{NotSent, Number};
 use super::session::not_sent;
 use super::shared::Shared;
 use super::table::Table;
+use super::tasks::answering::Answering;
 use super::waiter::Waiter;
 use super::waiting::Stopped;
 use super::wire::{Code, Header, Kind, packet};
@@ -26,6 +27,41 @@ use crate::receiver::full_text;
 ///
 /// It may go to another thread and outlive the handler. It ends with [`end`](Self::end); if it is dropped before, the caller
 /// is told that nothing more comes.
+///
+/// ```
+/// use memring::rpc::{Call, Replies};
+///
+/// #[memring::interface(name = "clock", version = "1")]
+/// trait Clock {
+///     /// The time, again and again.
+///     fn ticks(period_ms: u64) -> Stream<u64>;
+/// }
+///
+/// struct Ticking;
+/// impl ClockServer for Ticking {
+///     fn ticks(&self, _: &Call<'_>, period_ms: u64, mut replies: Replies<u64>) {
+///         // In a thread of its own, the client's other calls do not wait for it.
+///         std::thread::spawn(move || {
+///             for tick in 0.. {
+///                 std::thread::sleep(std::time::Duration::from_millis(period_ms));
+///                 if replies.send(&tick).is_err() {
+///                     return; // the reader has enough, or has gone
+///                 }
+///             }
+///         });
+///     }
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use memring::rpc::{Calls, Link};
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Clock::serve(Ticking)]);
+/// # std::thread::spawn(move || server.run());
+/// # let clock: ClockClient = Link::over(client).open()?;
+/// # let ticks: Result<Vec<_>, _> = clock.ticks(1)?.take(3).collect();
+/// # assert_eq!(ticks?, [0, 1, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "the stream ends when it is dropped"]
 pub struct Replies<T, E = super::Never> {
     shared: Arc<Shared>,
@@ -53,6 +89,24 @@ fn begin_in_task<T, C: Carries<T>>(
         return Ok(shared.send(Header::new(kind), call, &value, None).map(|()| Question::Told)?);
     }
     shared.begin_in_task(Header::new(kind), &value, Number::Of(call))
+}
+
+/// Credit that was taken for a reply. Dropping it gives it back: the reply was not sent.
+struct Credit<'a>(Option<&'a Running>);
+
+impl Credit<'_> {
+    /// The reply was sent.
+    fn spend(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Credit<'_> {
+    fn drop(&mut self) {
+        if let Some(running) = self.0 {
+            running.give_back_credit();
+        }
+    }
 }
 
 impl<T, E> Replies<T, E> {
@@ -106,14 +160,18 @@ impl<T, E> Replies<T, E> {
                 Err(Stopped::Ended(end)) => return Err(ReplyError::Ended(end)),
             }
         }
+        let credit = Credit(Some(running));
         match (self.item)(&self.shared, self.call, item) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                credit.spend();
+                Ok(())
+            }
             Err(SendError::Ended(end)) => Err(ReplyError::Ended(end)),
             Err(error) => Err(ReplyError::Send(error)),
         }
     }
 
-    /// As [`send`](Self::send), in a task.
+    /// As [`send`](Self::send), in a task. If it is dropped before, the reply was not sent.
     ///
     /// # Errors
     ///
@@ -121,11 +179,12 @@ impl<T, E> Replies<T, E> {
     pub async fn send_async(&mut self, item: &T) -> Result<(), ReplyError> {
         let mut alarm = None;
         poll_fn(|context| self.poll_credit(&mut alarm, context)).await?;
+        let credit = Credit(Some(self.shared.running.at(self.place)));
         let sent = match (self.item_in_task)(&self.shared, self.call, item) {
             Ok(mut question) => poll_fn(|context| question.poll(&self.shared, context)).await,
             Err(why) => Err(not_sent(why)),
         };
-        sent.map_err(|error| match error {
+        sent.map(|()| credit.spend()).map_err(|error| match error {
             CallError::Ended(end) => ReplyError::Ended(end),
             CallError::Send(error) => ReplyError::Send(error),
             _ => ReplyError::Cancelled,
@@ -193,9 +252,10 @@ impl<T, E> Replies<T, E> {
         let Err(error) = result else {
             return self.shared.send_sometime(packet(Header::new(Kind::Done), &[]), self.call);
         };
-        let sent = match (self.fail_in_task)(&self.shared, self.call, &error) {
-            Ok(mut question) => poll_fn(|context| question.poll(&self.shared, context)).await,
-            Err(why) => Err(not_sent(why)),
+        let begin = || (self.fail_in_task)(&self.shared, self.call, &error);
+        let sent = match Answering::begin(&self.shared, self.call, begin) {
+            Ok(answer) => answer.send().await,
+            Err(why) => Err(why),
         };
         match sent {
             Ok(()) | Err(CallError::Ended(_)) => {}

@@ -21,16 +21,17 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Whether it is this one still, and not over.
-    pub(crate) fn is(&self, call: u64) -> bool {
-        // ORDERING: Relaxed; who asks about a call has it by way of the receiving half, or ended it itself.
-        self.call.load(Ordering::Relaxed) == call
-    }
-
     /// Whether nobody waits for its answer.
     pub(crate) fn is_cancelled(&self) -> bool {
         // ORDERING: Acquire; pairs with the Release in `cut`: whoever sees it sees what the session ended with.
         self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody waits for the answer to this one, which may have ended: then its place may be another's.
+    pub(crate) fn is_over(&self, call: u64) -> bool {
+        let cancelled = self.is_cancelled();
+        // ORDERING: Relaxed; it is loaded after the other, by the Acquire there. So if it is this call's still, that was as well.
+        cancelled || self.call.load(Ordering::Relaxed) != call
     }
 
     /// Nobody waits for its answer any more.
@@ -77,10 +78,27 @@ impl Running {
         self.lock()[0].replace(waiter)
     }
 
-    /// Has this one told of when nobody waits. Who was to be told before.
+    /// Has this one told of when nobody waits for the answer to this call, if its place is its own still. Who is to be told no more.
     #[must_use = "a waker is not dropped under a lock"]
-    pub(crate) fn set_cut_waiter(&self, waiter: Waiter) -> Option<Waiter> {
-        self.lock()[1].replace(waiter)
+    pub(crate) fn set_cut_waiter(&self, call: u64, waiter: Waiter) -> Option<Waiter> {
+        let mut waiters = self.lock();
+        // ORDERING: Relaxed; who had this lock for a later call had read that one's number before.
+        if self.call.load(Ordering::Relaxed) != call {
+            return Some(waiter);
+        }
+        waiters[1].replace(waiter)
+    }
+
+    /// Gives back the credit for a reply that was not sent.
+    pub(crate) fn give_back_credit(&self) {
+        // ORDERING: Relaxed; as in `grant`. Who waits for credit is who gives it back.
+        self.credit.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// This one is over, unless it was before.
+    pub(crate) fn finish_if(&self, call: u64) {
+        // ORDERING: Release; as in `finish`.
+        let _ = self.call.compare_exchange(call, 0, Ordering::Release, Ordering::Relaxed);
     }
 
     /// It is over, and its place free.
@@ -212,6 +230,10 @@ mod tests {
         all.at(*place).finish();
         assert_eq!(all.begin(101, 0, 100), Ok(*place));
         assert!(!all.at(*place).is_cancelled(), "it is another call's");
+        assert!(all.at(*place).is_over(41) && !all.at(*place).is_over(101));
+        let other = all.at(*place).set_cut_waiter(41, Waiter::here());
+        assert!(other.is_some() && all.at(*place).set_cut_waiter(101, Waiter::here()).is_none());
+        all.at(*place).finish_if(41);
         assert!(all.find(41).is_none() && all.find(101).is_some());
         assert!(!all.is_quiet());
         places.iter().flatten().for_each(|place| all.at(*place).finish());

@@ -357,8 +357,8 @@ impl Shared {
         }
         if held.has().any_of(Which::RECEIVING) {
             self.read_what_is_there(held);
-        } else if let Some(mut receiving) = self.try_take(Which::RECEIVING) {
-            self.read_what_is_there(&mut receiving);
+        } else {
+            self.look();
         }
         Ok(())
     }

@@ -20,6 +20,42 @@ const QUIET: u32 = 3;
 /// What is served to whoever connects, and how.
 ///
 /// Each client has a thread of its own, or several: so a handler that blocks keeps no other client waiting.
+///
+/// ```
+/// use std::time::Duration;
+/// use memring::{Lanes, Listener};
+/// use memring::rpc::{Call, Server};
+///
+/// #[memring::interface(name = "adder", version = "1")]
+/// trait Adder {
+///     fn add(a: u32, b: u32) -> u32;
+/// }
+///
+/// struct Adds;
+/// impl AdderServer for Adds {
+///     fn add(&self, _: &Call<'_>, a: u32, b: u32) -> u32 { a.wrapping_add(b) }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = std::env::temp_dir().join(format!("memring-server-{}", std::process::id()));
+/// # std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&directory)?;
+/// # let path = directory.join("adder.sock");
+/// let server = Server::new()
+///     .listener(Listener::builder().lanes_between(Lanes::Small, Lanes::Normal))
+///     .serve(Adder::serve(Adds))
+///     .bind(&path)?;
+/// std::thread::scope(|scope| {
+///     let running = scope.spawn(|| server.run());
+/// #   let client = AdderClient::connect(&path).expect("it listens");
+/// #   assert_eq!(client.add(1, 2).expect("an answer"), 3);
+///     // Once it is enough: what runs may finish, for a second.
+///     server.shut_down(Duration::from_secs(1));
+///     running.join().expect("no panic")
+/// })?;
+/// # std::fs::remove_dir_all(directory)?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a server does nothing until it is bound and runs"]
 pub struct Server {
     services: Services,
@@ -55,7 +91,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If the same version of the same interface is served already.
+    /// If the same version of the same interface is served already, or 65,535 interfaces are.
     pub fn serve(mut self, serve: Serve) -> Self {
         self.services.add(serve);
         self
@@ -67,13 +103,15 @@ impl Server {
         self
     }
 
-    /// How many calls of a client's run or wait at once; 1024 unless said otherwise.
+    /// How many calls of a client's run or wait at once; 1024 unless said otherwise. None at all is taken for one, and more than
+    /// 32,760 for that many.
     pub fn calls_at_once(mut self, most: u32) -> Self {
         self.at_once = most.max(1);
         self
     }
 
-    /// How many calls of one client run beside each other; one unless said otherwise. Each takes a thread.
+    /// How many calls of one client run beside each other; one unless said otherwise, and if none is said. Each takes a
+    /// thread, from when the client has come until its session ends.
     pub fn threads_per_client(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self

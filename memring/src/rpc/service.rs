@@ -13,17 +13,18 @@ use memring_transport::Peer;
 
 use super::background::Alarm;
 use super::carrier::{Carries, Value};
+use super::error::CallError;
 use super::interface::{Interface, Member};
 use super::replies::Replies;
 use super::running::Place;
-use super::sending::{Body, SmallPacket};
-use super::session::Link;
+use super::sending::{Body, Number, SmallPacket};
+use super::session::{Link, not_sent};
 use super::shared::{Shared, instant_of, now_nanos};
+use super::tasks::answering::Answering;
 use super::waiter::Waiter;
 use super::wire::{Code, Header, Kind};
 use super::worker::Due;
 use crate::arrived::Arrived;
-use crate::error::SendError;
 use crate::receiver::full_text;
 use crate::view::View;
 
@@ -34,9 +35,52 @@ pub trait Service: Send + Sync + 'static {
 
     /// Runs a member, whose number is its place in the interface, and answers.
     fn call(&self, member: u32, request: Request<'_>);
+
+    /// The same, where the arguments are JSON, and what comes back is to be.
+    fn call_json(&self, member: u32, request: Request<'_>) {
+        let _ = member;
+        request.no_json();
+    }
 }
 
 /// A call of the peer's, for as long as its handler runs: who makes it, and until when the caller waits.
+///
+/// ```
+/// use memring::rpc::Call;
+///
+/// #[memring::interface(name = "search", version = "1")]
+/// trait Search {
+///     /// Where it is.
+///     fn find(word: &str) -> Option<u64>;
+/// }
+///
+/// struct Library(Vec<String>);
+/// impl SearchServer for Library {
+///     fn find(&self, call: &Call<'_>, word: &str) -> Option<u64> {
+///         println!("{} looks for {word}", call.peer()); // in the kernel's words
+///         for (place, page) in (0..).zip(&self.0) {
+///             // What follows is work for nobody, if the caller cancelled it, waits no longer, or has gone.
+///             if call.is_cancelled() {
+///                 return None;
+///             }
+///             if page.contains(word) {
+///                 return Some(place);
+///             }
+///         }
+///         None
+///     }
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use memring::rpc::{Calls, Link};
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let library = Library(vec!["a b".into(), "b c".into()]);
+/// # let server = Link::serving(server, [Search::serve(library)]);
+/// # std::thread::spawn(move || server.run());
+/// # let search: SearchClient = Link::over(client).open()?;
+/// # assert_eq!((search.find("c")?, search.find("d")?), (Some(1), None));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Call<'a> {
     shared: &'a Arc<Shared>,
     number: u64,
@@ -101,8 +145,8 @@ impl<'a> Call<'a> {
         Some(instant_of(self.time))
     }
 
-    /// Whether nobody waits for the answer any more: it was given, the caller cancelled it, its deadline has passed, or it has
-    /// gone.
+    /// Whether nobody waits for the answer any more: the caller cancelled it, its deadline has passed, or it has gone; or a
+    /// stream's [`Replies`] have ended.
     ///
     /// It looks into the lane, so it is also seen by a handler that has the session's only thread. A handler that works for
     /// long asks now and then.
@@ -110,13 +154,10 @@ impl<'a> Call<'a> {
     pub fn is_cancelled(&self) -> bool {
         let Some(place) = self.place else { return false };
         let running = self.shared.running.at(place);
-        if !running.is(self.number) {
-            return true; // it was answered, by its replies: the place may be another's
-        }
-        if !running.is_cancelled() {
+        if !running.is_over(self.number) {
             self.shared.look();
         }
-        running.is_cancelled() || (self.time != 0 && now_nanos() >= self.time)
+        running.is_over(self.number) || (self.time != 0 && now_nanos() >= self.time)
     }
 
     /// Waits, in a task, until nobody waits for the answer any more; for ever, if the call is of those that are not answered.
@@ -125,9 +166,10 @@ impl<'a> Call<'a> {
         poll_fn(|context| {
             let Some(place) = self.place else { return Poll::Pending };
             let running = self.shared.running.at(place);
-            let other = running.set_cut_waiter(Waiter::Task(context.waker().clone()));
-            drop(other);
-            if running.is_cancelled() {
+            let waiter = Waiter::Task(context.waker().clone());
+            let other = running.set_cut_waiter(self.number, waiter);
+            drop(other); // not under the lock: a waker may do anything
+            if running.is_over(self.number) {
                 return Poll::Ready(());
             }
             if let Some(deadline) = self.deadline() {
@@ -161,6 +203,8 @@ pub struct Request<'a> {
     body: &'a [u8],
     arrived: Option<&'a Arc<Arrived>>,
     answer: &'a RefCell<SmallPacket>,
+    /// Where an answer goes that is not small, if this thread must not wait for room.
+    later: Option<&'a Cell<Option<Answering>>>,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -180,7 +224,32 @@ impl<'a> Request<'a> {
     ) -> Self {
         let Due { header, number, place, body, arrived } = *due;
         let call = Call::new(shared, &header, number, place, interface, member);
-        Self { call, body, arrived, answer }
+        Self { call, body, arrived, answer, later: None }
+    }
+
+    /// The same, of a thread that must not wait for room: whoever runs it sends what is left here.
+    pub(crate) fn answered_later(self, later: &'a Cell<Option<Answering>>) -> Self {
+        Self { later: Some(later), ..self }
+    }
+
+    /// The arguments as they came.
+    #[cfg(feature = "json")]
+    pub(crate) fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The same with other arguments, that nothing came with.
+    #[cfg(feature = "json")]
+    pub(crate) fn with_body<'b>(self, body: &'b [u8]) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        Request { body, arrived: None, ..self }
+    }
+
+    #[cfg(feature = "json")]
+    pub(crate) fn largest_message(&self) -> u64 {
+        self.call.shared.session().negotiated().largest_message
     }
 
     /// Whether nobody waits for the answer, as far as was read.
@@ -266,9 +335,19 @@ impl<'a> Request<'a> {
         if self.answer.borrow_mut().fill(Header::new(kind), body) {
             return; // whoever runs this sends it
         }
-        match shared.send(Header::new(kind), number, body, None) {
-            Ok(()) | Err(SendError::Ended(_)) => {}
-            Err(error) => shared.end_call(number, Code::Answer, &full_text(&error)),
+        let sent = match self.later {
+            Some(later) => {
+                let header = Header::new(kind);
+                let begin = || shared.begin_in_task(header, body, Number::Of(number));
+                Answering::begin(shared, number, begin).map(|answer| later.set(Some(answer)))
+            }
+            None => shared
+                .send(Header::new(kind), number, body, None)
+                .map_err(|error| not_sent(error.into())),
+        };
+        match sent {
+            Ok(()) | Err(CallError::Ended(_)) => {}
+            Err(error) => self.say(Code::Answer, &full_text(&error)),
         }
     }
 
@@ -276,7 +355,16 @@ impl<'a> Request<'a> {
     pub(crate) fn end(&self, code: Code, why: &str) {
         if self.call.place.is_some() {
             self.free();
-            self.call.shared.end_call(self.call.number, code, why);
+            self.say(code, why);
+        }
+    }
+
+    fn say(&self, code: Code, why: &str) {
+        let Call { shared, number, .. } = self.call;
+        if self.later.is_some() {
+            shared.end_call_sometime(number, code, why);
+        } else {
+            shared.end_call(number, code, why);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a side serves: its interfaces, and who may use which part of them.
 
+mod describing;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -46,6 +48,8 @@ pub struct Serve {
     members: BTreeMap<&'static str, Policy>,
     /// The types of its members, computed once.
     prints: OnceLock<Box<[Prints]>>,
+    /// And how these are written.
+    types: OnceLock<Box<[String]>>,
     subscribers: Option<Arc<Subscribers>>,
 }
 
@@ -84,6 +88,7 @@ impl Serve {
             policy: None,
             members: BTreeMap::new(),
             prints: OnceLock::new(),
+            types: OnceLock::new(),
             subscribers: None,
         }
     }
@@ -135,18 +140,22 @@ impl Serve {
         })
     }
 
+    /// Whether this peer may open it.
+    fn admits(&self, peer: &Peer) -> bool {
+        self.policy.as_ref().is_none_or(|policy| may(policy, peer))
+    }
+
     /// What of it this peer may use, or `None` if nothing.
     fn judge(&self, peer: &Peer) -> Option<Opened> {
-        let ours = rustix::process::geteuid().as_raw();
-        let may = |policy: &Policy| policy.judge(peer, ours).is_ok();
-        if self.policy.as_ref().is_some_and(|policy| !may(policy)) {
+        if !self.admits(peer) {
             return None;
         }
         if self.members.is_empty() {
             return Some(Opened { denied: None });
         }
-        let denied =
-            |member: &Member| self.members.get(member.name).is_some_and(|policy| !may(policy));
+        let denied = |member: &Member| {
+            self.members.get(member.name).is_some_and(|policy| !may(policy, peer))
+        };
         Some(Opened { denied: Some(self.interface().members.iter().map(denied).collect()) })
     }
 
@@ -236,13 +245,8 @@ impl Services {
         self.list.get(place).map_or(&[], |serve| serve.interface().members)
     }
 
-    /// Answers an opening: the packet, and what was opened where.
-    pub(crate) fn answer(
-        &self,
-        asked: &Opening<'_>,
-        peer: &Peer,
-        most: u32,
-    ) -> (Vec<u8>, Option<(usize, Opened)>) {
+    /// Where the interface is that is asked for, and what this peer may use of it; or the packet that says why not.
+    fn find(&self, asked: &Opening<'_>, peer: &Peer) -> Result<(usize, Opened), Vec<u8>> {
         let named = |serve: &&Serve| serve.interface().name == asked.name;
         let found = self.list.iter().position(|serve| {
             serve.interface().name == asked.name && serve.interface().version == asked.version
@@ -250,25 +254,34 @@ impl Services {
         let Some(place) = found else {
             let mut versions = self.list.iter().filter(named).peekable();
             if versions.peek().is_none() {
-                return (Self::none(), None);
+                return Err(Self::none());
             }
             let mut body = Vec::new();
             wire::encode_versions(versions.map(|serve| serve.interface().version), &mut body);
-            return (refusal(Code::UnknownVersion, &body), None);
+            return Err(refusal(Code::UnknownVersion, &body));
         };
-        let serve = &self.list[place];
-        let Some(opened) = serve.judge(peer) else {
-            return (refusal(Code::Denied, &[]), None);
-        };
-        let header = Header {
-            interface: place as u16,
-            number: most,
-            time: super::shared::now_nanos(),
-            ..Header::new(Kind::Opened)
-        };
-        let mut body = Vec::new();
-        wire::encode_standings(&serve.compare(&asked.members, &opened), &mut body);
-        (wire::packet(header, &body), Some((place, opened)))
+        match self.list[place].judge(peer) {
+            Some(opened) => Ok((place, opened)),
+            None => Err(refusal(Code::Denied, &[])),
+        }
+    }
+
+    /// Answers an opening: the packet, and what was opened where.
+    pub(crate) fn answer(
+        &self,
+        asked: &Opening<'_>,
+        peer: &Peer,
+        most: u32,
+    ) -> (Vec<u8>, Option<(usize, Opened)>) {
+        match self.find(asked, peer) {
+            Ok((place, opening)) => {
+                let mut body = Vec::new();
+                let standings = self.list[place].compare(&asked.members, &opening);
+                wire::encode_standings(&standings, &mut body);
+                (wire::packet(opened(place as u16, most), &body), Some((place, opening)))
+            }
+            Err(refused) => (refused, None),
+        }
     }
 
     /// Answers an opening where nothing is served.
@@ -280,6 +293,16 @@ impl Services {
 /// Says that an answer is too long for the lane.
 pub(crate) fn too_long() -> Vec<u8> {
     refusal(Code::TooLong, &[])
+}
+
+/// The header of an answer that is none of those.
+fn opened(interface: u16, most: u32) -> Header {
+    let time = super::shared::now_nanos();
+    Header { interface, number: most, time, ..Header::new(Kind::Opened) }
+}
+
+fn may(policy: &Policy, peer: &Peer) -> bool {
+    policy.judge(peer, rustix::process::geteuid().as_raw()).is_ok()
 }
 
 fn refusal(code: Code, body: &[u8]) -> Vec<u8> {

@@ -95,7 +95,17 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    /// Makes calls over this channel, which was opened as [`Calls`]. It serves nothing.
+    /// Makes calls over this channel, which was opened as [`Calls`] with whatever settings. It serves nothing.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use memring::Connector;
+    /// use memring::rpc::{Calls, Link};
+    ///
+    /// let connector = Connector::new().name("accounts").timeout(Duration::from_secs(30));
+    /// let link = Link::over(connector.wait_for_service().connect::<Calls>("calculator")?);
+    /// # Ok::<(), memring::ConnectError>(())
+    /// ```
     #[must_use]
     pub fn over(channel: Channel<[u8], [u8]>) -> Self {
         Self { shared: Shared::new(channel, MOST_RUNNING) }
@@ -103,9 +113,50 @@ impl Link {
 
     /// The same, and serves these: a peer may call this side too. They are run by whichever threads [`run`](Self::run).
     ///
+    /// ```
+    /// use memring::rpc::{Call, Calls, Link};
+    ///
+    /// #[memring::interface(name = "host", version = "1")]
+    /// trait Host { fn user() -> String; }
+    ///
+    /// #[memring::interface(name = "plugin", version = "1")]
+    /// trait Plugin { fn greet() -> Result<String, String>; }
+    ///
+    /// struct Ada;
+    /// impl HostServer for Ada {
+    ///     fn user(&self, _: &Call<'_>) -> String { "Ada".into() }
+    /// }
+    ///
+    /// struct Greeter;
+    /// impl PluginServer for Greeter {
+    ///     fn greet(&self, call: &Call<'_>) -> Result<String, String> {
+    ///         // Its caller is called, in the midst of the call.
+    ///         let host: HostClient = call.link().open().map_err(|error| error.to_string())?;
+    ///         Ok(format!("Hello, {}!", host.user().map_err(|error| error.to_string())?))
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (to_plugin, to_host) = memring::pair::<Calls>()?;
+    /// // One process:
+    /// let plugin = Link::serving(to_host, [Plugin::serve(Greeter)]);
+    /// # std::thread::spawn(move || {
+    /// plugin.run();
+    /// # });
+    ///
+    /// // The other one, where a thread answers while this one waits:
+    /// let host = Link::serving(to_plugin, [Host::serve(Ada)]);
+    /// let serving = host.clone();
+    /// std::thread::spawn(move || serving.run());
+    /// let plugin: PluginClient = host.open()?;
+    /// assert_eq!(plugin.greet().ok().as_deref(), Some("Hello, Ada!"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     ///
-    /// If two of them are the same version of one interface.
+    /// If two of them are the same version of one interface, or there are more than 65,535.
     #[must_use]
     pub fn serving(
         channel: Channel<[u8], [u8]>,

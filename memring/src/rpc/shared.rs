@@ -202,6 +202,7 @@ impl Shared {
         {
             self.pay(&mut held);
             wanted = wanted.with(held.held.give_back(Which::SENDING));
+            self.have_it_paid();
         }
         for half in [Which::SENDING, Which::RECEIVING] {
             if !wanted.any_of(half) {
@@ -265,7 +266,7 @@ impl Shared {
 
     /// Sleeps until it is woken, unless the half has become free: for a thread that is on the list.
     pub(super) fn sleep_unless_free(&self, half: Which, left: Option<Duration>) {
-        if !self.halves.want(half) {
+        if !self.halves.want(half) || (half == Which::RECEIVING && self.tasks.is_parked()) {
             return;
         }
         match left {
@@ -305,6 +306,11 @@ impl Shared {
         };
         if let Some(waiter) = waiter {
             waiter.wake();
+        }
+        if self.tasks.serve()
+            && let Some(this) = self.this.upgrade()
+        {
+            this.begin_jobs();
         }
     }
 
@@ -387,6 +393,15 @@ pub(crate) fn instant_of(nanos: u64) -> Instant {
     let left = Duration::from_nanos(nanos.saturating_sub(now_nanos()));
     let now = Instant::now();
     now.checked_add(left).unwrap_or_else(|| now + Duration::from_secs(1 << 30))
+}
+
+/// What the monotonic clock reads at a deadline; 0 if there is none.
+#[inline]
+pub(crate) fn nanos_of(deadline: Option<Instant>) -> u64 {
+    deadline.map_or(0, |deadline| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        now_nanos().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)).max(1)
+    })
 }
 
 /// The monotonic clock, in nanoseconds.

@@ -258,6 +258,47 @@ fn encode<A, CA: Carries<A>>(member: u32, arguments: &A) -> Result<Vec<u8>, Enco
 /// The signals of one kind that come in a session, from when it was made. Dropping it ends the subscription.
 ///
 /// They are kept until they are taken, the last 1024; [`missed`](Self::missed) says how many were lost here.
+///
+/// A signal's arguments are what comes: one by itself, several as a tuple.
+///
+/// ```
+/// use memring::fanout::Slow;
+/// # use memring::rpc::{Call, Calls, Link};
+///
+/// #[memring::interface(name = "news", version = "1")]
+/// trait News {
+///     fn readers() -> u64;
+///     #[signal]
+///     fn important(headline: &str, pages: u32);
+/// }
+/// # struct Newsroom;
+/// # impl NewsServer for Newsroom {
+/// #     fn readers(&self, _: &Call<'_>) -> u64 { 1 }
+/// # }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// // The server. What it sends goes to all who subscribed.
+/// let signals = NewsSignals::new(Slow::DropNewest);
+/// let serve = News::serve(Newsroom).signals(&signals);
+/// # let server = Link::serving(server, [serve]);
+/// # std::thread::spawn(move || server.run());
+/// # let client: NewsClient = Link::over(client).open()?;
+///
+/// // A client.
+/// let mut news = client.important()?;
+/// # client.readers()?; // it has been read by then
+///
+/// // The server again.
+/// let reached = signals.important("Rain", 3)?;
+/// assert_eq!(reached.reached, 1);
+///
+/// // The client again. As an iterator it goes on until the session ends.
+/// let (headline, pages): (String, u32) = news.recv()?;
+/// assert_eq!((headline.as_str(), pages), ("Rain", 3));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it ends the subscription"]
 pub struct Subscription<T> {
     bound: Bound,

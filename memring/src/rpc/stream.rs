@@ -24,6 +24,43 @@ pub(crate) const FIRST_CREDIT: u32 = 32;
 /// [`recv_async`](Self::recv_async) awaits the next.
 ///
 /// Of one that is not read as many as 32 replies lie here, each as long as the session's largest message may be.
+///
+/// ```
+/// # use memring::rpc::{Call, Calls, Link, Replies};
+/// #[memring::interface(name = "counter", version = "1")]
+/// trait Counter {
+///     fn count_to(last: u32) -> Stream<u32>;
+/// }
+/// # struct Counting;
+/// # impl CounterServer for Counting {
+/// #     fn count_to(&self, _: &Call<'_>, last: u32, mut replies: Replies<u32>) {
+/// #         for number in 1..=last {
+/// #             if replies.send(&number).is_err() {
+/// #                 return;
+/// #             }
+/// #         }
+/// #         replies.end(Ok(()));
+/// #     }
+/// # }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (server, client) = memring::pair::<Calls>()?;
+/// # let server = Link::serving(server, [Counter::serve(Counting)]);
+/// # std::thread::spawn(move || server.run());
+/// # let counter: CounterClient = Link::over(client).open()?;
+/// let three: Result<Vec<_>, _> = counter.count_to(3)?.collect();
+/// assert_eq!(three?, [1, 2, 3]);
+///
+/// let mut numbers = counter.count_to(u32::MAX)?;
+/// while let Some(number) = numbers.recv()? {
+///     if number == 100 {
+///         break;
+///     }
+/// }
+/// drop(numbers); // the handler's next reply is an error there
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it cancels the call"]
 pub struct Stream<T, E = super::Never> {
     shared: Arc<Shared>,

@@ -322,7 +322,7 @@ impl Table {
         (chosen, self.sleepers.iter().skip(place).any(wants))
     }
 
-    /// The tasks that wait for answers, replies or signals.
+    /// The tasks that wait for answers, replies, signals or calls.
     pub(crate) fn take_tasks(&mut self) -> Vec<Waiter> {
         let is_task = |waiter: &mut Waiter| matches!(waiter, Waiter::Task(_));
         let asked = self.asked.values_mut().filter_map(|asked| match asked {
@@ -332,6 +332,12 @@ impl Table {
         let mut tasks: Vec<_> = asked.collect();
         let subscribed = self.subscriptions.iter_mut();
         tasks.extend(subscribed.filter_map(|queue| queue.waiter.take_if(is_task)));
+        // Those that sleep for a half get it from whoever gives it back.
+        let (serve, others) = std::mem::take(&mut self.sleepers)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|sleeper| sleeper.needs == Which::NONE);
+        self.sleepers = others;
+        tasks.extend(serve.into_iter().map(|sleeper| sleeper.waiter));
         tasks
     }
 

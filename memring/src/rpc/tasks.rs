@@ -1,18 +1,22 @@
 //! Tasks: what they share in a session, beside what threads share.
 //!
 //! A task cannot sleep with a half in its hands, so tasks have somebody who reads for them: a [`Driver`](driver::Driver), which is
-//! a task itself. It has the receiving half for as long as it lives, files what comes as any reader does, and has what it was for
-//! woken. Threads that wait in the same session sleep until the driver has filed theirs.
+//! a task itself. It files what comes as any reader does, and has what it was for woken. Between its turns the receiving half lies
+//! here. A thread that waits takes it from here and reads for all, for the driver's turn may never come while it waits: it may be
+//! the driver's own thread. It gets the half back after that.
 
+pub(super) mod answering;
 pub(super) mod departing;
 pub(super) mod driver;
-#[cfg(feature = "tokio")]
+mod here;
 mod serving;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use memring_ring::halves::Kept;
 
 use super::error::CallError;
 use super::shared::Shared;
@@ -28,11 +32,12 @@ pub(crate) struct Tasks {
     driven: AtomicBool,
     /// The driver has the receiving half.
     reading: AtomicBool,
+    /// The receiving half between the driver's turns, unless a thread has taken it.
+    parked: Mutex<Option<Kept>>,
     /// Some stand in line.
     waiting: AtomicBool,
     /// What runs the peer's calls, if tasks do.
-    #[cfg(feature = "tokio")]
-    runs: std::sync::OnceLock<serving::Runs>,
+    runs: OnceLock<serving::Runs>,
 }
 
 #[derive(Default)]
@@ -73,20 +78,12 @@ impl Tasks {
 
     /// Whether tasks run the peer's calls.
     pub(super) fn serve(&self) -> bool {
-        #[cfg(feature = "tokio")]
-        let serve = self.runs.get().is_some();
-        #[cfg(not(feature = "tokio"))]
-        let serve = false;
-        serve
+        self.runs.get().is_some()
     }
 
     /// Whether no task runs a call.
     pub(super) fn is_quiet(&self) -> bool {
-        #[cfg(feature = "tokio")]
-        let quiet = self.runs.get().is_none_or(serving::Runs::is_quiet);
-        #[cfg(not(feature = "tokio"))]
-        let quiet = true;
-        quiet
+        self.runs.get().is_none_or(serving::Runs::is_quiet)
     }
 
     /// Whether somebody stands in line.
@@ -155,6 +152,15 @@ impl Tasks {
         if let Some(waker) = driver {
             waker.wake();
         }
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the driver has the receiving half, and is not reading.
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked().is_some()
     }
 
     fn set_driver(&self, waker: Waker) {

@@ -103,7 +103,8 @@ impl Shared {
             return Err(Stopped::Ended(End::Forked));
         }
         loop {
-            if let Some(held) = self.try_take(Which::RECEIVING) {
+            let held = self.try_take(Which::RECEIVING).or_else(|| self.take_parked(false));
+            if let Some(held) = held {
                 return self.wait_reading(held, serves, deadline, ready, mine);
             }
             let mut table = self.table();
@@ -288,7 +289,8 @@ impl Shared {
         if self.is_forked() {
             return;
         }
-        if let Some(mut held) = self.try_take(Which::RECEIVING) {
+        let held = self.try_take(Which::RECEIVING).or_else(|| self.take_parked(true));
+        if let Some(mut held) = held {
             self.read_what_is_there(&mut held);
         }
     }

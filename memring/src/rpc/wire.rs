@@ -3,10 +3,14 @@
 //! A packet is a message of a lane: a header of 16 bytes, and a body that begins aligned, as archives have to. Which call
 //! it is about says the message's tag. Section 15 of `docs/PROTOCOL.md` has every byte.
 
+pub(crate) mod described;
+
 use std::fmt;
 
 use memring_codec::Fingerprint;
 use memring_transport::observe::is_unseen;
+
+use described::{put_member, take_member};
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 16;
@@ -27,7 +31,7 @@ pub(crate) const MAX_VERSIONS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// Asks for an interface.
+    /// Asks for an interface, or what there is.
     Open = 1,
     /// It is there: how much of it is as the asker knows it.
     Opened = 2,
@@ -87,6 +91,8 @@ impl Kind {
 
 /// Of the first word of a packet, what says how much is padded.
 const PADDING: u64 = 0x30;
+/// Of the first byte, what says that the arguments are JSON.
+const JSON: u8 = 0x80;
 const DONE: u64 = Kind::Done as u64;
 const FAILED: u64 = Kind::Failed as u64;
 
@@ -107,6 +113,8 @@ pub(crate) enum Broken {
     Many,
     #[error("unknown shape of a method {0}")]
     Shape(u8),
+    #[error("an opening that asks for the unknown {0}")]
+    Asks(u32),
     #[error("a method's state or a code is unknown")]
     Code,
     #[error("a call's number does not follow the one before")]
@@ -133,6 +141,8 @@ pub(crate) struct Header {
     pub kind: Kind,
     /// Units of 16 bytes, at most 3, between the header and what follows; nobody reads them.
     pub padding: u8,
+    /// The arguments are JSON, and so is what comes back.
+    pub json: bool,
     /// How many blobs the body names. Their numbers are between the header and the body.
     pub blobs: u8,
     /// The number of an opened interface.
@@ -145,13 +155,13 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) const fn new(kind: Kind) -> Self {
-        Self { kind, padding: 0, blobs: 0, interface: 0, number: 0, time: 0 }
+        Self { kind, padding: 0, json: false, blobs: 0, interface: 0, number: 0, time: 0 }
     }
 
     /// By words, as they will be read again at once.
     #[inline]
     pub(crate) fn encode(self) -> [u8; HEADER] {
-        let kind = self.kind as u8 | self.padding << 4;
+        let kind = self.kind as u8 | self.padding << 4 | if self.json { JSON } else { 0 };
         let first = u64::from(kind)
             | u64::from(self.blobs) << 8
             | u64::from(self.interface) << 16
@@ -168,10 +178,11 @@ impl Header {
             return Err(Broken::Short(packet.len()));
         };
         let [kind, blobs, i0, i1, n0, n1, n2, n3, time @ ..] = *header;
-        let (kind, padding) = (Kind::of(kind & 0xf)?, kind >> 4);
+        let (kind, json, padding) = (Kind::of(kind & 0xf)?, kind & JSON != 0, kind >> 4 & 7);
         let this = Self {
             kind,
             padding,
+            json,
             blobs,
             interface: u16::from_le_bytes([i0, i1]),
             number: u32::from_le_bytes([n0, n1, n2, n3]),
@@ -179,8 +190,8 @@ impl Header {
         };
         let [interface, number, time] = match kind {
             Kind::Call | Kind::Tell => [true, true, true],
-            Kind::Open => [false, false, true],
-            Kind::Opened => [true, true, true],
+            // Which of them an opening has depends on what it asks.
+            Kind::Open | Kind::Opened => [true, true, true],
             Kind::Signal | Kind::Subscribe | Kind::Unsubscribe => [true, true, false],
             Kind::Refused | Kind::Ended | Kind::Credit => [false, true, false],
             Kind::Done | Kind::Failed | Kind::Cancel | Kind::Item => [false, false, false],
@@ -189,6 +200,7 @@ impl Header {
             || (!number && this.number != 0)
             || (!time && this.time != 0)
             || (!kind.may_carry() && blobs != 0)
+            || (json && !this.is_call())
             || padding > 3;
         if unused {
             return Err(Broken::Reserved);
@@ -346,14 +358,7 @@ impl<'a> Opening<'a> {
         put_text(into, self.name);
         put_text(into, self.version);
         put_u16(into, self.members.len() as u16);
-        for MemberSpec { shape, name, signature, prints } in &self.members {
-            into.push(*shape as u8);
-            put_text(into, name);
-            put_text(into, fit(signature));
-            for print in [prints.arguments, prints.result, prints.error] {
-                into.extend_from_slice(&print.to_le_bytes());
-            }
-        }
+        self.members.iter().for_each(|member| put_member(into, member, 0));
     }
 
     pub(crate) fn decode(body: &'a [u8]) -> Result<Self, Broken> {
@@ -363,12 +368,8 @@ impl<'a> Opening<'a> {
         let count = from.count(MAX_MEMBERS)?;
         let mut members = Vec::new(); // grows by what is there, not by what is claimed
         for _ in 0..count {
-            let shape = Shape::of(from.byte()?)?;
-            let name = from.text(MAX_NAME)?;
-            let signature = from.text(MAX_SIGNATURE)?;
-            let prints =
-                Prints { arguments: from.print()?, result: from.print()?, error: from.print()? };
-            members.push(MemberSpec { shape, name, signature, prints });
+            let (member, _) = take_member(&mut from, 0)?;
+            members.push(member);
         }
         from.end()?;
         Ok(Self { name, version, members })

@@ -1,6 +1,6 @@
 //! Serving the calls of a session in a thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use memring_ring::buffer::{Buffer, copy_fresh};
@@ -9,11 +9,12 @@ use memring_ring::halves::Which;
 
 use super::async_service::{AsyncService, TaskRequest, block_on};
 use super::running::Place;
-use super::sending::{SMALL, SmallPacket};
-use super::service::Request;
+use super::sending::{Number, SMALL, SmallPacket};
+use super::service::{Request, Service};
 use super::services::Handler;
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
+use super::tasks::answering::Answering;
 use super::waiting::{Got, Stopped};
 use super::wire::{Code, Header, Shape};
 use crate::arrived::Arrived;
@@ -111,19 +112,57 @@ fn next<'a>(shared: &'a Shared, at_hand: Option<HeldHalves<'a>>) -> Result<Got<'
 }
 
 /// Runs a call that was read and answers it.
-pub(crate) fn answer_job<'a>(
+fn answer_job<'a>(
     shared: &'a Arc<Shared>,
-    Job { packet, place }: &Job,
+    job: &Job,
     answer: &RefCell<SmallPacket>,
 ) -> Option<HeldHalves<'a>> {
-    let due = Due {
+    answer_to(shared, &due(job), answer)
+}
+
+/// Has a handler run a call, unless nobody waits or it comes too late.
+#[inline]
+fn run_request(shared: &Shared, service: &Arc<dyn Service>, request: Request<'_>, header: &Header) {
+    if shared.is_stopping() {
+        request.end(Code::ShuttingDown, "");
+    } else if request.is_cut() {
+        request.end(Code::Cancelled, "");
+    } else if header.json {
+        service.call_json(header.number, request);
+    } else {
+        service.call(header.number, request);
+    }
+}
+
+/// Runs a call that was read, in a thread that must not wait for room. What is to be sent when there is.
+pub(crate) fn answer_job_later(
+    shared: &Arc<Shared>,
+    job: &Job,
+    service: &Arc<dyn Service>,
+) -> Option<Answering> {
+    let due = due(job);
+    let interface = service.interface();
+    let member = interface.members.get(due.header.number as usize)?;
+    let (answer, later) = (RefCell::default(), Cell::new(None));
+    let request = Request::new(shared, &due, interface, member, &answer).answered_later(&later);
+    run_request(shared, service, request, &due.header);
+    let answer = answer.into_inner();
+    if answer.is_empty() {
+        return later.into_inner(); // if it was not sent, or is none
+    }
+    let begin = || shared.begin_packet(answer.bytes(), Number::Of(due.number));
+    // If it cannot be told, the session is over.
+    Answering::begin(shared, due.number, begin).ok()
+}
+
+fn due(Job { packet, place }: &Job) -> Due<'_> {
+    Due {
         header: packet.header,
         number: packet.call,
         place: *place,
         body: packet.body(),
         arrived: packet.arrived.as_ref(),
-    };
-    answer_to(shared, &due, answer)
+    }
 }
 
 /// Runs one of a handler that is a future, to its end in this thread.
@@ -153,13 +192,7 @@ fn answer_to<'a>(
     let interface = service.interface();
     let member = interface.members.get(header.number as usize)?;
     let request = Request::new(shared, due, interface, member, answer);
-    if shared.is_stopping() {
-        request.end(Code::ShuttingDown, "");
-    } else if request.is_cut() {
-        request.end(Code::Cancelled, "");
-    } else {
-        service.call(header.number, request);
-    }
+    run_request(shared, service, request, &header);
     let mut answer = answer.borrow_mut();
     if answer.is_empty() {
         return None; // it was sent, or there is none

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use memring::rpc::fuzzing::{Raw, RawPacket};
 use memring::rpc::{
-    Call, CallError, Calls, Client, Link, OpenError, Options, Replies, Server, Stream,
+    Call, CallError, Calls, Client, DescribeError, JsonError, Link, OpenError, Options, Replies,
+    Server, Stream,
 };
 use memring::{Connector, End, Lanes, Listener, Policy, Rule};
 
@@ -23,6 +24,8 @@ trait All {
     fn news(number: u32);
     fn denied();
     fn texts(texts: Vec<String>) -> u32;
+    #[json]
+    fn worded(texts: Vec<String>, most: Option<u32>) -> u32;
 }
 
 const TWICE: u32 = 0;
@@ -31,6 +34,7 @@ const TOLD: u32 = 2;
 const NEWS: u32 = 3;
 const DENIED: u32 = 4;
 const TEXTS: u32 = 5;
+const WORDED: u32 = 6;
 
 struct Serves;
 
@@ -55,6 +59,10 @@ impl AllServer for Serves {
     fn texts(&self, _: &Call<'_>, texts: Vec<String>) -> u32 {
         texts.len() as u32
     }
+
+    fn worded(&self, _: &Call<'_>, texts: Vec<String>, most: Option<u32>) -> u32 {
+        most.unwrap_or(u32::MAX).min(texts.len() as u32)
+    }
 }
 
 fn packet(kind: u8, interface: u16, number: u32, time: u64, body: &[u8]) -> Vec<u8> {
@@ -74,6 +82,19 @@ fn open(name: &str) -> Vec<u8> {
 
 fn call(number: u32, body: &[u8]) -> Vec<u8> {
     packet(4, 0, number, 0, body)
+}
+
+/// The same with arguments in JSON.
+fn worded(number: u32, body: &str) -> Vec<u8> {
+    packet(0x84, 0, number, 0, body.as_bytes())
+}
+
+/// An opening that asks something else.
+fn asks(number: u32, from: u16, name: &str) -> Vec<u8> {
+    let mut asks = open(name);
+    asks[2..4].copy_from_slice(&from.to_le_bytes());
+    asks[4..8].copy_from_slice(&number.to_le_bytes());
+    asks
 }
 
 /// A raw client, and the thread of its server.
@@ -143,6 +164,19 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
         ("no text", vec![(open("a\nb"), 2)]),
         ("no text", vec![(open(""), 2)]),
         ("more entries", vec![(packet(1, 0, 0, 0, &[1, 0, 97, 1, 0, 97, 255, 255]), 2)]),
+        ("asks for the unknown 3", vec![(asks(3, 0, "all"), 2)]),
+        ("not zero", vec![(asks(0, 1, "all"), 2)]),
+        ("not zero", vec![(asks(2, 1, "all"), 2)]),
+        ("no text", vec![(asks(2, 0, ""), 2)]),
+        ("ends before", vec![(packet(1, 0, 2, 0, &[1]), 2)]),
+        ("does not follow", vec![(asks(1, 0, "all"), 1)]),
+        ("not zero", vec![(packet(0x81, 0, 0, 0, &open("all")[16..]), 2)]),
+        ("not zero", vec![(packet(0x8a, 0, 0, 0, &[]), 2)]),
+        ("not zero", vec![(packet(0xc4, 0, WORDED, 0, b"[]"), 2)]),
+        ("a method that", vec![(worded(DENIED, "{}"), 2)]),
+        ("a method that", vec![(worded(NEWS, "{}"), 2)]),
+        ("a method that", vec![(worded(99, "{}"), 2)]),
+        ("does not follow", vec![(worded(WORDED, "{}"), 1)]),
         ("unknown shape", vec![(packet(1, 0, 0, 0, &[1, 0, 97, 1, 0, 97, 1, 0, 9]), 2)]),
         ("does not follow", vec![(call(TWICE, &two), 1)]),
         ("does not follow", vec![(call(TWICE, &two), 0)]),
@@ -159,7 +193,7 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
         ("was not opened", vec![(packet(4, 1, 0, 0, &two), 2)]),
         ("was not opened", vec![(packet(5, u16::MAX, 0, 0, &two), 0)]),
         ("was not opened", vec![(packet(13, 7, NEWS, 0, &[]), 0)]),
-        ("a method that", vec![(call(6, &two), 2)]),
+        ("a method that", vec![(call(7, &two), 2)]),
         ("a method that", vec![(call(u32::MAX, &two), 2)]),
         ("a method that", vec![(call(DENIED, &[]), 2)]),
         ("a method that", vec![(call(TOLD, &two), 2)]),
@@ -216,6 +250,19 @@ fn what_breaks_no_rule_is_an_answer_or_nothing() {
         (packet(4, 0, TWICE, u64::MAX, &two), 9, (6, 0)),
         (open("none"), 10, (3, 1)),
         (open("all"), 11, (2, 1024)),
+        (asks(1, 0, "whatever"), 12, (2, 1024)),
+        (asks(1, u16::MAX, "all"), 13, (2, 1024)),
+        (asks(2, 0, "all"), 14, (2, 1024)),
+        (asks(2, 0, "none"), 15, (3, 1)),
+        (worded(WORDED, r#"{"texts": ["a"]}"#), 16, (6, 0)),
+        (worded(WORDED, ""), 17, (8, 9)),
+        (worded(WORDED, "\u{0}"), 18, (8, 9)),
+        (worded(WORDED, "[[\"ü\"]]"), 19, (6, 0)),
+        (packet(0x84, 0, WORDED, 0, b"[[\"\xff\"]]"), 20, (8, 9)), // no UTF-8
+        (worded(WORDED, &format!("[{}", "[".repeat(50_000))), 21, (8, 9)),
+        (worded(WORDED, r#"[["a"], 1e400]"#), 22, (8, 9)),
+        (worded(TWICE, "[1]"), 23, (8, 9)), // it takes none
+        (packet(0x84, 0, WORDED, 1, b"[[]]"), 24, (8, 7)),
         (call(TWICE, &two), u64::MAX, (6, 0)),
     ] {
         // None of these is about anything.
@@ -232,6 +279,7 @@ fn what_breaks_no_rule_is_an_answer_or_nothing() {
     }
     send(&mut raw, &packet(5, 0, TOLD, 0, &[]), 0); // a message to nobody
     send(&mut raw, &packet(5, 0, TOLD, 1, &two), 0); // and one that is late
+    send(&mut raw, &packet(0x85, 0, TOLD, 0, b"[1]"), 0); // and one to who takes no JSON
     drop(raw);
     let end = serving.join().expect("no panic");
     assert!(matches!(end, End::Closed | End::PeerDied(_)), "{end}");
@@ -352,7 +400,7 @@ fn openings_are_answered_by_openings_alone() {
         packet(6, 0, 0, 0, &[]),
         packet(2, 0, 16, 0, &[]),
         packet(2, 0, 16, 0, &[0, 0]),
-        packet(2, 0, 16, 0, &[6, 0, 1, 1, 1, 1, 1, 9]),
+        packet(2, 0, 16, 0, &[7, 0, 1, 1, 1, 1, 1, 1, 9]),
         packet(2, 0, 16, 0, &[255, 255]),
         packet(3, 0, 99, 0, &[]),
         packet(3, 0, 2, 0, &[255, 255]),
@@ -368,6 +416,103 @@ fn openings_are_answered_by_openings_alone() {
 }
 
 #[test]
+fn what_a_server_tells_of_itself_is_bounded_and_ends() {
+    let text = |text: &str| [&(text.len() as u16).to_le_bytes()[..], text.as_bytes()].concat();
+    let list = |next: u16, names: &[&str]| {
+        let mut body = (names.len() as u16).to_le_bytes().to_vec();
+        names.iter().for_each(|name| body.extend([text(name), text("1")].concat()));
+        packet(2, next, 16, 0, &body)
+    };
+    let check = |answers: Vec<Vec<u8>>, names: Option<&[&str]>| {
+        let (server, client) = memring::pair::<Calls>().expect("a pair");
+        let mut raw = Raw::over(server);
+        let asking = thread::spawn(move || Link::over(client).offered(soon()));
+        for (answer, tag) in answers.iter().zip(1..) {
+            let asked = recv(&mut raw);
+            assert_eq!((kind(&asked), asked.bytes[4], asked.tag), (1, 1, tag));
+            send(&mut raw, answer, tag);
+        }
+        match (asking.join().expect("no panic"), names) {
+            (Ok(listed), Some(names)) => {
+                assert!(listed.iter().map(|offered| &*offered.name).eq(names.iter().copied()));
+            }
+            (Err(DescribeError::Answer), None) => {}
+            (other, names) => panic!("{other:?}, and not {names:?}"),
+        }
+    };
+    check(vec![list(0, &[])], Some(&[]));
+    check(vec![list(1, &["a"]), list(5, &[]), list(0, &["b"])], Some(&["a", "b"]));
+    check(vec![list(64, &["a"]), list(64, &["b"])], None); // on and on
+    check(vec![list(64, &["a"]), list(63, &["b"])], None);
+    check(vec![list(1, &["a", "b"])], None); // more than there can be
+    check(vec![list(0, &["a\x1b"])], None);
+    check(vec![packet(2, 0, 16, 0, &[65, 0])], None);
+    check(vec![packet(3, 0, 1, 0, &[])], None);
+    check(vec![packet(6, 0, 0, 0, &[])], None);
+
+    let describe = |answer: Vec<u8>| {
+        let (server, client) = memring::pair::<Calls>().expect("a pair");
+        let mut raw = Raw::over(server);
+        let asking = thread::spawn(move || Link::over(client).describe("n", "1", soon()));
+        let asked = recv(&mut raw);
+        assert_eq!((kind(&asked), asked.bytes[4]), (1, 2));
+        send(&mut raw, &answer, 1);
+        asking.join().expect("no panic")
+    };
+    let hiding = "a\u{202e}b";
+    let member = [vec![0x80], text(hiding), text(hiding), vec![0; 48]].concat();
+    let body = [vec![1, 0], member, vec![1, 0], text(hiding)].concat();
+    let described = describe(packet(2, 9, 16, 0, &body)).expect("described");
+    assert_eq!(described.members[0].name, hiding); // it is asked for by this name
+    assert_eq!(described.members[0].signature, "a\u{fffd}b");
+    assert_eq!(described.types, ["a\u{fffd}b"]);
+    for body in [&[][..], &[1, 4], &[1, 0, 0x84], &[0, 0, 1, 4], &[0, 0, 0, 0, 0]] {
+        let error = describe(packet(2, 0, 16, 0, body)).expect_err("none");
+        assert!(matches!(error, DescribeError::Answer), "{error:?}");
+    }
+    let error = describe(packet(3, 0, 5, 0, &[])).expect_err("too long");
+    assert!(matches!(error, DescribeError::TooLong), "{error:?}");
+}
+
+#[test]
+fn results_in_json_are_the_peers_text_and_no_more() {
+    let (mut raw, client) = raw_server();
+    let link = client.link();
+    let describing = thread::spawn(move || link.describe("all", "1", soon()));
+    recv(&mut raw);
+    let text = |text: &str| [&(text.len() as u16).to_le_bytes()[..], text.as_bytes()].concat();
+    let member = [vec![0x80], text("worded"), text("()"), vec![0; 48]].concat();
+    send(&mut raw, &packet(2, 7, 16, 0, &[vec![1, 0], member, vec![0, 0]].concat()), 2);
+    let all = describing.join().expect("no panic").expect("described");
+    let mut tag = 2;
+    let mut check = |answer: Vec<u8>, fits: fn(&Result<String, CallError<JsonError>>) -> bool| {
+        let all = all.clone();
+        let calling = thread::spawn(move || {
+            let method = all.json("worded").expect("callable");
+            method.call("[]", &Options::new().timeout(Duration::from_secs(10)))
+        });
+        tag += 1;
+        let asked = recv(&mut raw);
+        assert_eq!((asked.bytes[0] & 0x8f, asked.bytes[2], asked.tag), (0x84, 7, tag));
+        send(&mut raw, &answer, tag);
+        let answered = calling.join().expect("no panic");
+        assert!(fits(&answered), "{answered:?}");
+    };
+    check(
+        packet(6, 0, 0, 0, b"any\x1btext"),
+        |answer| matches!(answer, Ok(text) if text == "any\x1btext"),
+    );
+    check(packet(6, 0, 0, 0, b"\xff"), |answer| matches!(answer, Err(CallError::Answer(_))));
+    check(packet(7, 0, 0, 0, b"\xff"), |answer| matches!(answer, Err(CallError::Answer(_))));
+    check(
+        packet(7, 0, 0, 0, b"7"),
+        |answer| matches!(answer, Err(CallError::Failed(JsonError(json))) if json == "7"),
+    );
+    check(packet(8, 0, 99, 0, &[]), |answer| matches!(answer, Err(CallError::Answer(_))));
+    check(packet(2, 0, 16, 0, &[]), |answer| matches!(answer, Err(CallError::Answer(_))));
+}
+
+#[test]
 fn a_peers_question_with_the_number_of_ours_is_no_answer() {
     let (raw, link) = memring::pair::<Calls>().expect("a pair");
     let (mut raw, link) = (Raw::over(raw), Link::serving(link, [All::serve(Serves)]));
@@ -379,7 +524,7 @@ fn a_peers_question_with_the_number_of_ours_is_no_answer() {
     let mut came = [recv(&mut raw), recv(&mut raw)];
     came.sort_by_key(kind);
     assert_eq!(came.each_ref().map(kind), [1, 2]);
-    send(&mut raw, &packet(2, 0, 16, 0, &[6, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), 1);
+    send(&mut raw, &packet(2, 0, 16, 0, &[7, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]), 1);
     let client = opening.join().expect("no panic").expect("opened");
     let calling = thread::spawn(move || client.twice(4));
     assert_eq!(recv(&mut raw).tag, 2);
@@ -469,7 +614,7 @@ fn an_opening_is_not_held_up_by_who_waits_for_room() {
         client.texts(vec!["x".repeat(1000); 900])
     });
     eventually_asleep(tell.recv().expect("it runs"));
-    send(&mut raw, &packet(2, 0, 16, 0, &[6, 0, 1, 1, 1, 1, 1, 1]), 2);
+    send(&mut raw, &packet(2, 0, 16, 0, &[7, 0, 1, 1, 1, 1, 1, 1, 1]), 2);
     eventually("it is opened", || opening.is_finished());
     opening.join().expect("no panic").expect("opened");
     drop(raw);

@@ -3,10 +3,12 @@
 mod basics;
 mod both_ways;
 mod carried;
+mod describing;
 mod ends;
 mod evolution;
 mod example;
 mod hostile;
+mod json;
 mod panics;
 mod servers;
 mod signals;
@@ -14,6 +16,7 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
+mod tasks_hostile;
 
 #[test]
 fn role() {

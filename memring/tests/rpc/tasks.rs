@@ -1,7 +1,10 @@
 //! Calls in tasks: under tokio and under any executor, every call comes to an end, and none that is dropped harms another.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io::Write;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
@@ -10,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use futures_util::{FutureExt, StreamExt};
+use memring::hub::{Event, Hub, Interest};
 use memring::rkyv::Archived;
 use memring::rpc::{Call, CallError, Calls, Cancel, Link, OpenError, Options, Replies, Server};
-use memring::{Connector, Lanes};
+use memring::{Connector, End, Lanes};
 
-use super::support::{PATIENCE, Scratch, eventually};
+use super::support::{PATIENCE, Scratch, eventually, soon};
 
 #[memring::message]
 #[derive(Debug, PartialEq)]
@@ -58,7 +62,7 @@ impl WorksAsyncServer for Working {
     }
 
     async fn half(&self, _: &Call<'_>, of: u32) -> Result<u32, Odd> {
-        if of % 2 == 0 { Ok(of / 2) } else { Err(Odd(of)) }
+        if of.is_multiple_of(2) { Ok(of / 2) } else { Err(Odd(of)) }
     }
 
     async fn bytes(&self, _: &Call<'_>, len: u32, with: u8) -> Vec<u8> {
@@ -195,6 +199,103 @@ fn calls_work_under_any_executor_and_a_thread_serves() {
         on_any(ask(client));
         served.join().expect("no panic");
         assert_eq!(working.told.load(Relaxed), 5);
+    }
+}
+
+#[test]
+fn a_session_is_served_in_one_task_under_any_executor() {
+    for bytes in [4096, 1 << 20] {
+        let (server, client, working) = ends(bytes);
+        let served = thread::spawn(move || pollster::block_on(server.run_async()));
+        on_any(ask(client));
+        assert!(matches!(served.join().expect("no panic"), End::Closed));
+        assert_eq!(working.told.load(Relaxed), 5);
+    }
+}
+
+#[test]
+fn a_hub_serves_sessions_beside_what_else_it_waits_for() {
+    let mut hub = Hub::new().expect("a hub");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let (server, client, _) = ends(4096);
+        let over = hub.remote();
+        hub.spawn(async move {
+            server.run_async().await;
+            over.wake();
+        })
+        .expect("a task");
+        clients.push(client);
+    }
+    // One whose handlers are no futures, and whose client reads nothing for now.
+    let (server, stuck) = Connector::new()
+        .lanes(Lanes::Bytes(4096), Lanes::Bytes(4096))
+        .pair::<Calls>()
+        .expect("a pair");
+    let server = Link::serving(server, [Doubling::serve(Doubles)]);
+    let serving = hub.spawn(async move { drop(server.run_async().await) }).expect("a task");
+    let (theirs, mut ours) = std::io::pipe().expect("a pipe");
+    let theirs = hub.watch(theirs, Interest::Read).expect("a pipe can be waited for");
+    let mut beats = 0;
+    let every = hub.every(Duration::from_millis(1)).expect("a timer");
+    let asking = thread::spawn(move || {
+        let doubles: DoublingAsyncClient = Link::over(stuck).open().expect("it is served");
+        let many: Vec<_> = (0..12).map(|_| doubles.twice("ab".repeat(500))).collect();
+        clients.into_iter().for_each(|client| on_any(ask(client)));
+        for answer in many {
+            assert_eq!(answer.wait().expect("an answer"), "ab".repeat(1000));
+        }
+        ours.write_all(b"!").expect("it is read");
+    });
+    let (mut over, mut heard) = (false, false);
+    while !(over && heard && beats > 0) {
+        match hub.wait(Some(soon())).expect("a wait") {
+            Some(Event::Woken) => over = true,
+            Some(Event::Ready(key, _)) if key == theirs.key() => heard = true,
+            Some(Event::Timer(key)) if key == every => beats += 1,
+            Some(other) => panic!("{other:?}"),
+            None => panic!("not for ever"),
+        }
+    }
+    asking.join().expect("no panic");
+    // It has ended with its session, or does as it is removed.
+    hub.remove(serving);
+}
+
+#[test]
+fn a_task_of_a_hubs_that_is_always_awake_makes_nobody_late() {
+    let mut hub = Hub::new().expect("a hub");
+    let turns = Rc::new(Cell::new(0));
+    let counts = Rc::clone(&turns);
+    let task = hub
+        .spawn(async move {
+            loop {
+                counts.set(counts.get() + 1);
+                yield_now().await;
+            }
+        })
+        .expect("a task");
+    assert!(hub.wait(Some(Instant::now() + Duration::from_millis(5))).expect("a wait").is_none());
+    assert!(turns.get() > 1);
+    let timer = hub.after(Duration::from_millis(1)).expect("a timer");
+    assert!(matches!(hub.wait(None).expect("a wait"), Some(Event::Timer(key)) if key == timer));
+    assert!(hub.remove(task));
+    let before = turns.get();
+    assert_eq!(Rc::strong_count(&turns), 1, "it is gone");
+    assert!(hub.wait(Some(Instant::now())).expect("a wait").is_none());
+    assert_eq!(turns.get(), before);
+}
+
+#[memring::interface(name = "doubling", version = "1")]
+trait Doubling {
+    fn twice(text: String) -> String;
+}
+
+struct Doubles;
+
+impl DoublingServer for Doubles {
+    fn twice(&self, _: &Call<'_>, text: String) -> String {
+        text.repeat(2)
     }
 }
 

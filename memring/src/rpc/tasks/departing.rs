@@ -1,6 +1,7 @@
 //! A packet on its way out of a task, which waits for room without a thread.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -15,10 +16,10 @@ use super::super::waiter::Waiter;
 use super::super::wire::Header;
 use crate::error::{End, SendError, TrySendError};
 
-/// A whole packet that was not sent yet. One of which the peer has a part has the sending half until it has all.
-///
-/// It is to be [left](Departing::leave) if it is dropped before.
+/// A whole packet that was not sent yet. One of which the peer has a part has the sending half until it has all. If it is dropped
+/// before, the peer forgets what it has.
 pub(crate) struct Departing {
+    shared: Weak<Shared>,
     packet: Vec<u8>,
     /// What it is about, or what note is taken of once it is sent.
     about: About,
@@ -41,8 +42,9 @@ enum About {
 }
 
 impl Departing {
-    fn new(packet: Vec<u8>, about: About) -> Self {
-        Self { packet, about, sent: 0, kept: None, place: None, sleep: None, soon: None }
+    fn new(shared: &Shared, packet: Vec<u8>, about: About) -> Self {
+        let shared = Weak::clone(&shared.this);
+        Self { shared, packet, about, sent: 0, kept: None, place: None, sleep: None, soon: None }
     }
 
     /// Whether it is one that is answered.
@@ -92,6 +94,8 @@ impl Departing {
             };
             if self.sent != 0 {
                 self.kept = Some(held.keep());
+                // ORDERING: Relaxed; see `take_sending_unless_stuck`.
+                shared.stuck.store(true, Ordering::Relaxed);
             }
             if !room {
                 if !shared.tasks.has_reader() {
@@ -112,8 +116,8 @@ impl Departing {
             return Err(SendError::Ended(End::Forked).into());
         }
         shared.tasks.leave_line(&mut self.place);
-        let mut held = match self.kept.take() {
-            Some(kept) => shared.held_again(kept),
+        let mut held = match self.take_kept(shared) {
+            Some(held) => held,
             None => shared.take_sending(deadline).ok_or(SendError::TimedOut)?,
         };
         let sent = loop {
@@ -125,14 +129,25 @@ impl Departing {
             }
         };
         // ORDERING: Relaxed; see `take_sending_unless_stuck`.
-        shared.stuck.store(false, std::sync::atomic::Ordering::Relaxed);
+        shared.stuck.store(false, Ordering::Relaxed);
+        drop(held);
+        // To sleep it has asked for the doorbell that a task may wait for.
+        shared.tasks.next_in_line();
         sent
+    }
+
+    /// The sending half, if it was kept.
+    fn take_kept<'a>(&mut self, shared: &'a Shared) -> Option<HeldHalves<'a>> {
+        let kept = self.kept.take()?;
+        // ORDERING: Relaxed; see `take_sending_unless_stuck`.
+        shared.stuck.store(false, Ordering::Relaxed);
+        Some(shared.held_again(kept))
     }
 
     /// The sending half, or the task is woken when it may be free.
     fn take<'a>(&mut self, shared: &'a Shared, context: &Context<'_>) -> Option<HeldHalves<'a>> {
-        if let Some(kept) = self.kept.take() {
-            return Some(shared.held_again(kept));
+        if let Some(held) = self.take_kept(shared) {
+            return Some(held);
         }
         loop {
             self.wake_up(shared);
@@ -171,17 +186,23 @@ impl Departing {
         if self.wake_up(shared) {
             shared.hand_on(Which::SENDING);
         }
-        if let Some(kept) = self.kept.take() {
+        if let Some(mut held) = self.take_kept(shared) {
             if let About::Question(None) = self.about {
-                let mut held = shared.held_again(kept);
                 let call = held.sending().last;
                 let asked = shared.with_asked(|table| table.forget(call));
-                drop((held, asked));
-            } else {
-                drop(shared.held_again(kept));
+                drop(asked);
             }
+            drop(held);
         }
         shared.tasks.leave_line(&mut self.place);
+    }
+}
+
+impl Drop for Departing {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            self.leave(&shared);
+        }
     }
 }
 
@@ -229,23 +250,33 @@ impl Shared {
         body: &B,
         number: Number,
     ) -> Result<Question, NotSent> {
+        self.with_packet(header, body, |packet| self.begin_packet(packet, number))?
+    }
+
+    /// The same, of a whole packet.
+    pub(in super::super) fn begin_packet(
+        &self,
+        packet: &[u8],
+        number: Number,
+    ) -> Result<Question, NotSent> {
         let mut about = match number {
             Number::Of(call) => About::Call(call),
             Number::Next(asked) => About::Question(Some(asked)),
         };
-        self.with_packet(header, body, |packet| {
-            if !self.tasks.has_line()
-                && let Some(mut held) = self.try_take(Which::SENDING)
-                && packet.len() <= held.sending().out.producer().largest_frame()
-                && let Some(sent) = try_send(self, &mut held, packet, &mut about, &mut 0)
-            {
-                let call = sent?;
-                return Ok(match about {
-                    About::Call(_) => Question::Told,
-                    About::Question(_) => Question::Asked(call),
-                });
-            }
-            Ok(Question::Departing(Box::new(Departing::new(packet.to_vec(), about))))
-        })?
+        if self.is_forked() {
+            return Err(SendError::Ended(End::Forked).into());
+        }
+        if !self.tasks.has_line()
+            && let Some(mut held) = self.try_take(Which::SENDING)
+            && packet.len() <= held.sending().out.producer().largest_frame()
+            && let Some(sent) = try_send(self, &mut held, packet, &mut about, &mut 0)
+        {
+            let call = sent?;
+            return Ok(match about {
+                About::Call(_) => Question::Told,
+                About::Question(_) => Question::Asked(call),
+            });
+        }
+        Ok(Question::Departing(Box::new(Departing::new(self, packet.to_vec(), about))))
     }
 }

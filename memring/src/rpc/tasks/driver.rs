@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use memring_ring::halves::{Kept, Which};
+use memring_ring::halves::Which;
 use memring_transport::Session;
 
 use super::super::background::{self, Alarm};
@@ -23,8 +23,6 @@ use crate::task::{self, STREAK, TURNS, Watched};
 pub(crate) struct Driver<D> {
     shared: Weak<Shared>,
     bell: D,
-    /// The receiving half, between turns.
-    kept: Option<Kept>,
     /// The number of its sleep, while a thread has the half.
     sleep: Option<u64>,
     armed: bool,
@@ -39,7 +37,6 @@ impl<D: task::Driver> Driver<D> {
         Ok(Self {
             shared: Arc::downgrade(shared),
             bell: D::of(shared.session())?,
-            kept: None,
             sleep: None,
             armed: false,
             yielded: false,
@@ -53,7 +50,19 @@ impl<D: task::Driver> Driver<D> {
         }
         shared.tasks.set_driver(context.waker().clone());
         self.soon = None;
-        let Some(mut held) = self.take(shared, context) else { return Poll::Pending };
+        let Some(mut held) = self.take(shared, context) else {
+            // A thread reads, and files calls; and it may do so for long.
+            if shared.owes()
+                && let Some(mut held) = shared.try_take(Which::SENDING)
+            {
+                shared.pay(&mut held);
+            }
+            if shared.owes() {
+                Alarm::set(&mut self.soon, Instant::now() + SLICE, context);
+            }
+            shared.begin_jobs();
+            return Poll::Pending;
+        };
         // ORDERING: Relaxed; see `has_reader`.
         shared.tasks.reading.store(true, Ordering::Relaxed);
         for _ in 0..TURNS {
@@ -64,7 +73,6 @@ impl<D: task::Driver> Driver<D> {
             if lies == Lies::Over {
                 return Poll::Ready(()); // and the half is given back
             }
-            #[cfg(feature = "tokio")]
             shared.begin_jobs();
             if lies == Lies::More {
                 break;
@@ -86,23 +94,39 @@ impl<D: task::Driver> Driver<D> {
             // What has just been read of the control socket may have been for one who waits for room.
             shared.tasks.next_in_line();
             if self.bell.poll(context).is_pending() {
-                self.kept = Some(held.keep());
+                self.park(shared, held, context);
                 return Poll::Pending;
             }
             self.yielded = false;
         }
         self.yielded = true;
-        self.kept = Some(held.keep());
+        self.park(shared, held, context);
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
+    /// Leaves the half to whoever waits, until the next turn.
+    fn park(&mut self, shared: &Shared, held: HeldHalves<'_>, context: &Context<'_>) {
+        *shared.tasks.parked() = Some(held.keep());
+        // A thread that came while this read sleeps for the half. If it comes after this look, it finds the half parked.
+        if !shared.halves.is_wanted(Which::RECEIVING) {
+            return;
+        }
+        let Some(kept) = shared.tasks.parked().take() else { return };
+        drop(shared.held_again(kept)); // and one of them is woken
+        if let Some(held) = self.take(shared, context) {
+            *shared.tasks.parked() = Some(held.keep());
+            context.waker().wake_by_ref(); // it may have been read with meanwhile, and is not armed then
+        }
+    }
+
     /// The receiving half; `None` if a thread has it, and this is woken when it gives it back.
     fn take<'a>(&mut self, shared: &'a Shared, context: &Context<'_>) -> Option<HeldHalves<'a>> {
-        if let Some(kept) = self.kept.take() {
-            return Some(shared.held_again(kept));
-        }
         loop {
+            let kept = shared.tasks.parked().take();
+            if let Some(kept) = kept {
+                return Some(shared.held_again(kept));
+            }
             if let Some(number) = self.sleep.take() {
                 let slept = shared.table().woke(number);
                 drop(slept);
@@ -136,17 +160,18 @@ impl<D> Drop for Driver<D> {
             return;
         }
         shared.tasks.reading.store(false, Ordering::Relaxed);
-        // ORDERING: Release; pairs with the AcqRel in `drive`: whoever starts another one does so after this.
-        shared.tasks.driven.store(false, Ordering::Release);
         if let Some(number) = self.sleep.take() {
             let slept = shared.table().woke(number);
             if slept.is_none() {
                 shared.hand_on(Which::RECEIVING); // it was chosen
             }
         }
-        if let Some(kept) = self.kept.take() {
+        let kept = shared.tasks.parked().take();
+        if let Some(kept) = kept {
             drop(shared.held_again(kept));
         }
+        // ORDERING: Release; pairs with the AcqRel in `drive`: whoever starts another one does so after this.
+        shared.tasks.driven.store(false, Ordering::Release);
         // Whoever waits finds that nobody reads for it, and has another driver start.
         shared.wake_tasks();
     }
@@ -184,27 +209,76 @@ impl Waits for Reading<'_, '_> {
     }
 }
 
+impl Driver<Watched> {
+    /// The session's, to be polled by whoever asks; `None` if it has one.
+    pub(super) fn own(shared: &Arc<Shared>) -> io::Result<Option<Self>> {
+        // ORDERING: AcqRel; see the drop.
+        if shared.tasks.driven.swap(true, Ordering::AcqRel) {
+            return Ok(None);
+        }
+        let starting = Starting(&shared.tasks.driven);
+        let driver = Self::new(shared)?;
+        starting.done();
+        Ok(Some(driver))
+    }
+}
+
+/// A driver that is on its way. If that fails, or panics as a runtime without I/O does, there is none.
+struct Starting<'a>(&'a AtomicBool);
+
+impl Starting<'_> {
+    fn done(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        // ORDERING: Release; as in the drop of `Driver`.
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl Shared {
     /// Has somebody read for tasks, if nobody does: under tokio a task of the runtime's that this is called in, elsewhere memring's own
     /// thread.
     pub(crate) fn drive(self: &Arc<Self>) -> io::Result<()> {
         // ORDERING: AcqRel; see the drop of `Driver`.
-        if self.tasks.driven.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
         #[cfg(feature = "tokio")]
         if let Ok(runtime) = tokio::runtime::Handle::try_current()
-            && let Ok(driver) = Driver::<task::Tokio>::new(self)
+            && !self.tasks.driven.swap(true, Ordering::AcqRel)
         {
-            runtime.spawn(driver);
-            return Ok(());
+            let starting = Starting(&self.tasks.driven);
+            // Without more descriptors our own thread does it.
+            if let Ok(driver) = Driver::<task::Tokio>::new(self) {
+                starting.done();
+                runtime.spawn(driver);
+                return Ok(());
+            }
         }
-        let driver =
-            Driver::<Watched>::new(self).and_then(|driver| background::spawn(Box::pin(driver)));
-        if driver.is_err() {
-            self.tasks.driven.store(false, Ordering::Release);
+        match Driver::own(self)? {
+            Some(driver) => background::spawn(Box::pin(driver)),
+            None => Ok(()),
         }
-        driver
+    }
+
+    /// The receiving half, if the driver has it and is not reading: for a thread that waits, and reads in its place. Who wants it only
+    /// `for_news` gets it if there is something to read.
+    pub(in super::super) fn take_parked(&self, for_news: bool) -> Option<HeldHalves<'_>> {
+        let mut parked = self.tasks.parked();
+        let mut held = self.held_again(parked.take()?);
+        if for_news && !held.receiving().consumer.has_something() {
+            *parked = Some(held.keep());
+            return None;
+        }
+        drop(parked);
+        held.receiving().consumer.take_back_doorbell();
+        // ORDERING: Relaxed; see `has_reader`.
+        self.tasks.reading.store(false, Ordering::Relaxed);
+        self.tasks.next_in_line();
+        // It is to ask for the half, and to arm again once it has it.
+        self.tasks.wake_driver();
+        Some(held)
     }
 
     /// Has all tasks look again.

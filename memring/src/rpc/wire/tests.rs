@@ -1,5 +1,8 @@
 //! Packets there and back, and every refusal.
 
+use super::described::{
+    Asks, Described, DescribedSpec, MAX_LISTED, MAX_TYPES, decode_list, encode_list,
+};
 use super::*;
 
 const PRINTS: Prints = Prints {
@@ -19,7 +22,7 @@ fn header(kind: u8, interface: u16, number: u32, time: u64) -> [u8; HEADER] {
 
 /// What the kinds use: interface, number, time, blobs.
 const USES: [(Kind, [bool; 4]); 14] = [
-    (Kind::Open, [false, false, true, false]),
+    (Kind::Open, [true, true, true, false]),
     (Kind::Opened, [true, true, true, false]),
     (Kind::Refused, [false, true, false, false]),
     (Kind::Call, [true, true, true, true]),
@@ -41,6 +44,7 @@ fn headers_go_there_and_back_and_have_no_field_that_their_kind_does_not_use() {
         let full = Header {
             kind,
             padding: 0,
+            json: false,
             blobs: 0,
             interface: if interface { u16::MAX } else { 0 },
             number: if number { u32::MAX } else { 0 },
@@ -78,11 +82,15 @@ fn headers_go_there_and_back_and_have_no_field_that_their_kind_does_not_use() {
         let packet = [&header(byte, 0, 0, 0)[..], &[0; 48]].concat();
         let expected = match (byte & 15, byte >> 4) {
             (kind @ (0 | 15), _) => Err(Broken::Kind(kind)),
-            (_, padding @ 0..=3) => Ok(padding),
+            (_, padding @ 0..=3) => Ok((padding, false)),
+            (4 | 5, padding @ 8..=11) => Ok((padding - 8, true)), // with arguments in JSON
             _ => Err(Broken::Reserved),
         };
-        assert_eq!(Header::decode(&packet).map(|header| header.padding), expected, "{byte:#x}");
-        if let Ok(padding) = expected {
+        let decoded = Header::decode(&packet).map(|header| (header.padding, header.json));
+        assert_eq!(decoded, expected, "{byte:#x}");
+        if let Ok((padding, json)) = expected {
+            assert_eq!(Header::decode(&packet).map(Header::encode), Ok(header(byte, 0, 0, 0)));
+            assert_eq!(Header::plain_call(&packet).is_some(), byte & 15 == 4 && !json);
             let all = HEADER + 16 * usize::from(padding);
             assert!(Header::decode(&packet[..all]).is_ok());
             assert_eq!(Header::decode(&packet[..all - 1]), Err(Broken::Short(all - 1)));
@@ -292,7 +300,8 @@ fn what_is_plain_is_what_decoding_says() {
             packet[1] = blobs;
             let decoded = Header::decode(&packet);
             let plain = |kinds: &[Kind]| {
-                decoded.ok().filter(|it| kinds.contains(&it.kind) && it.time == 0 && it.blobs == 0)
+                let is = |it: &Header| kinds.contains(&it.kind) && it.time == 0 && it.blobs == 0;
+                decoded.ok().filter(|it| is(it) && !it.json)
             };
             assert_eq!(Header::plain_answer(&packet), plain(&[Kind::Done, Kind::Failed]));
             assert_eq!(Header::plain_call(&packet), plain(&[Kind::Call]));
@@ -312,4 +321,88 @@ fn packets_are_padded_to_whole_lines() {
         assert_eq!(packet[decoded.body_at()..], vec![7; len]);
         assert_eq!(decoded.body_at() % 16, 0);
     }
+}
+
+#[test]
+fn an_opening_asks_for_one_of_three() {
+    for (number, interface, asks) in [
+        (0, 0, Ok(Asks::Open)),
+        (0, 1, Err(Broken::Reserved)),
+        (1, 0, Ok(Asks::List(0))),
+        (1, 64, Ok(Asks::List(64))),
+        (1, u16::MAX, Ok(Asks::List(u16::MAX))),
+        (2, 0, Ok(Asks::Describe)),
+        (2, 1, Err(Broken::Reserved)),
+        (3, 0, Err(Broken::Asks(3))),
+        (u32::MAX, 7, Err(Broken::Asks(u32::MAX))),
+    ] {
+        let header = Header { interface, number, ..Header::new(Kind::Open) };
+        assert_eq!(Asks::of(&header), asks);
+        if let Ok(asks) = asks {
+            assert_eq!(asks.within(Header::new(Kind::Open)), header);
+        }
+    }
+}
+
+#[test]
+fn lists_of_interfaces_go_there_and_back() {
+    for listed in [vec![], vec![("a", "1"), ("ü", "2.0")], vec![("n", "v"); MAX_LISTED]] {
+        let mut body = Vec::new();
+        encode_list(listed.iter().copied(), &mut body);
+        assert_eq!(decode_list(&body), Ok(listed));
+        for len in 0..body.len() {
+            assert_eq!(decode_list(&body[..len]), Err(Broken::Body), "{len}");
+        }
+        body.push(0);
+        assert_eq!(decode_list(&body), Err(Broken::Body));
+    }
+    assert_eq!(decode_list(&bytes(&[Count(MAX_LISTED as u16 + 1)])), Err(Broken::Many));
+    assert_eq!(decode_list(&bytes(&[Count(1), Text(b"a\x1b"), Text(b"1")])), Err(Broken::Text));
+    assert_eq!(decode_list(&bytes(&[Count(1), Text(b"a"), Text(b"")])), Err(Broken::Text));
+}
+
+#[test]
+fn descriptions_go_there_and_back_with_as_many_types_as_there_is_room_for() {
+    let described =
+        |json, denied| DescribedSpec { spec: member(Shape::Signal, "m", "()"), json, denied };
+    let all = [(false, false), (false, true), (true, false), (true, true)];
+    let members: Vec<_> = all.iter().map(|&(json, denied)| described(json, denied)).collect();
+    let long = "x".repeat(MAX_SIGNATURE);
+    let whole = Described { members, types: vec!["struct A", &long, "enum B {}"] };
+    let mut body = Vec::new();
+    whole.encode(&mut body, usize::MAX);
+    assert_eq!(Described::decode(&body), Ok(whole.clone()));
+    for len in 0..body.len() {
+        assert_eq!(Described::decode(&body[..len]), Err(Broken::Body), "{len}");
+    }
+    for (room, types) in [(body.len(), 3), (body.len() - 1, 2), (body.len() - 12, 1), (0, 0)] {
+        let mut cut = Vec::new();
+        whole.encode(&mut cut, room);
+        let decoded = Described::decode(&cut).expect("what is left");
+        assert_eq!(decoded.types, whole.types[..types], "{room}");
+        assert_eq!(decoded.members, whole.members);
+        assert!(types == 0 || cut.len() <= room);
+    }
+    body.push(0);
+    assert_eq!(Described::decode(&body), Err(Broken::Body));
+    let many = Described { members: vec![], types: vec!["t"; MAX_TYPES + 1] };
+    let mut body = Vec::new();
+    many.encode(&mut body, usize::MAX);
+    assert_eq!(Described::decode(&body).map(|described| described.types.len()), Ok(MAX_TYPES));
+
+    let prints = [7; 48];
+    for (broken, body) in [
+        (Broken::Many, bytes(&[Count(1025)])),
+        (Broken::Shape(4), bytes(&[Count(1), Bytes(&[0xc4])])),
+        (Broken::Shape(0x20), bytes(&[Count(1), Bytes(&[0x20])])),
+        (Broken::Many, bytes(&[Count(0), Count(1025)])),
+        (Broken::Text, bytes(&[Count(0), Count(1), Text(b"a\nb")])),
+        (Broken::Text, bytes(&[Count(0), Count(1), Text(b"")])),
+        (Broken::Body, bytes(&[Count(1), Bytes(&[0x80]), Text(b"m"), Text(b"()"), Bytes(&prints)])),
+    ] {
+        assert_eq!(Described::decode(&body), Err(broken), "{body:?}");
+    }
+    // What a description may say beside a shape is none of an opening's.
+    let opening = bytes(&[Text(b"n"), Text(b"1"), Count(1), Bytes(&[0x80])]);
+    assert_eq!(Opening::decode(&opening), Err(Broken::Shape(0x80)));
 }
