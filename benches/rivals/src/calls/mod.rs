@@ -1,4 +1,4 @@
-//! Calls: the same service by memring's rivals in calling, by a plain socket, and by memring's messages.
+//! Calls: the same service by memring, by its rivals in calling, by a plain socket, and by memring's messages.
 //!
 //! Four words go there, and each comes back as one more. Whoever calls makes the argument anew for each call, from its
 //! number, and checks the answer. Client and server are processes of their own; what each library is told, and why,
@@ -14,6 +14,7 @@
 //! | `awaited` | calls by whatever has a future for each |
 //! | `batches` | calls over whatever carries words in order, and knows of no calls |
 //! | `socket`, `messages` | those: a Unix stream, and memring's messages |
+//! | `rpc` | memring's calls |
 //! | `tarpc`, `zbus`, `grpc` | the rivals |
 
 use std::ops::Range;
@@ -30,6 +31,7 @@ mod grpc;
 mod meet;
 mod messages;
 mod outcome;
+mod rpc;
 mod socket;
 mod table;
 mod tarpc;
@@ -44,7 +46,7 @@ pub use worker::{COMMAND as WORKER, run as work};
 
 /// All of them: first what everybody else is compared with.
 pub fn contenders() -> Vec<Contender> {
-    [socket::ALL, messages::ALL, tarpc::ALL, zbus::ALL, grpc::ALL].concat()
+    [socket::ALL, messages::ALL, rpc::ALL, tarpc::ALL, zbus::ALL, grpc::ALL].concat()
 }
 
 /// The calling end of a connection.
