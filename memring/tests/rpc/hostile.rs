@@ -5,13 +5,14 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use memring::rpc::fuzzing::{Raw, RawPacket};
+use memring::rpc::fuzzing::Raw;
 use memring::rpc::{
     Call, CallError, Calls, Client, DescribeError, JsonError, Link, OpenError, Options, Replies,
     Server, Stream,
 };
 use memring::{Connector, End, Lanes, Listener, Policy, Rule};
 
+use super::raw::{call, kind, open, packet, recv, send};
 use super::support::{Scratch, eventually, eventually_asleep, soon, tid};
 
 #[memring::interface(name = "all", version = "1")]
@@ -65,25 +66,6 @@ impl AllServer for Serves {
     }
 }
 
-fn packet(kind: u8, interface: u16, number: u32, time: u64, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![kind, 0];
-    packet.extend(interface.to_le_bytes());
-    packet.extend(number.to_le_bytes());
-    packet.extend(time.to_le_bytes());
-    packet.extend(body);
-    packet
-}
-
-/// An opening of an interface of which nothing is known.
-fn open(name: &str) -> Vec<u8> {
-    let text = |text: &str| [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
-    packet(1, 0, 0, 0, &[text(name), text("1"), vec![0, 0]].concat())
-}
-
-fn call(number: u32, body: &[u8]) -> Vec<u8> {
-    packet(4, 0, number, 0, body)
-}
-
 /// The same with arguments in JSON.
 fn worded(number: u32, body: &str) -> Vec<u8> {
     packet(0x84, 0, number, 0, body.as_bytes())
@@ -107,21 +89,6 @@ fn raw_client() -> (Raw, JoinHandle<End>) {
     send(&mut raw, &open("all"), 1);
     assert_eq!(kind(&recv(&mut raw)), 2, "opened");
     (raw, serving)
-}
-
-/// Beside the padding.
-fn kind(packet: &RawPacket) -> u8 {
-    packet.bytes[0] & 15
-}
-
-#[track_caller]
-fn send(raw: &mut Raw, packet: &[u8], tag: u64) {
-    raw.send(packet, tag, soon()).expect("room");
-}
-
-#[track_caller]
-fn recv(raw: &mut Raw) -> RawPacket {
-    raw.recv(soon()).expect("a packet")
 }
 
 #[track_caller]

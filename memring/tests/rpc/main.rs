@@ -1,5 +1,6 @@
 //! Calls: interfaces, their methods, and everything that can become of a call.
 
+mod acts;
 mod basics;
 mod both_ways;
 mod carried;
@@ -10,12 +11,14 @@ mod example;
 mod hostile;
 mod json;
 mod panics;
+mod raw;
 mod servers;
 mod signals;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
+mod tasks_and_threads;
 mod tasks_hostile;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Calls in tasks: under tokio and under any executor, every call comes to an end, and none that is dropped harms another.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::Write;
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use memring::rkyv::Archived;
 use memring::rpc::{Call, CallError, Calls, Cancel, Link, OpenError, Options, Replies, Server};
 use memring::{Connector, End, Lanes};
 
+use super::acts::yield_now;
 use super::support::{PATIENCE, Scratch, eventually, soon};
 
 #[memring::message]
@@ -104,19 +105,6 @@ impl WorksAsyncServer for Working {
     async fn tell(&self, _: &Call<'_>, number: u64) {
         self.told.fetch_add(number, Relaxed);
     }
-}
-
-/// Has other tasks take a turn.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Runs it on a runtime of so many threads, for so long at most.
