@@ -311,7 +311,7 @@ fn failures_are_one_line_and_a_status_by_whose_they_are() {
     scene.fails(&["calculator.version", "--count", "2"], 2, "--count is for streams");
     scene.fails(&["calculator.version", "--count", "0"], 2, "0 is not in");
     // Time.
-    scene.fails(&["calculator@1.0.slow", "--timeout", "100ms"], 4, "no answer before the deadline");
+    scene.fails(&["calculator@1.0.slow", "--timeout", "100ms"], 3, "no answer before the deadline");
     scene.fails(&["calculator@1.0.watch", "[\"A\"]", "--timeout", "0"], 3, "");
 }
 

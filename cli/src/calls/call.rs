@@ -139,7 +139,9 @@ fn cut<E: std::error::Error + 'static>(error: &CallError<E>) -> Failure {
     let status = match error {
         CallError::Arguments(_) => Status::Usage,
         CallError::Panicked | CallError::Dropped | CallError::Unanswered(_) => Status::Local,
-        CallError::Denied { .. } | CallError::ShuttingDown => Status::NoSession,
+        CallError::Denied { .. } | CallError::ShuttingDown | CallError::DeadlinePassed => {
+            Status::NoSession
+        }
         CallError::Send(_) => Status::Local,
         CallError::Answer(_) => Status::Corrupt,
         _ => Status::Cut,
