@@ -234,6 +234,7 @@ mod error;
 pub mod fuzzing;
 mod interface;
 mod json;
+mod noted;
 mod options;
 mod owed;
 mod pending;

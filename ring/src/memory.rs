@@ -517,14 +517,14 @@ impl FrameMut<'_> {
         unsafe { AtomicU64::from_ptr(self.frame.at.as_ptr().add(8).cast()) }.store(value, order);
     }
 
-    /// Copies its payload in, and writes the header's cache line last if that is not all of it.
+    /// Copies a piece of its payload in, which begins so many bytes behind its header, and writes the first cache line of it last.
     ///
     /// # Panics
     ///
-    /// If that is no smaller than the lane.
+    /// If it goes beyond what a frame may have.
     #[inline(always)]
-    pub fn copy_payload_in(self, bytes: &[u8]) {
-        let to = self.frame.payload(0, bytes.len());
+    pub fn copy_payload_in(self, offset: usize, bytes: &[u8]) {
+        let to = self.frame.payload(offset, bytes.len());
         // SAFETY: `payload` checked the bounds, and the mapping is writable.
         unsafe { copy::copy_backwards(to, bytes.as_ptr(), bytes.len()) }
     }

@@ -108,6 +108,22 @@ impl Producer {
         self.try_send_closely(bytes, tag)
     }
 
+    /// Sends a message in two pieces, the second of which begins `at` so many of its bytes, if nothing at all stands in the way:
+    /// whether it was sent. What is between them is zero. If it was not, [`try_send`](Self::try_send) knows more.
+    ///
+    /// # Panics
+    ///
+    /// If the second begins before the first ends.
+    #[inline(always)]
+    pub fn send_two_at_once(&mut self, first: &[u8], at: usize, second: &[u8], tag: u64) -> bool {
+        assert!(first.len() <= at, "the pieces overlap");
+        let sent = self.writer.put_two(first, at, second, tag);
+        if sent {
+            self.writer.traffic.message((at + second.len()) as u64);
+        }
+        sent
+    }
+
     /// As [`try_send`](Self::try_send), where something stands in the way.
     #[cold]
     #[inline(never)]

@@ -221,6 +221,27 @@ impl Writer {
         ready
     }
 
+    /// As [`put`](Self::put), of a message that is in two pieces, the second `at` so many bytes.
+    #[inline(always)]
+    pub(crate) fn put_two(&mut self, first: &[u8], at: usize, second: &[u8], tag: u64) -> bool {
+        let len = at as u64 + second.len() as u64;
+        let ready = len <= self.largest && self.is_ready_for(frame_size(len));
+        if ready {
+            let next = self.tail.wrapping_add(frame_size(len));
+            let (frame, after) = (self.data.frame_mut(self.tail), self.data.frame_mut(next));
+            // From the end to the beginning, as in `write`.
+            end_frame(after);
+            pad(frame, len as u32);
+            frame.copy_payload_in(at, second);
+            frame.zero(first.len(), at - first.len());
+            frame.copy_payload_in(0, first);
+            step::at(Step::P1);
+            announce(frame, after, Header::new(Kind::Data, len as u32), tag);
+            self.look_after(next);
+        }
+        ready
+    }
+
     /// Whether a frame of so many bytes can be written now, as far as is known.
     #[inline(always)]
     pub(crate) fn is_ready_for(&self, frame: u64) -> bool {
@@ -238,7 +259,7 @@ impl Writer {
         let (frame, after) = (self.data.frame_mut(self.tail), self.data.frame_mut(next));
         end_frame(after);
         pad(frame, len);
-        frame.copy_payload_in(bytes);
+        frame.copy_payload_in(0, bytes);
         step::at(Step::P1);
         announce(frame, after, Header::new(kind, len), tag);
         self.look_after(next);

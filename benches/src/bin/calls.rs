@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::sync::Barrier;
+use std::time::Instant;
 
 use memring::rpc::{Call, Calls, Link};
 use memring::{Connector, Protocol, ServerEnd, Wait};
@@ -129,18 +130,21 @@ fn measure(
     let link = Link::over(calls);
     let client: EchoClient = link.open()?;
     let starts: EchoAsyncClient = link.open()?;
-    if std::env::var_os("ONLY").is_some() {
+    if let Ok(only) = std::env::var("ONLY") {
         for _ in 0..rounds {
-            println!(
-                "{:?}",
-                timed(TURN, |word| {
+            let took = match only.as_str() {
+                "flight" => pipelined(&starts)?,
+                "threads" => threads(&client),
+                _ => timed(TURN, |word| {
                     assert_eq!(client.echo([word; 4]).expect("an answer")[3], word + 1);
-                })
-            );
+                }),
+            };
+            println!("{took:.1} ns");
         }
         return Ok(());
     }
-    let mut times: [Vec<Duration>; 5] = Default::default();
+    // In nanoseconds.
+    let mut times: [Vec<f64>; 5] = Default::default();
     for _ in 0..rounds {
         times[0].push(timed(TURN, |word| {
             raw.send(&Words([word; 4])).expect("the child is there");
@@ -155,13 +159,13 @@ fn measure(
             one_way.send(&Tick([word; 8]))?;
         }
         one_way.recv()?;
-        times[2].push(began.elapsed() / MANY as u32);
+        times[2].push(each(began, MANY));
         times[3].push(pipelined(&starts)?);
         times[4].push(threads(&client));
     }
     let [raw_time, call, plain, flight, threads] = times.map(|mut times| {
-        times.sort_unstable();
-        times[times.len() / 2].as_nanos() as f64
+        times.sort_unstable_by(f64::total_cmp);
+        times[times.len() / 2]
     });
     println!("32 bytes to and fro, spinning, medians of {rounds} interleaved turns");
     println!("raw round trip                {raw_time:>8.0} ns");
@@ -182,14 +186,19 @@ fn measure(
 }
 
 /// What one of so many takes, after some to warm up.
-fn timed(count: u64, mut one: impl FnMut(u64)) -> Duration {
+fn timed(count: u64, mut one: impl FnMut(u64)) -> f64 {
     (0..200).for_each(&mut one);
     let began = Instant::now();
     (0..count).for_each(one);
-    began.elapsed() / count as u32
+    each(began, count)
 }
 
-fn pipelined(client: &EchoAsyncClient) -> Outcome<Duration> {
+/// Nanoseconds of one of so many.
+fn each(began: Instant, count: u64) -> f64 {
+    began.elapsed().as_secs_f64() * 1e9 / count as f64
+}
+
+fn pipelined(client: &EchoAsyncClient) -> Outcome<f64> {
     let began = Instant::now();
     let mut pending = VecDeque::with_capacity(IN_FLIGHT);
     for word in 0..MANY {
@@ -203,7 +212,7 @@ fn pipelined(client: &EchoAsyncClient) -> Outcome<Duration> {
     for (word, oldest) in pending {
         check(word, oldest)?;
     }
-    Ok(began.elapsed() / MANY as u32)
+    Ok(each(began, MANY))
 }
 
 fn check(word: u64, pending: memring::rpc::Pending<[u64; 4]>) -> Outcome<()> {
@@ -211,17 +220,23 @@ fn check(word: u64, pending: memring::rpc::Pending<[u64; 4]>) -> Outcome<()> {
     Ok(())
 }
 
-fn threads(client: &EchoClient) -> Duration {
-    let each = TURN / THREADS;
-    let began = Instant::now();
+fn threads(client: &EchoClient) -> f64 {
+    const EACH: u64 = 1000;
+    let together = Barrier::new(THREADS as usize + 1);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                for word in 0..each {
+                together.wait();
+                for word in 0..EACH {
                     assert_eq!(client.echo([word; 4]).expect("an answer")[3], word + 1);
                 }
+                together.wait();
             });
         }
-    });
-    began.elapsed() / (each * THREADS) as u32
+        // That they are made, and end, is no part of it.
+        let began = Instant::now();
+        together.wait();
+        together.wait();
+        each(began, EACH * THREADS)
+    })
 }

@@ -6,14 +6,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use memring_ring::consumer::Item;
+use memring_ring::consumer::{Consumer, Item};
 use memring_ring::halves::Which;
 
 use super::carrier::Came;
 use super::receiving::Mine;
-use super::sending::{Body, NotSent, Sending, SmallPacket};
+use super::sending::{Body, NotSent, Outgoing, Sending};
 use super::shared::{HeldHalves, Shared};
-use super::table::{Asked, Table};
+use super::table::{Expects, Packet, Table};
 use super::waiting::{Found, Got, Here, Stopped};
 use super::wire::Header;
 use crate::error::End;
@@ -36,29 +36,25 @@ impl Shared {
         deadline: Option<Instant>,
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Unanswered> {
-        let mut packet = SmallPacket::default();
-        if B::CARRIES || self.is_forked() || !packet.fill(header, body) {
-            return self.call_with_scratch(header, body, deadline, read);
+        if B::CARRIES || self.is_forked() {
+            return self.call_among_others(header, body, deadline, read);
         }
+        let Some(packet) = Outgoing::small(header, body) else {
+            return self.call_with_scratch(header, body, deadline, read);
+        };
         let Some(mut held) = self.try_take(Which::BOTH) else {
             return self.call_among_others(header, body, deadline, read);
         };
-        let Some(call) = self.ask_alone(held.sending(), packet.bytes()) else {
+        let Some(call) = self.ask_alone(held.sending(), packet) else {
             drop(held);
             return self.call_among_others(header, body, deadline, read);
         };
         // Most answers come soon, alone, and carry nothing.
         let item = self.next_soon(&mut held);
         if let Some(item) = &item
-            && item.tag == call
-            && !item.has_fds()
+            && let Some((header, body)) = plain_answer(&held.received().consumer, item, call)
         {
-            let packet = held.receiving().consumer.bytes(item);
-            if let Some(header) = Header::plain_answer(packet)
-                && let Some(body) = packet.get(header.body_at()..)
-            {
-                return Ok(read(header, body, None));
-            }
+            return Ok(read(header, body, None));
         }
         self.answer_alone(held, item, call, deadline, read)
     }
@@ -72,9 +68,6 @@ impl Shared {
         deadline: Option<Instant>,
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Unanswered> {
-        if B::CARRIES || self.is_forked() {
-            return self.call_among_others(header, body, deadline, read);
-        }
         let asked = self.with_packet(header, body, |packet| {
             let mut held = self.try_take(Which::BOTH)?;
             let call = self.ask_alone(held.sending(), packet)?;
@@ -90,11 +83,35 @@ impl Shared {
         }
     }
 
+    /// Asks with the sending half alone, if nothing stands in the way. The question's number.
+    #[inline(always)]
+    pub(crate) fn ask_at_once<B: Body>(&self, header: Header, body: &B) -> Option<u64> {
+        if B::CARRIES || self.is_forked() || self.tasks.has_line() {
+            return None;
+        }
+        let packet = Outgoing::small(header, body)?;
+        let mut held = self.try_take(Which::SENDING)?;
+        let sending = held.sending();
+        let call = sending.last + 1;
+        // ORDERING: Relaxed; see `answer_alone`.
+        let room = self.most_asked().saturating_sub(self.alone.load(Ordering::Relaxed));
+        if self.noted.count() >= room || !self.noted.note(call) {
+            return None;
+        }
+        if !packet.put(sending, call) {
+            drop(self.forget(call));
+            return None;
+        }
+        sending.last = call;
+        Some(call)
+    }
+
     /// Sends a question by who has both halves, on no list. Its number; `None` if that cannot be now.
     #[inline(always)]
-    fn ask_alone(&self, sending: &mut Sending, packet: &[u8]) -> Option<u64> {
+    fn ask_alone(&self, sending: &mut Sending, packet: Outgoing<'_>) -> Option<u64> {
         let call = sending.last + 1;
-        if !self.may_ask() || sending.out.producer().try_send(packet, call).is_err() {
+        // Who owes something is to read closely, and pays then.
+        if !self.may_ask() || self.owes() || !packet.put(sending, call) {
             return None;
         }
         sending.last = call;
@@ -131,7 +148,7 @@ impl Shared {
                 let came = self.read_until(&mut held, false, deadline, none, mine);
                 if let Err(Stopped::TimedOut) = came {
                     // Note is taken of it before another thread could read its answer.
-                    self.with_asked(|table| table.add_abandoned(call));
+                    self.table().add_abandoned(call);
                 }
                 // ORDERING: Relaxed; who sees it late takes the bound for closer than it is.
                 self.alone.store(0, Ordering::Relaxed);
@@ -166,8 +183,8 @@ impl Shared {
         deadline: Option<Instant>,
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Unanswered> {
-        let asked = Asked::Waiting(None);
-        let call = self.ask(header, body, asked, deadline).map_err(Unanswered::NotSent)?;
+        let call =
+            self.ask(header, body, Expects::Answer, deadline).map_err(Unanswered::NotSent)?;
         self.answer(call, deadline, read).map_err(|stopped| {
             self.cancel(call);
             Unanswered::Stopped(stopped)
@@ -184,15 +201,70 @@ impl Shared {
         let ready = |table: &mut Table| table.take_answer(call);
         let mine = |header: &Header, of: u64| of == call && header.is_answer();
         let waiter = |table: &mut Table, waiter| table.set_waiter(call, waiter);
-        match self.wait(false, deadline, ready, mine, waiter)? {
-            Got::Ready(packet) => {
-                self.with_asked(|_| {});
-                Ok(read(packet.header, packet.body(), packet.came()))
-            }
+        let got = self.wait(false, deadline, ready, mine, waiter)?;
+        Ok(self.read_answer(call, got, read))
+    }
+
+    /// The answer to a question, if it lies next in the lane, and nobody else reads.
+    #[inline(always)]
+    pub(crate) fn answer_at_once<T>(
+        &self,
+        call: u64,
+        read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
+    ) -> Option<T> {
+        // As long as it is only noted nothing was filed for it, and nobody files who has not the receiving half.
+        if !self.noted.has(call) || self.is_forked() || self.owes() {
+            return None;
+        }
+        let mut held = self.try_take(Which::RECEIVING)?;
+        if !self.noted.has(call) || self.is_crowded() {
+            return None;
+        }
+        let consumer = &mut held.receiving().consumer;
+        let item = consumer.next_ready()?;
+        let item = consumer.align(item).unwrap_or(item);
+        if let Some((header, body)) = plain_answer(consumer, &item, call) {
+            self.noted.take(call);
+            return Some(read(header, body, None));
+        }
+        self.sort_for_others(held, item);
+        None
+    }
+
+    /// Files a packet that was read.
+    #[cold]
+    fn sort_for_others(&self, mut held: HeldHalves<'_>, item: Item) {
+        if let Err(broken) = self.sort(&mut held, item, &|_, _| false) {
+            self.broken(&mut held, broken);
+        }
+    }
+
+    /// Reads an answer that has come.
+    fn read_answer<T>(
+        &self,
+        call: u64,
+        got: Got<'_, Packet>,
+        read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
+    ) -> T {
+        match got {
+            Got::Ready(packet) => read(packet.header, packet.body(), packet.came()),
             Got::Here(here) => {
-                self.with_asked(|table| table.forget(call));
-                Ok(read(here.header, here.body(), here.came()))
+                if !self.noted.take(call) {
+                    drop(self.forget(call));
+                }
+                read(here.header, here.body(), here.came())
             }
         }
     }
+}
+
+/// The answer to this call, if the item is one that carries nothing.
+#[inline(always)]
+fn plain_answer<'a>(consumer: &'a Consumer, item: &Item, call: u64) -> Option<(Header, &'a [u8])> {
+    if item.tag != call || item.has_fds() {
+        return None;
+    }
+    let packet = consumer.bytes(item);
+    let header = Header::plain_answer(packet)?;
+    Some((header, packet.get(header.body_at()..)?))
 }

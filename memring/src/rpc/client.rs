@@ -17,7 +17,7 @@ use super::session::{Link, not_sent, unanswered};
 use super::shared::{Shared, nanos_of};
 use super::signal::Subscription;
 use super::stream::Stream;
-use super::table::Asked;
+use super::table::Expects;
 use super::wire::{Code, Header, Kind, sentence};
 use crate::view::caught;
 
@@ -134,19 +134,25 @@ impl Bound {
     }
 
     /// Asks what is noted.
+    #[inline]
     fn ask<B: Body>(
         &self,
         member: usize,
         arguments: &B,
-        asked: Asked,
+        expects: Expects,
         until: &Until,
     ) -> Result<Question, CallError> {
         until.check()?;
         let header = self.header(Kind::Call, self.reach(member)?, until.deadline);
+        if expects == Expects::Answer
+            && let Some(call) = self.shared.ask_at_once(header, arguments)
+        {
+            return Ok(Question::Asked(call));
+        }
         let begun = if self.in_tasks && !B::CARRIES {
-            self.shared.begin_in_task(header, arguments, Number::Next(asked))
+            self.shared.begin_in_task(header, arguments, Number::Next(expects))
         } else {
-            self.shared.ask(header, arguments, asked, until.deadline).map(Question::Asked)
+            self.shared.ask(header, arguments, expects, until.deadline).map(Question::Asked)
         };
         begun.map_err(not_sent)
     }
@@ -160,7 +166,7 @@ impl Bound {
     {
         let until = self.options.until();
         let arguments = Value::<A, CA>::new(arguments);
-        let asked = self.ask(member, &arguments, Asked::Waiting(None), &until);
+        let asked = self.ask(member, &arguments, Expects::Answer, &until);
         Pending::new(Arc::clone(&self.shared), asked, until, read::<R, CR, E, CE>)
     }
 
@@ -177,7 +183,7 @@ impl Bound {
     {
         let until = self.options.until();
         let arguments = Value::<A, CA>::new(arguments);
-        let call = self.ask(member, &arguments, Stream::<T, E>::asked(), &until)?;
+        let call = self.ask(member, &arguments, Expects::Replies, &until)?;
         Ok(Stream::new(Arc::clone(&self.shared), call, until, read::<T, CT, E, CE>))
     }
 

@@ -13,7 +13,7 @@ use super::pending::{Pending, Question};
 use super::session::{Link, not_sent, unanswered};
 use super::shared::{Shared, nanos_of, now_nanos};
 use super::stream::Stream;
-use super::table::Asked;
+use super::table::Expects;
 use super::wire::described::{self, Asks, Described};
 use super::wire::{
     self, Broken, Code, Header, Kind, MAX_NAME, MAX_VERSION, Opening, Prints, Shape, shown,
@@ -276,7 +276,7 @@ impl JsonMethod<'_> {
     /// [`CallError`]; the method's own error is JSON too.
     pub fn call(&self, arguments: &str, options: &Options) -> Result<String, CallError<JsonError>> {
         let until = options.until();
-        let asked = self.ask(arguments, Asked::Waiting(None), &until);
+        let asked = self.ask(arguments, Expects::Answer, &until);
         Pending::new(Arc::clone(&self.description.shared), asked.map(Question::Asked), until, read)
             .wait()
     }
@@ -292,7 +292,7 @@ impl JsonMethod<'_> {
         options: &Options,
     ) -> Result<Stream<String, JsonError>, CallError> {
         let until = options.until();
-        let call = self.ask(arguments, Stream::<String, JsonError>::asked(), &until)?;
+        let call = self.ask(arguments, Expects::Replies, &until)?;
         Ok(Stream::new(Arc::clone(&self.description.shared), Question::Asked(call), until, read))
     }
 
@@ -309,11 +309,11 @@ impl JsonMethod<'_> {
         sent.map_err(|error| not_sent(error.into()))
     }
 
-    fn ask(&self, arguments: &str, asked: Asked, until: &Until) -> Result<u64, CallError> {
+    fn ask(&self, arguments: &str, expects: Expects, until: &Until) -> Result<u64, CallError> {
         until.check()?;
         let header = self.header(Kind::Call, until.deadline);
         let shared = &self.description.shared;
-        shared.ask(header, &arguments.as_bytes(), asked, until.deadline).map_err(not_sent)
+        shared.ask(header, &arguments.as_bytes(), expects, until.deadline).map_err(not_sent)
     }
 
     fn header(&self, kind: Kind, deadline: Option<Instant>) -> Header {

@@ -136,6 +136,5 @@ pub fn decode(bytes: &[u8]) {
 #[must_use]
 pub fn left(link: &Link) -> usize {
     let shared = &link.shared;
-    let asked = shared.with_asked(|table| table.count());
-    asked + usize::from(!shared.is_quiet()) + usize::from(shared.owes())
+    shared.noted.count() as usize + usize::from(!shared.is_quiet()) + usize::from(shared.owes())
 }

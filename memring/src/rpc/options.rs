@@ -80,6 +80,7 @@ impl Options {
     }
 
     /// What ends a call that is made now.
+    #[inline]
     pub(crate) fn until(&self) -> Until {
         let timeout = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let deadline = match (timeout, self.deadline) {

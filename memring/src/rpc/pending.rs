@@ -69,7 +69,15 @@ impl Question {
     }
 
     /// Nobody waits for an answer any more.
+    #[inline]
     pub(crate) fn cancel(&mut self, shared: &Shared) {
+        if !matches!(self, Self::Over) {
+            self.cancel_on(shared);
+        }
+    }
+
+    #[inline(never)]
+    fn cancel_on(&mut self, shared: &Shared) {
         match std::mem::replace(self, Self::Over) {
             Self::Departing(mut departing) => departing.leave(shared),
             Self::Asked(call) => shared.cancel(call),
@@ -125,7 +133,7 @@ impl Question {
 pub struct Pending<R, E = super::Never> {
     shared: Arc<Shared>,
     /// Why it was not begun, if it was not.
-    failed: Option<CallError>,
+    failed: Option<Box<CallError>>,
     question: Question,
     until: Until,
     hears: Hears,
@@ -140,6 +148,7 @@ impl<R, E> fmt::Debug for Pending<R, E> {
 }
 
 impl<R, E> Pending<R, E> {
+    #[inline]
     pub(crate) fn new(
         shared: Arc<Shared>,
         question: Result<Question, CallError>,
@@ -148,7 +157,7 @@ impl<R, E> Pending<R, E> {
     ) -> Self {
         let (question, failed) = match question {
             Ok(question) => (question, None),
-            Err(error) => (Question::Over, Some(error)),
+            Err(error) => (Question::Over, Some(Box::new(error))),
         };
         Self { shared, failed, question, until, hears: Hears::default(), read: Some(read) }
     }
@@ -159,8 +168,21 @@ impl<R, E> Pending<R, E> {
     ///
     /// [`CallError`].
     pub fn wait(mut self) -> Result<R, CallError<E>> {
+        // Of many that were asked, the one that was asked first is answered by now, most often.
+        if let (Question::Asked(call), Some(read)) = (&self.question, self.read)
+            && !self.until.may_be_cancelled()
+            && let Some(answer) = self.shared.answer_at_once(*call, read)
+        {
+            self.question = Question::Over;
+            return answer;
+        }
+        self.wait_on()
+    }
+
+    #[inline(never)]
+    fn wait_on(mut self) -> Result<R, CallError<E>> {
         if let Some(error) = self.failed.take() {
-            return Err(error.widen());
+            return Err((*error).widen());
         }
         let Some(read) = self.read.take() else { return Err(CallError::Cancelled) };
         let deadline = self.until.deadline;
@@ -186,7 +208,7 @@ impl<R, E> Pending<R, E> {
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Packet>, CallError>> {
         if let Some(error) = self.failed.take() {
-            return Poll::Ready(Err(error));
+            return Poll::Ready(Err(*error));
         }
         let Self { shared, question, until, hears, .. } = self;
         let mut ended = until.poll(hears, context);
@@ -212,7 +234,6 @@ impl<R, E> Pending<R, E> {
         ))?;
         if answer.is_some() {
             *question = Question::Over;
-            shared.with_asked(|_| {});
             return Poll::Ready(Ok(answer));
         }
         Poll::Ready(Err(ended.err().unwrap_or(CallError::Cancelled)))

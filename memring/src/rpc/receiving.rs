@@ -175,7 +175,7 @@ impl Shared {
             self.queue(Job { packet, place });
             return Ok(None);
         }
-        let waiter = self.with_asked(|table| table.file(packet))?;
+        let waiter = self.table().file(packet)?;
         if let Some(waiter) = waiter {
             waiter.wake();
         }

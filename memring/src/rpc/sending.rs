@@ -1,5 +1,6 @@
 //! Packets on their way out: encoded by each thread for itself, numbered and sent one after the other.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -7,12 +8,11 @@ use std::time::Instant;
 
 use memring_codec::attached::Attaches;
 use memring_codec::{EncodeError, LARGEST_VALUE, Scratch, Sink};
-use memring_ring::buffer::copy_fresh;
 use memring_ring::halves::Which;
 use memring_ring::producer::TrySendError as LaneTrySendError;
 
 use super::shared::{HeldHalves, SLICE, Shared};
-use super::table::Asked;
+use super::table::Expects;
 use super::wire::{HEADER, Header, Kind, MOST_PADDING, packet};
 use crate::attached::Outbound;
 use crate::carry::KEEP;
@@ -81,51 +81,50 @@ impl From<SendError> for NotSent {
     }
 }
 
-/// A packet of a body that is small and lies there already.
-#[repr(align(16))]
-pub(crate) struct SmallPacket {
-    bytes: [u8; HEADER + MOST_PADDING + SMALL],
-    len: usize,
+/// A packet on its way out.
+#[derive(Clone, Copy)]
+pub(crate) enum Outgoing<'a> {
+    /// Its header, and a body that is small and lies elsewhere.
+    Small(Header, &'a [u8]),
+    /// All of it.
+    Whole(&'a [u8]),
 }
 
-impl Default for SmallPacket {
-    fn default() -> Self {
-        Self { bytes: [0; HEADER + MOST_PADDING + SMALL], len: 0 }
-    }
-}
-
-impl SmallPacket {
-    #[inline]
-    pub(crate) fn of(header: Header, body: &impl Body) -> Option<Self> {
-        let mut this = Self::default();
-        this.fill(header, body).then_some(this)
+impl<'a> Outgoing<'a> {
+    /// A packet of a body that is small and lies there already.
+    #[inline(always)]
+    pub(crate) fn small(header: Header, body: &'a impl Body) -> Option<Self> {
+        let body = body.ready().filter(|body| body.len() <= SMALL)?;
+        Some(Self::Small(header.padded(body.len()), body))
     }
 
-    /// Holds this from now on, if it is small.
-    #[inline]
-    pub(crate) fn fill(&mut self, header: Header, body: &impl Body) -> bool {
-        let Some(body) = body.ready().filter(|body| body.len() <= SMALL) else { return false };
-        let header = header.padded(body.len());
-        let at = header.body_at();
-        copy_fresh(&mut self.bytes[..HEADER], &header.encode());
-        copy_fresh(&mut self.bytes[at..at + body.len()], body);
-        self.len = at + body.len();
-        true
+    /// Sends it if nothing stands in the way: whether it was sent.
+    #[inline(always)]
+    pub(super) fn put(self, sending: &mut Sending, call: u64) -> bool {
+        let producer = sending.out.producer();
+        match self {
+            Self::Small(header, body) => {
+                producer.send_two_at_once(&header.encode(), header.body_at(), body, call)
+            }
+            Self::Whole(packet) => producer.try_send(packet, call).is_ok(),
+        }
     }
 
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+    /// Bytes of it.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Small(header, body) => header.body_at() + body.len(),
+            Self::Whole(packet) => packet.len(),
+        }
     }
 
-    #[inline]
-    pub(crate) fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    /// All of it in one piece.
+    #[cold]
+    pub(super) fn whole(self) -> Cow<'a, [u8]> {
+        match self {
+            Self::Small(header, body) => packet(header, body).into(),
+            Self::Whole(packet) => packet.into(),
+        }
     }
 }
 
@@ -141,10 +140,10 @@ impl Shared {
         &self,
         header: Header,
         body: &B,
-        with: impl FnOnce(&[u8]) -> R,
+        with: impl FnOnce(Outgoing<'_>) -> R,
     ) -> Result<R, SendError> {
-        if let Some(small) = SmallPacket::of(header, body) {
-            return Ok(with(small.bytes()));
+        if let Some(small) = Outgoing::small(header, body) {
+            return Ok(with(small));
         }
         self.with_scratch(|scratch| {
             // Room for the header, and for what pads it once the body is known.
@@ -154,7 +153,7 @@ impl Shared {
             let header = header.padded(scratch.len() - FRONT);
             let start = FRONT - header.body_at();
             scratch.overwrite(start, &header.encode());
-            Ok(with(&scratch[start..]))
+            Ok(with(Outgoing::Whole(&scratch[start..])))
         })
     }
 
@@ -185,23 +184,10 @@ impl Shared {
         }
     }
 
-    /// Answers a call of the peer's, with both halves if nobody else has one: they go on to whoever waits next.
-    #[inline]
-    pub(super) fn answer_small(&self, packet: &SmallPacket, call: u64) -> Option<HeldHalves<'_>> {
-        if let Some(mut held) = self.try_take(Which::BOTH)
-            && held.sending().out.producer().try_send(packet.bytes(), call).is_ok()
-        {
-            return Some(held);
-        }
-        // If it cannot be told, the session is over.
-        let _ = self.send_whole(packet.bytes(), call, None);
-        None
-    }
-
-    /// Sends a whole packet, waiting for room until the deadline.
-    pub(super) fn send_whole(
+    /// Sends a packet about a call that has a number, waiting for room until the deadline.
+    pub(super) fn send_packet(
         &self,
-        packet: &[u8],
+        packet: Outgoing<'_>,
         call: u64,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
@@ -209,11 +195,10 @@ impl Shared {
             return Err(SendError::Ended(End::Forked));
         }
         let mut held = self.take_sending(deadline).ok_or(SendError::TimedOut)?;
-        let mut sent = Ok(());
-        if held.sending().out.producer().try_send(packet, call).is_err() {
-            sent = self.put_slowly(&mut held, packet, call, deadline);
+        if packet.put(held.sending(), call) {
+            return Ok(());
         }
-        sent
+        self.put_slowly(&mut held, &packet.whole(), call, deadline)
     }
 
     /// Sends a whole packet, if there is room now: whether there was.
@@ -241,10 +226,10 @@ impl Shared {
         &self,
         header: Header,
         body: &B,
-        asked: Asked,
+        expects: Expects,
         deadline: Option<Instant>,
     ) -> Result<u64, NotSent> {
-        self.put(header, body, deadline, Number::Next(asked))
+        self.put(header, body, deadline, Number::Next(expects))
     }
 
     fn put<B: Body>(
@@ -272,20 +257,20 @@ impl Shared {
     fn put_packet(
         &self,
         held: &mut HeldHalves<'_>,
-        packet: &[u8],
+        packet: Outgoing<'_>,
         deadline: Option<Instant>,
         number: Number,
     ) -> Result<u64, NotSent> {
         let question = matches!(number, Number::Next(_));
         let call = self.number(held.sending(), number)?;
-        if held.sending().out.producer().try_send(packet, call).is_ok() {
+        if packet.put(held.sending(), call) {
             return Ok(call);
         }
-        match self.put_slowly(held, packet, call, deadline) {
+        match self.put_slowly(held, &packet.whole(), call, deadline) {
             Ok(()) => Ok(call),
             Err(error) => {
                 if question {
-                    self.with_asked(|table| table.forget(call));
+                    drop(self.forget(call));
                 }
                 Err(error.into())
             }
@@ -296,15 +281,21 @@ impl Shared {
     pub(super) fn number(&self, sending: &mut Sending, number: Number) -> Result<u64, NotSent> {
         match number {
             Number::Of(call) => Ok(call),
-            Number::Next(asked) => {
+            Number::Next(expects) => {
                 let call = sending.last + 1;
                 let most = self.most_asked();
                 // ORDERING: Relaxed; see `answer_alone`.
-                let listed = most.saturating_sub(self.alone.load(Ordering::Relaxed));
-                if self.asked.load(Ordering::Relaxed) >= listed {
+                let room = most.saturating_sub(self.alone.load(Ordering::Relaxed));
+                if self.noted.count() >= room {
                     self.look(); // some may be answered that nobody waits for
                 }
-                if !self.with_asked(|table| table.ask(call, asked, listed)) {
+                if expects == Expects::Answer && self.noted.count() < room && self.noted.note(call)
+                {
+                    sending.last = call;
+                    return Ok(call);
+                }
+                let on_table = room.saturating_sub(self.noted.placed());
+                if !self.table().ask(call, expects, on_table) {
                     return Err(NotSent::TooMany(most));
                 }
                 sending.last = call;
@@ -416,7 +407,7 @@ impl Shared {
         self.stuck.store(false, Ordering::Relaxed);
         self.tasks.next_in_line(); // as in `put_slowly`
         if sent.is_err() && question {
-            self.with_asked(|table| table.forget(call));
+            drop(self.forget(call));
         }
         sent.map(|()| call).map_err(NotSent::Send)
     }
@@ -442,7 +433,8 @@ impl Shared {
         if self.is_forked() {
             return;
         }
-        let (missing, _kept) = self.with_asked(|table| table.abandon(call));
+        let (missing, kept) = self.table().abandon(call);
+        drop(kept); // not under the lock: a waker may do anything
         if missing {
             self.tell_cancelled(call);
         }
@@ -451,8 +443,7 @@ impl Shared {
     /// Whether one more question would be more than the peer takes.
     #[inline]
     pub(super) fn may_ask(&self) -> bool {
-        // ORDERING: Relaxed; a bound of ours, which those who lock the table keep as well.
-        self.asked.load(Ordering::Relaxed) < self.most_asked()
+        self.noted.count() < self.most_asked()
     }
 }
 
@@ -461,5 +452,5 @@ pub(super) enum Number {
     /// It is about this call.
     Of(u64),
     /// It is a question, of which note is taken.
-    Next(Asked),
+    Next(Expects),
 }

@@ -1,6 +1,6 @@
 //! What serves an interface: a call of the peer's comes in as a request, and is answered.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ use super::error::CallError;
 use super::interface::{Interface, Member};
 use super::replies::Replies;
 use super::running::Place;
-use super::sending::{Body, Number, SmallPacket};
+use super::sending::{Body, Number, Outgoing};
 use super::session::{Link, not_sent};
 use super::shared::{Shared, instant_of, now_nanos};
 use super::tasks::answering::Answering;
@@ -202,9 +202,16 @@ pub struct Request<'a> {
     call: Call<'a>,
     body: &'a [u8],
     arrived: Option<&'a Arc<Arrived>>,
-    answer: &'a RefCell<SmallPacket>,
-    /// Where an answer goes that is not small, if this thread must not wait for room.
-    later: Option<&'a Cell<Option<Answering>>>,
+    answers: &'a dyn Answers,
+}
+
+/// How answers leave the thread that runs calls.
+pub(crate) trait Answers {
+    /// Sends one that is small.
+    fn send(&self, packet: Outgoing<'_>, call: u64);
+
+    /// Where one goes that is not small, or has to wait, if this thread must not wait for room.
+    fn later(&self) -> Option<&Cell<Option<Answering>>>;
 }
 
 impl fmt::Debug for Request<'_> {
@@ -220,16 +227,11 @@ impl<'a> Request<'a> {
         due: &Due<'a>,
         interface: &'static Interface,
         member: &'static Member,
-        answer: &'a RefCell<SmallPacket>,
+        answers: &'a dyn Answers,
     ) -> Self {
         let Due { header, number, place, body, arrived } = *due;
         let call = Call::new(shared, &header, number, place, interface, member);
-        Self { call, body, arrived, answer, later: None }
-    }
-
-    /// The same, of a thread that must not wait for room: whoever runs it sends what is left here.
-    pub(crate) fn answered_later(self, later: &'a Cell<Option<Answering>>) -> Self {
-        Self { later: Some(later), ..self }
+        Self { call, body, arrived, answers }
     }
 
     /// The arguments as they came.
@@ -332,18 +334,16 @@ impl<'a> Request<'a> {
     fn reply(&self, kind: Kind, body: &impl Body) {
         let Call { shared, number, .. } = self.call;
         self.free();
-        if self.answer.borrow_mut().fill(Header::new(kind), body) {
-            return; // whoever runs this sends it
+        let header = Header::new(kind);
+        if let Some(packet) = Outgoing::small(header, body) {
+            return self.answers.send(packet, number);
         }
-        let sent = match self.later {
+        let sent = match self.answers.later() {
             Some(later) => {
-                let header = Header::new(kind);
                 let begin = || shared.begin_in_task(header, body, Number::Of(number));
                 Answering::begin(shared, number, begin).map(|answer| later.set(Some(answer)))
             }
-            None => shared
-                .send(Header::new(kind), number, body, None)
-                .map_err(|error| not_sent(error.into())),
+            None => shared.send(header, number, body, None).map_err(|error| not_sent(error.into())),
         };
         match sent {
             Ok(()) | Err(CallError::Ended(_)) => {}
@@ -361,7 +361,7 @@ impl<'a> Request<'a> {
 
     fn say(&self, code: Code, why: &str) {
         let Call { shared, number, .. } = self.call;
-        if self.later.is_some() {
+        if self.answers.later().is_some() {
             shared.end_call_sometime(number, code, why);
         } else {
             shared.end_call(number, code, why);

@@ -16,7 +16,7 @@ use super::pending::Pending;
 use super::sending::{NotSent, Number};
 use super::services::{Serve, Services};
 use super::shared::{Shared, now_nanos};
-use super::table::Asked;
+use super::table::Expects;
 use super::waiting::Stopped;
 use super::wire::{self, Code, Header, Kind, MAX_MEMBERS, MAX_NAME, MAX_VERSION};
 use super::worker;
@@ -213,7 +213,7 @@ impl Link {
     /// [`OpenError`].
     pub async fn open_deadline_async<C: Client>(&self, deadline: Instant) -> Result<C, OpenError> {
         let (header, body) = question(C::interface())?;
-        let asked = Number::Next(Asked::Waiting(None));
+        let asked = Number::Next(Expects::Answer);
         let begun = self.shared.begin_in_task(header, &&body[..], asked).map_err(not_sent);
         let until = Options::new().deadline(deadline).until();
         let answer =

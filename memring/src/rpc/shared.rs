@@ -19,12 +19,13 @@ use memring_ring::halves::{Halves, Held, Kept, Which};
 use memring_transport::{Peer, Session};
 
 use super::interface::Interface;
+use super::noted::Noted;
 use super::owed::Owed;
 use super::receiving::Receiving;
 use super::running::AllRunning;
 use super::sending::Sending;
 use super::services::Services;
-use super::table::{FIRST_ASKED, Job, Table};
+use super::table::{Asked, FIRST_ASKED, Job, Table};
 use super::tasks::Tasks;
 use super::waiter::Waiter;
 use super::wire::{self, Code, Header, Kind};
@@ -39,15 +40,14 @@ pub(crate) const SLICE: Duration = Duration::from_millis(1);
 const LONGEST_TURN: Duration = Duration::from_millis(100);
 
 /// Looks at a half that is taken before its taker sleeps: whoever has it for a moment gives it back within these.
-const LOOKS: u32 = 64;
+const LOOKS: u32 = 8;
 
 /// What the threads of a session share.
 pub(crate) struct Shared {
     pub(super) session: Arc<Session>,
     pub(super) halves: Halves<Sending, Receiving>,
     table: Mutex<Table>,
-    /// How many calls are in the table, for those who do not lock it.
-    pub(super) asked: AtomicU32,
+    pub(super) noted: Arc<Noted>,
     /// How many the peer takes at once.
     most_asked: AtomicU32,
     /// How many are under way that are on no list: one at most.
@@ -131,13 +131,14 @@ impl Shared {
         let session = Arc::clone(sender.session());
         let largest_at_once = usize::try_from(sender.largest_at_once()).unwrap_or(usize::MAX);
         let receiving = Receiving::new(receiver.into_consumer(), &session);
+        let noted = Arc::<Noted>::default();
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             subscribed: Mutex::default(),
             halves: Halves::new(Sending::new(sender), receiving),
             session,
-            table: Mutex::new(Table::new()),
-            asked: AtomicU32::new(0),
+            table: Mutex::new(Table::new(Arc::clone(&noted))),
+            noted,
             most_asked: AtomicU32::new(FIRST_ASKED),
             alone: AtomicU32::new(0),
             owed: Owed::default(),
@@ -166,13 +167,9 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what was asked.
-    pub(super) fn with_asked<R>(&self, with: impl FnOnce(&mut Table) -> R) -> R {
-        let mut table = self.table();
-        let result = with(&mut table);
-        // ORDERING: Relaxed; a number, for a bound.
-        self.asked.store(table.count() as u32, Ordering::Relaxed);
-        result
+    /// Forgets a question that was not sent, or whose answer was taken.
+    pub(super) fn forget(&self, call: u64) -> Option<Asked> {
+        self.table().forget(call)
     }
 
     pub(super) fn is_forked(&self) -> bool {
@@ -221,11 +218,19 @@ impl Shared {
     /// Takes the sending half, waiting for it until the deadline.
     pub(super) fn take_sending(&self, deadline: Option<Instant>) -> Option<HeldHalves<'_>> {
         loop {
-            for _ in 0..LOOKS {
+            for look in 0..=LOOKS {
                 if let Some(held) = self.try_take(Which::SENDING) {
                     return Some(held);
                 }
-                std::hint::spin_loop();
+                match look {
+                    0..LOOKS => std::hint::spin_loop(),
+                    // It may be that whoever has it is kept from running by this thread: then this costs less than to sleep and
+                    // to be woken.
+                    _ => thread::yield_now(),
+                }
+            }
+            if let Some(held) = self.try_take(Which::SENDING) {
+                return Some(held);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {

@@ -13,7 +13,7 @@ use super::carrier::{Carries, Value};
 use super::client::Bound;
 use super::error::CallError;
 use super::interface::Interface;
-use super::sending::Body;
+use super::sending::{Body, Outgoing};
 use super::service::Call;
 use super::shared::Shared;
 #[cfg(feature = "tokio")]
@@ -151,7 +151,7 @@ impl Signals {
         }
         for (shared, place, until) in waiting {
             packet[2..4].copy_from_slice(&place.to_le_bytes());
-            match shared.send_whole(&packet, 0, Some(until)) {
+            match shared.send_packet(Outgoing::Whole(&packet), 0, Some(until)) {
                 Ok(()) => outcome.reached += 1,
                 Err(SendError::Ended(_)) => {}
                 Err(_) => {

@@ -1,7 +1,6 @@
 //! Streams: calls with many replies. Credit keeps a fast writer from running away from a slow reader: it says how many
 //! replies may still come, and whoever reads gives more as it takes some.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::error::CallError;
 use super::options::{Hears, Until};
 use super::pending::{Question, ReadAnswer};
 use super::shared::Shared;
-use super::table::{Asked, Filed, Packet, Table};
+use super::table::{Asked, Packet, Table};
 use super::wire::{Header, Kind, packet};
 
 /// Replies that may come before the reader gives credit.
@@ -97,16 +96,6 @@ impl<T, E> Stream<T, E> {
         read: ReadAnswer<T, E>,
     ) -> Self {
         Self { shared, question, until, hears: Hears::default(), read, taken: 0 }
-    }
-
-    /// What a call of a stream is on the table.
-    pub(crate) fn asked() -> Asked {
-        Asked::Stream(Filed {
-            items: VecDeque::new(),
-            answer: None,
-            credit: FIRST_CREDIT,
-            waiter: None,
-        })
     }
 
     /// Waits for the next reply; `None` once the handler has ended it well.
@@ -203,7 +192,7 @@ impl<T, E> Stream<T, E> {
             Next::Answer(packet) => {
                 self.question = Question::Over;
                 self.hears = Hears::default();
-                self.shared.with_asked(|table| table.forget(call));
+                drop(self.shared.forget(call));
                 match packet.header.kind {
                     Kind::Done => Ok(None),
                     _ => Err((self.read)(packet.header, packet.body(), packet.came())

@@ -12,8 +12,10 @@ use memring_ring::buffer::Buffer;
 use memring_ring::halves::Which;
 
 use super::carrier::Came;
+use super::noted::Noted;
 use super::running::Place;
 use super::signal::Queue;
+use super::stream::FIRST_CREDIT;
 use super::waiter::Waiter;
 use super::wire::{Broken, Header, Kind};
 use crate::arrived::Arrived;
@@ -66,6 +68,25 @@ impl Packet {
     }
 }
 
+/// What a question is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expects {
+    /// One answer.
+    Answer,
+    /// Replies, and then an answer.
+    Replies,
+}
+
+impl Expects {
+    /// How it begins.
+    fn begin(self) -> Asked {
+        match self {
+            Self::Answer => Asked::Waiting(None),
+            Self::Replies => Asked::Stream(Filed::default()),
+        }
+    }
+}
+
 /// A call that this side made.
 pub(crate) enum Asked {
     /// Its answer has not come.
@@ -105,6 +126,8 @@ pub(crate) struct Job {
 
 /// What is under way.
 pub(crate) struct Table {
+    /// Questions of which there is nothing to be known here.
+    noted: Arc<Noted>,
     asked: ByNumber<Asked>,
     jobs: VecDeque<Job>,
     job_bytes: usize,
@@ -122,9 +145,16 @@ const MOST_JOB_BYTES: usize = 64 << 20;
 /// The same in packets.
 const MOST_JOBS: usize = 1 << 16;
 
+impl Default for Filed {
+    fn default() -> Self {
+        Self { items: VecDeque::new(), answer: None, credit: FIRST_CREDIT, waiter: None }
+    }
+}
+
 impl Table {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(noted: Arc<Noted>) -> Self {
         Self {
+            noted,
             asked: HashMap::default(),
             jobs: VecDeque::new(),
             job_bytes: 0,
@@ -137,29 +167,45 @@ impl Table {
     }
 
     /// Takes note of a question before it is sent, if there are fewer than `most`. Whether there are.
-    pub(crate) fn ask(&mut self, call: u64, asked: Asked, most: u32) -> bool {
+    pub(crate) fn ask(&mut self, call: u64, expects: Expects, most: u32) -> bool {
         let few = self.asked.len() < most as usize;
         if few {
-            self.asked.insert(call, asked);
+            self.asked.insert(call, expects.begin());
+            self.count();
         }
         few
+    }
+
+    /// Says how many are here.
+    fn count(&self) {
+        self.noted.set_listed(self.asked.len());
     }
 
     /// Forgets a question that was not sent, or whose answer was taken.
     #[inline]
     pub(crate) fn forget(&mut self, call: u64) -> Option<Asked> {
-        self.asked.remove(&call)
+        if self.noted.take_locked(call) {
+            return None;
+        }
+        let asked = self.asked.remove(&call);
+        self.count();
+        asked
     }
 
-    /// The question of this number.
+    /// The question of this number, which is here from now on if it was only noted.
     pub(crate) fn asked(&mut self, call: u64) -> Option<&mut Asked> {
+        if self.noted.has(call) {
+            self.asked.insert(call, Expects::Answer.begin());
+            self.count();
+            self.noted.take_locked(call);
+        }
         self.asked.get_mut(&call)
     }
 
     /// Has this one told when the answer comes, or a reply. Who was to be told before.
     #[must_use = "a waker is not dropped under the lock"]
     pub(crate) fn set_waiter(&mut self, call: u64, waiter: Waiter) -> Option<Waiter> {
-        match self.asked.get_mut(&call) {
+        match self.asked(call) {
             Some(Asked::Waiting(slot) | Asked::Stream(Filed { waiter: slot, .. })) => {
                 slot.replace(waiter)
             }
@@ -172,7 +218,7 @@ impl Table {
         if !matches!(self.asked.get(&call), Some(Asked::Answered(_))) {
             return None;
         }
-        match self.asked.remove(&call) {
+        match self.forget(call) {
             Some(Asked::Answered(packet)) => Some(packet),
             _ => None,
         }
@@ -180,22 +226,23 @@ impl Table {
 
     /// Nobody waits for the answer any more. Whether it has not come yet; and what was kept for it.
     pub(crate) fn abandon(&mut self, call: u64) -> (bool, Option<Asked>) {
-        match self.asked.get_mut(&call) {
+        let over = self.end.is_some();
+        match self.asked(call) {
             Some(Asked::Answered(_) | Asked::Stream(Filed { answer: Some(_), .. })) | None => {
-                (false, self.asked.remove(&call))
+                (false, self.forget(call))
             }
-            Some(asked) => (self.end.is_none(), Some(std::mem::replace(asked, Asked::Abandoned))),
+            Some(asked) => (!over, Some(std::mem::replace(asked, Asked::Abandoned))),
         }
     }
 
     /// Files an answer or a reply for whoever waits for it, who is returned.
     pub(crate) fn file(&mut self, packet: Packet) -> Result<Option<Waiter>, Broken> {
         let call = packet.call;
-        let asked = self.asked.get_mut(&call).ok_or(Broken::Unasked)?;
+        let asked = self.asked(call).ok_or(Broken::Unasked)?;
         match (asked, packet.header.kind) {
             (Asked::Abandoned, Kind::Item) => Ok(None),
             (Asked::Abandoned, _) => {
-                self.asked.remove(&call);
+                self.forget(call);
                 Ok(None)
             }
             (Asked::Stream(Filed { answer: Some(_), .. }) | Asked::Answered(_), _) => {
@@ -220,14 +267,10 @@ impl Table {
         }
     }
 
-    /// How many questions have no answer that was taken.
-    pub(crate) fn count(&self) -> usize {
-        self.asked.len()
-    }
-
     /// Takes note of a question that was sent, and that nobody waits for any more.
     pub(crate) fn add_abandoned(&mut self, call: u64) {
         self.asked.insert(call, Asked::Abandoned);
+        self.count();
     }
 
     /// How many calls wait to be begun.
@@ -359,6 +402,7 @@ impl Table {
             Asked::Answered(_) => true,
             Asked::Abandoned => false,
         });
+        self.count();
         told.extend(self.subscriptions.iter_mut().filter_map(|queue| queue.waiter.take()));
         told
     }

@@ -87,7 +87,7 @@ impl Tasks {
     }
 
     /// Whether somebody stands in line.
-    fn has_line(&self) -> bool {
+    pub(super) fn has_line(&self) -> bool {
         // ORDERING: Relaxed; who comes to stand there now might as well have come later.
         self.waiting.load(Ordering::Relaxed)
     }

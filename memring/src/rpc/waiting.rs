@@ -192,7 +192,9 @@ impl Shared {
         mut ready: impl FnMut(&mut Table) -> Option<T>,
         mine: impl Fn(&Header, u64) -> bool,
     ) -> Result<Found<T>, Stopped> {
-        held.give_back(Which::SENDING);
+        if held.has().any_of(Which::SENDING) {
+            held.give_back(Which::SENDING);
+        }
         self.read_on(held, serves, deadline, &mut ready, &mine)
     }
 

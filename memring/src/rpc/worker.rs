@@ -1,6 +1,6 @@
 //! Serving the calls of a session in a thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::sync::Arc;
 
 use memring_ring::buffer::{Buffer, copy_fresh};
@@ -9,8 +9,8 @@ use memring_ring::halves::Which;
 
 use super::async_service::{AsyncService, TaskRequest, block_on};
 use super::running::Place;
-use super::sending::{Number, SMALL, SmallPacket};
-use super::service::{Request, Service};
+use super::sending::{Number, Outgoing, SMALL};
+use super::service::{Answers, Request, Service};
 use super::services::Handler;
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
@@ -46,7 +46,6 @@ struct SmallCall {
 /// Serves the peer's calls, one after the other, until the session ends; and how it did.
 pub(crate) fn run(shared: &Arc<Shared>) -> End {
     let mut arguments = Aligned([0; SMALL]);
-    let answer = RefCell::new(SmallPacket::default());
     let mut spare = Buffer::new();
     let mut at_hand: Option<HeldHalves<'_>> = None;
     let at_work = shared.workers.join();
@@ -63,7 +62,7 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
                         let place = Some(place);
                         let due = Due { header, number: call, place, body, arrived: None };
                         at_work.set_busy(true);
-                        at_hand = answer_to(shared, &due, &answer);
+                        at_hand = answer_to(shared, &due);
                         continue;
                     }
                     None => match shared.look_closer(held, item) {
@@ -87,7 +86,7 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
             Got::Ready(job) => job,
         };
         at_work.set_busy(true);
-        at_hand = answer_job(shared, &job, &answer);
+        at_hand = answer_to(shared, &due(&job));
         spare = job.packet.memory;
         spare.clear();
         if spare.capacity() > KEEP {
@@ -109,15 +108,6 @@ fn next<'a>(shared: &'a Shared, at_hand: Option<HeldHalves<'a>>) -> Result<Got<'
         Stopped::Ended(end) => end,
         Stopped::TimedOut => End::Local, // it waits for ever
     })
-}
-
-/// Runs a call that was read and answers it.
-fn answer_job<'a>(
-    shared: &'a Arc<Shared>,
-    job: &Job,
-    answer: &RefCell<SmallPacket>,
-) -> Option<HeldHalves<'a>> {
-    answer_to(shared, &due(job), answer)
 }
 
 /// Has a handler run a call, unless nobody waits or it comes too late.
@@ -143,16 +133,10 @@ pub(crate) fn answer_job_later(
     let due = due(job);
     let interface = service.interface();
     let member = interface.members.get(due.header.number as usize)?;
-    let (answer, later) = (RefCell::default(), Cell::new(None));
-    let request = Request::new(shared, &due, interface, member, &answer).answered_later(&later);
+    let answers = Later { shared, answer: Cell::new(None) };
+    let request = Request::new(shared, &due, interface, member, &answers);
     run_request(shared, service, request, &due.header);
-    let answer = answer.into_inner();
-    if answer.is_empty() {
-        return later.into_inner(); // if it was not sent, or is none
-    }
-    let begin = || shared.begin_packet(answer.bytes(), Number::Of(due.number));
-    // If it cannot be told, the session is over.
-    Answering::begin(shared, due.number, begin).ok()
+    answers.answer.into_inner()
 }
 
 fn due(Job { packet, place }: &Job) -> Due<'_> {
@@ -175,11 +159,7 @@ fn run_future(shared: &Arc<Shared>, due: &Due<'_>, service: &Arc<dyn AsyncServic
 
 /// Runs a call and answers it. Both halves, if nobody else has one: the next call is waited for with them.
 #[inline]
-fn answer_to<'a>(
-    shared: &'a Arc<Shared>,
-    due: &Due<'_>,
-    answer: &RefCell<SmallPacket>,
-) -> Option<HeldHalves<'a>> {
+fn answer_to<'a>(shared: &'a Arc<Shared>, due: &Due<'_>) -> Option<HeldHalves<'a>> {
     let header = due.header;
     // Both were looked at when it was read.
     let service = match shared.services.get()?.get(header.interface.into())? {
@@ -191,15 +171,53 @@ fn answer_to<'a>(
     };
     let interface = service.interface();
     let member = interface.members.get(header.number as usize)?;
-    let request = Request::new(shared, due, interface, member, answer);
+    let answers = AtOnce { shared, held: Cell::new(None) };
+    let request = Request::new(shared, due, interface, member, &answers);
     run_request(shared, service, request, &header);
-    let mut answer = answer.borrow_mut();
-    if answer.is_empty() {
-        return None; // it was sent, or there is none
+    answers.held.into_inner()
+}
+
+/// Answers that are sent before the next call is waited for.
+struct AtOnce<'a> {
+    shared: &'a Shared,
+    /// Both halves, if the answer was sent with them: they go on to the wait for the next call.
+    held: Cell<Option<HeldHalves<'a>>>,
+}
+
+impl Answers for AtOnce<'_> {
+    #[inline]
+    fn send(&self, packet: Outgoing<'_>, call: u64) {
+        if let Some(mut held) = self.shared.try_take(Which::BOTH)
+            && packet.put(held.sending(), call)
+        {
+            self.held.set(Some(held));
+            return;
+        }
+        // If it cannot be told, the session is over.
+        let _ = self.shared.send_packet(packet, call, None);
     }
-    let held = shared.answer_small(&answer, due.number);
-    answer.clear();
-    held
+
+    fn later(&self) -> Option<&Cell<Option<Answering>>> {
+        None
+    }
+}
+
+/// Answers that leave when there is room.
+struct Later<'a> {
+    shared: &'a Arc<Shared>,
+    answer: Cell<Option<Answering>>,
+}
+
+impl Answers for Later<'_> {
+    fn send(&self, packet: Outgoing<'_>, call: u64) {
+        let begin = || self.shared.begin_packet(packet, Number::Of(call));
+        // If it cannot be told, the session is over.
+        self.answer.set(Answering::begin(self.shared, call, begin).ok());
+    }
+
+    fn later(&self) -> Option<&Cell<Option<Answering>>> {
+        Some(&self.answer)
+    }
 }
 
 impl Shared {

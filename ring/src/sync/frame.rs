@@ -33,8 +33,8 @@ impl Frame<'_> {
         self.region.copy_out(self.at + 16, into);
     }
 
-    pub(crate) fn copy_payload_in(self, bytes: &[u8]) {
-        self.region.copy_in(self.at + 16, bytes);
+    pub(crate) fn copy_payload_in(self, offset: usize, bytes: &[u8]) {
+        self.region.copy_in(self.at + 16 + offset, bytes);
     }
 
     pub(crate) fn zero(self, offset: usize, len: usize) {

@@ -9,9 +9,9 @@ use memring_ring::halves::{Kept, Which};
 
 use super::super::background::Alarm;
 use super::super::pending::Question;
-use super::super::sending::{Body, NotSent, Number};
+use super::super::sending::{Body, NotSent, Number, Outgoing};
 use super::super::shared::{HeldHalves, SLICE, Shared};
-use super::super::table::Asked;
+use super::super::table::Expects;
 use super::super::waiter::Waiter;
 use super::super::wire::Header;
 use crate::error::{End, SendError, TrySendError};
@@ -38,7 +38,7 @@ pub(crate) struct Departing {
 /// The number of a packet.
 enum About {
     Call(u64),
-    Question(Option<Asked>),
+    Question(Option<Expects>),
 }
 
 impl Departing {
@@ -175,7 +175,7 @@ impl Departing {
         shared: &Shared,
         held: &mut HeldHalves<'_>,
     ) -> Option<Result<u64, NotSent>> {
-        try_send(shared, held, &self.packet, &mut self.about, &mut self.sent)
+        try_send(shared, held, Outgoing::Whole(&self.packet), &mut self.about, &mut self.sent)
     }
 
     /// It is not sent on with: what stands behind it has its turn, and the peer forgets what it has of it.
@@ -189,8 +189,7 @@ impl Departing {
         if let Some(mut held) = self.take_kept(shared) {
             if let About::Question(None) = self.about {
                 let call = held.sending().last;
-                let asked = shared.with_asked(|table| table.forget(call));
-                drop(asked);
+                drop(shared.forget(call));
             }
             drop(held);
         }
@@ -210,29 +209,37 @@ impl Drop for Departing {
 fn try_send(
     shared: &Shared,
     held: &mut HeldHalves<'_>,
-    packet: &[u8],
+    packet: Outgoing<'_>,
     about: &mut About,
     sent: &mut u64,
 ) -> Option<Result<u64, NotSent>> {
     let sending = held.sending();
+    let begun = match about {
+        About::Question(expects) => *expects,
+        About::Call(_) => None,
+    };
     let call = match about {
         About::Call(call) => *call,
-        About::Question(asked) => match asked.take() {
+        About::Question(expects) => match expects.take() {
             None => sending.last, // a part of it went
-            Some(asked) => match shared.number(sending, Number::Next(asked)) {
+            Some(expects) => match shared.number(sending, Number::Next(expects)) {
                 Ok(call) => call,
                 Err(why) => return Some(Err(why)),
             },
         },
     };
-    match sending.out.try_send_on(packet, call, sent) {
+    if *sent == 0 && packet.put(sending, call) {
+        return Some(Ok(call));
+    }
+    match sending.out.try_send_on(&packet.whole(), call, sent) {
         Ok(()) => Some(Ok(call)),
         Err(TrySendError::Full) if *sent != 0 => None,
         Err(error) => {
-            if let About::Question(asked) = about {
+            if let About::Question(expects) = about {
                 // It was not asked, and the next question has its number.
                 sending.last -= 1;
-                *asked = shared.with_asked(|table| table.forget(call));
+                drop(shared.forget(call));
+                *expects = begun;
             }
             match error {
                 TrySendError::Full => None,
@@ -256,12 +263,12 @@ impl Shared {
     /// The same, of a whole packet.
     pub(in super::super) fn begin_packet(
         &self,
-        packet: &[u8],
+        packet: Outgoing<'_>,
         number: Number,
     ) -> Result<Question, NotSent> {
         let mut about = match number {
             Number::Of(call) => About::Call(call),
-            Number::Next(asked) => About::Question(Some(asked)),
+            Number::Next(expects) => About::Question(Some(expects)),
         };
         if self.is_forked() {
             return Err(SendError::Ended(End::Forked).into());
@@ -277,6 +284,6 @@ impl Shared {
                 About::Question(_) => Question::Asked(call),
             });
         }
-        Ok(Question::Departing(Box::new(Departing::new(self, packet.to_vec(), about))))
+        Ok(Question::Departing(Box::new(Departing::new(self, packet.whole().into_owned(), about))))
     }
 }
