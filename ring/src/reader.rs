@@ -186,18 +186,28 @@ impl Reader {
     /// Looks some times for a message that is on its way; not at anything else.
     #[inline(always)]
     pub(crate) fn next_soon(&mut self) -> Option<Item> {
-        self.next_soon_unless(|| false)
+        self.next_soon_unless(0, || false)
     }
 
-    /// The same, until `stop` says so.
+    /// The same, until `stop` says so. One that is `usual` bytes long is taken the fastest: what is made of the frame does not hang
+    /// on what is loaded, as in [`next_of`](Self::next_of).
     #[inline(always)]
-    pub(crate) fn next_soon_unless(&mut self, mut stop: impl FnMut() -> bool) -> Option<Item> {
+    pub(crate) fn next_soon_unless(
+        &mut self,
+        usual: usize,
+        mut stop: impl FnMut() -> bool,
+    ) -> Option<Item> {
+        let due = Header::new(Kind::Data, usual as u32).word();
         self.let_ahead();
         for _ in 0..FIRST {
             if !(self.plain || self.lending) || !self.is_open() {
                 return self.next();
             }
             let word = Cursor::header(self.cursor.frame());
+            if word == due && self.plain && usual <= self.largest {
+                step::at(Step::C2);
+                return Some(self.copy(usual));
+            }
             if word as u32 != 0 {
                 return self.take_plain(word).or_else(|| self.take_kept());
             }

@@ -27,13 +27,14 @@ pub(crate) enum Unanswered {
 
 impl Shared {
     /// Asks and waits for the answer, with both halves if nobody else has one. What most calls come to is all here, in one
-    /// piece; what is rare is elsewhere.
+    /// piece; what is rare is elsewhere. Most answers are `usual` bytes long, or anything if it is 0.
     #[inline(always)]
     pub(crate) fn call<B: Body, T>(
         &self,
         header: Header,
         body: &B,
         deadline: Option<Instant>,
+        usual: usize,
         read: impl FnOnce(Header, &[u8], Option<Came>) -> T,
     ) -> Result<T, Unanswered> {
         if B::CARRIES || self.is_forked() {
@@ -50,7 +51,7 @@ impl Shared {
             return self.call_among_others(header, body, deadline, read);
         };
         // Most answers come soon, alone, and carry nothing.
-        let item = self.next_soon(&mut held);
+        let item = self.next_soon(&mut held, usual);
         if let Some(item) = &item
             && let Some((header, body)) = plain_answer(&held.received().consumer, item, call)
         {
@@ -77,7 +78,7 @@ impl Shared {
             Err(error) => Err(Unanswered::NotSent(error.into())),
             Ok(None) => self.call_among_others(header, body, deadline, read),
             Ok(Some((mut held, call))) => {
-                let item = self.next_soon(&mut held);
+                let item = self.next_soon(&mut held, 0);
                 self.answer_alone(held, item, call, deadline, read)
             }
         }

@@ -26,6 +26,10 @@ pub trait Carries<T> {
     #[doc(hidden)]
     const MORE: bool;
 
+    /// Bytes of most encodings, if that is known.
+    #[doc(hidden)]
+    const USUAL: Option<usize> = None;
+
     /// The encoding of `value`, if it lies there already.
     #[doc(hidden)]
     fn ready(value: &T) -> Option<&[u8]> {
@@ -71,6 +75,7 @@ pub struct Plainly;
 #[diagnostic::do_not_recommend]
 impl<T: Archivable> Carries<T> for Plainly {
     const MORE: bool = false;
+    const USUAL: Option<usize> = <Rkyv as Format<T>>::USUAL;
 
     #[inline]
     fn ready(value: &T) -> Option<&[u8]> {

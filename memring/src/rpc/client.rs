@@ -127,7 +127,9 @@ impl Bound {
         if until.may_be_cancelled() {
             return self.start::<A, CA, R, CR, E, CE>(member, arguments.0).wait();
         }
-        match self.shared.call(header, &arguments, until.deadline, read::<R, CR, E, CE>) {
+        let usual = CR::USUAL.map_or(0, Header::packet_of);
+        let read = read::<R, CR, E, CE>;
+        match self.shared.call(header, &arguments, until.deadline, usual, read) {
             Ok(answer) => answer,
             Err(why) => Err(unanswered(why).widen()),
         }

@@ -196,7 +196,7 @@ impl Link {
         let header = asks.within(Header { time: now_nanos(), ..Header::new(Kind::Open) });
         let asked = self
             .shared
-            .call(header, &body, Some(deadline), |header, body, _| (header, body.to_vec()));
+            .call(header, &body, Some(deadline), 0, |header, body, _| (header, body.to_vec()));
         asked.map_err(|why| DescribeError::Call(unanswered(why)))
     }
 }

@@ -47,7 +47,7 @@ impl Request<'_> {
     /// The same request with the archive of its arguments, which are JSON.
     pub fn with_json<A: JsonArguments>(self, run: impl FnOnce(Request<'_>)) {
         match archive_of::<A>(self.body(), self.largest_message()) {
-            Ok(archive) => run(self.with_body(&archive)),
+            Ok(archive) => self.with_body(&archive, run),
             Err(why) => self.end(Code::Arguments, &why),
         }
     }

@@ -128,11 +128,17 @@ impl AllRunning {
     /// How many there can be at all.
     pub(crate) const MOST: u32 = (FIRST as u32) * ((1 << PIECES) - 1);
 
+    #[inline]
     pub(crate) fn at(&self, Place(place): Place) -> &Running {
         let place = place as usize;
         if place < FIRST {
             return &self.first[place];
         }
+        self.further_at(place)
+    }
+
+    #[cold]
+    fn further_at(&self, place: usize) -> &Running {
         let piece = (place / FIRST + 1).ilog2() as usize;
         let before = FIRST * ((1 << piece) - 1);
         &self.piece(piece)[place - before]

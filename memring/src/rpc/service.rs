@@ -91,6 +91,7 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    #[inline(always)]
     pub(crate) fn new(
         shared: &'a Arc<Shared>,
         header: &Header,
@@ -100,6 +101,12 @@ impl<'a> Call<'a> {
         member: &'static Member,
     ) -> Self {
         Self { shared, number, time: header.time, interface, member, place }
+    }
+
+    #[cfg(feature = "json")]
+    fn again(&self) -> Self {
+        let Self { shared, number, time, interface, member, place } = *self;
+        Self { shared, number, time, interface, member, place }
     }
 
     /// Who calls, as the kernel says: uid, gid, pid, pidfd, security label.
@@ -197,8 +204,11 @@ impl fmt::Debug for Call<'_> {
     }
 }
 
-/// A call that is to be answered.
-pub struct Request<'a> {
+/// A call that is to be answered. Only a reference, for what it consists of would be moved by pairs of words just written.
+pub struct Request<'a>(&'a Incoming<'a>);
+
+/// A call that came in, and how its answer leaves.
+pub(crate) struct Incoming<'a> {
     call: Call<'a>,
     body: &'a [u8],
     arrived: Option<&'a Arc<Arrived>>,
@@ -216,12 +226,12 @@ pub(crate) trait Answers {
 
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.call.fmt(f)
+        self.0.call.fmt(f)
     }
 }
 
-impl<'a> Request<'a> {
-    #[inline]
+impl<'a> Incoming<'a> {
+    #[inline(always)]
     pub(crate) fn new(
         shared: &'a Arc<Shared>,
         due: &Due<'a>,
@@ -229,34 +239,39 @@ impl<'a> Request<'a> {
         member: &'static Member,
         answers: &'a dyn Answers,
     ) -> Self {
-        let Due { header, number, place, body, arrived } = *due;
-        let call = Call::new(shared, &header, number, place, interface, member);
-        Self { call, body, arrived, answers }
+        let call = Call::new(shared, &due.header, due.number, due.place, interface, member);
+        Self { call, body: due.body, arrived: due.arrived, answers }
+    }
+}
+
+impl<'a> Request<'a> {
+    #[inline]
+    pub(crate) fn of(incoming: &'a Incoming<'a>) -> Self {
+        Self(incoming)
     }
 
     /// The arguments as they came.
     #[cfg(feature = "json")]
     pub(crate) fn body(&self) -> &'a [u8] {
-        self.body
+        self.0.body
     }
 
-    /// The same with other arguments, that nothing came with.
+    /// Has the same with other arguments run, that nothing came with.
     #[cfg(feature = "json")]
-    pub(crate) fn with_body<'b>(self, body: &'b [u8]) -> Request<'b>
-    where
-        'a: 'b,
-    {
-        Request { body, arrived: None, ..self }
+    pub(crate) fn with_body(self, body: &[u8], run: impl FnOnce(Request<'_>)) {
+        let Incoming { call, answers, .. } = self.0;
+        run(Request(&Incoming { call: call.again(), body, arrived: None, answers: *answers }));
     }
 
     #[cfg(feature = "json")]
     pub(crate) fn largest_message(&self) -> u64 {
-        self.call.shared.session().negotiated().largest_message
+        self.0.call.shared.session().negotiated().largest_message
     }
 
     /// Whether nobody waits for the answer, as far as was read.
+    #[inline]
     pub(crate) fn is_cut(&self) -> bool {
-        self.call.place.is_some_and(|place| self.call.shared.running.at(place).is_cancelled())
+        self.0.call.place.is_some_and(|place| self.0.call.shared.running.at(place).is_cancelled())
     }
 
     /// Reads the arguments, runs the handler, and sends what it returns.
@@ -288,7 +303,7 @@ impl<'a> Request<'a> {
         C: Carries<T>,
         F: Carries<E>,
     {
-        let Call { shared, number, time, place, .. } = self.call;
+        let Call { shared, number, time, place, .. } = self.0.call;
         let Some(place) = place else { return }; // a stream is answered
         let begun = Cell::new(false);
         let replies = || {
@@ -316,7 +331,7 @@ impl<'a> Request<'a> {
         &self,
         handler: impl FnOnce(&Call<'_>, View<'_, A>) -> Result<T, DecodeError>,
     ) -> Result<T, Refused> {
-        let Self { call, body, arrived, .. } = self;
+        let Incoming { call, body, arrived, .. } = self.0;
         look(call.time, *arrived)?;
         let view = match *arrived {
             Some(arrived) => View::<A>::carrying(body, Arc::clone(arrived)),
@@ -332,13 +347,13 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn reply(&self, kind: Kind, body: &impl Body) {
-        let Call { shared, number, .. } = self.call;
+        let Call { shared, number, .. } = self.0.call;
         self.free();
         let header = Header::new(kind);
         if let Some(packet) = Outgoing::small(header, body) {
-            return self.answers.send(packet, number);
+            return self.0.answers.send(packet, number);
         }
-        let sent = match self.answers.later() {
+        let sent = match self.0.answers.later() {
             Some(later) => {
                 let begin = || shared.begin_in_task(header, body, Number::Of(number));
                 Answering::begin(shared, number, begin).map(|answer| later.set(Some(answer)))
@@ -353,15 +368,15 @@ impl<'a> Request<'a> {
 
     /// Ends it without an answer of the method's.
     pub(crate) fn end(&self, code: Code, why: &str) {
-        if self.call.place.is_some() {
+        if self.0.call.place.is_some() {
             self.free();
             self.say(code, why);
         }
     }
 
     fn say(&self, code: Code, why: &str) {
-        let Call { shared, number, .. } = self.call;
-        if self.answers.later().is_some() {
+        let Call { shared, number, .. } = self.0.call;
+        if self.0.answers.later().is_some() {
             shared.end_call_sometime(number, code, why);
         } else {
             shared.end_call(number, code, why);
@@ -369,9 +384,10 @@ impl<'a> Request<'a> {
     }
 
     /// Its place is free: the peer may ask more as soon as it has the answer.
+    #[inline]
     fn free(&self) {
-        if let Some(place) = self.call.place {
-            self.call.shared.running.at(place).finish();
+        if let Some(place) = self.0.call.place {
+            self.0.call.shared.running.at(place).finish();
         }
     }
 }
@@ -402,6 +418,7 @@ impl From<DecodeError> for Refused {
 }
 
 /// Whether a call is to be run: the caller waits still, and what its arguments carry is there.
+#[inline]
 pub(crate) fn look(time: u64, arrived: Option<&Arc<Arrived>>) -> Result<(), Refused> {
     if time != 0 && now_nanos() >= time {
         return Err(Refused { code: Code::DeadlinePassed, why: String::new() });

@@ -191,7 +191,7 @@ impl Link {
         let (header, body) = question(C::interface())?;
         let asked = self
             .shared
-            .call(header, &&body[..], Some(deadline), |header, body, _| (header, body.to_vec()));
+            .call(header, &&body[..], Some(deadline), 0, |header, body, _| (header, body.to_vec()));
         let (header, body) = asked.map_err(|why| OpenError::Call(unanswered(why)))?;
         Ok(C::bind(self.opened(C::interface(), header, &body)?))
     }

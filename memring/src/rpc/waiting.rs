@@ -248,12 +248,12 @@ impl Shared {
         }
     }
 
-    /// The next message if it comes soon, while nobody else wants the sending half.
+    /// The next message if it comes soon, while nobody else wants the sending half. Most are `usual` bytes long.
     #[inline(always)]
-    pub(super) fn next_soon(&self, held: &mut HeldHalves<'_>) -> Option<Item> {
+    pub(super) fn next_soon(&self, held: &mut HeldHalves<'_>, usual: usize) -> Option<Item> {
         let stop = || self.halves.is_wanted(Which::SENDING);
         let consumer = &mut held.receiving().consumer;
-        let item = consumer.next_soon_unless(stop)?;
+        let item = consumer.next_soon_unless(usual, stop)?;
         Some(consumer.align(item).unwrap_or(item))
     }
 

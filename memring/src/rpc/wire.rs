@@ -281,6 +281,12 @@ impl Header {
         Self { padding: (missing / 16) as u8, ..self }
     }
 
+    /// Bytes of a packet that carries nothing, with a body of so many.
+    #[inline]
+    pub(crate) fn packet_of(body: usize) -> usize {
+        Self::new(Kind::Done).padded(body).body_at() + body
+    }
+
     /// The blobs that a packet with this header lists.
     pub(crate) fn blobs_of(self, packet: &[u8]) -> impl Iterator<Item = u64> + '_ {
         let list = packet.get(self.list_at()..).unwrap_or_default().chunks_exact(8);

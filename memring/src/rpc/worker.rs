@@ -10,7 +10,7 @@ use memring_ring::halves::Which;
 use super::async_service::{AsyncService, TaskRequest, block_on};
 use super::running::Place;
 use super::sending::{Number, Outgoing, SMALL};
-use super::service::{Answers, Request, Service};
+use super::service::{Answers, Incoming, Request, Service};
 use super::services::Handler;
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
@@ -47,6 +47,8 @@ struct SmallCall {
 pub(crate) fn run(shared: &Arc<Shared>) -> End {
     let mut arguments = Aligned([0; SMALL]);
     let mut spare = Buffer::new();
+    // As long as the last one was.
+    let mut usual = 0;
     let mut at_hand: Option<HeldHalves<'_>> = None;
     let at_work = shared.workers.join();
     loop {
@@ -54,10 +56,11 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
         let mut got = None;
         // Most calls come soon after the last answer.
         if let Some(mut held) = at_hand.take() {
-            let item = if shared.has_jobs() { None } else { shared.next_soon(&mut held) };
+            let item = if shared.has_jobs() { None } else { shared.next_soon(&mut held, usual) };
             match item {
                 Some(item) => match shared.take_small_call(&mut held, item, &mut arguments) {
                     Some(SmallCall { header, call, place, len }) => {
+                        usual = item.len();
                         let body = &arguments.0[..len];
                         let place = Some(place);
                         let due = Due { header, number: call, place, body, arrived: None };
@@ -134,8 +137,8 @@ pub(crate) fn answer_job_later(
     let interface = service.interface();
     let member = interface.members.get(due.header.number as usize)?;
     let answers = Later { shared, answer: Cell::new(None) };
-    let request = Request::new(shared, &due, interface, member, &answers);
-    run_request(shared, service, request, &due.header);
+    let incoming = Incoming::new(shared, &due, interface, member, &answers);
+    run_request(shared, service, Request::of(&incoming), &due.header);
     answers.answer.into_inner()
 }
 
@@ -160,7 +163,7 @@ fn run_future(shared: &Arc<Shared>, due: &Due<'_>, service: &Arc<dyn AsyncServic
 /// Runs a call and answers it. Both halves, if nobody else has one: the next call is waited for with them.
 #[inline]
 fn answer_to<'a>(shared: &'a Arc<Shared>, due: &Due<'_>) -> Option<HeldHalves<'a>> {
-    let header = due.header;
+    let header = &due.header;
     // Both were looked at when it was read.
     let service = match shared.services.get()?.get(header.interface.into())? {
         Handler::Thread(service) => service,
@@ -172,8 +175,8 @@ fn answer_to<'a>(shared: &'a Arc<Shared>, due: &Due<'_>) -> Option<HeldHalves<'a
     let interface = service.interface();
     let member = interface.members.get(header.number as usize)?;
     let answers = AtOnce { shared, held: Cell::new(None) };
-    let request = Request::new(shared, due, interface, member, &answers);
-    run_request(shared, service, request, &header);
+    let incoming = Incoming::new(shared, due, interface, member, &answers);
+    run_request(shared, service, Request::of(&incoming), header);
     answers.held.into_inner()
 }
 
