@@ -100,6 +100,12 @@ enum Push {
 enum Op {
     TrySend(Size),
     TrySendVectored(Size, Vec<usize>),
+    /// Two pieces, with so many zeros between them.
+    SendTwo {
+        size: Size,
+        cut: usize,
+        gap: usize,
+    },
     /// Sends with no time left: in the middle of a large message that means giving it up.
     Send(Size),
     SendVectored(Size, Vec<usize>),
@@ -123,6 +129,10 @@ enum Op {
     NextOf {
         packed: bool,
     },
+    /// Receives a message that is expected to be so much longer than it is.
+    NextSoon {
+        longer: usize,
+    },
     /// Takes some of what is left of a pack.
     SkipAlike,
     TryRecv,
@@ -145,6 +155,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => size().prop_map(Op::TrySend),
         2 => (size(), cuts()).prop_map(|(size, cuts)| Op::TrySendVectored(size, cuts)),
+        3 => (size(), 0..200_usize, 0..70_usize)
+            .prop_map(|(size, cut, gap)| Op::SendTwo { size, cut, gap }),
         3 => size().prop_map(Op::Send),
         2 => (size(), cuts()).prop_map(|(size, cuts)| Op::SendVectored(size, cuts)),
         3 => (size(), any::<bool>(), any::<bool>())
@@ -154,6 +166,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1..40_usize, 0..30_usize).prop_map(|(words, count)| Op::SendAlike { words, count }),
         1 => size().prop_map(Op::WaitForRoom),
         6 => any::<bool>().prop_map(|packed| Op::NextOf { packed }),
+        4 => select(vec![0, 0, 0, 1, 16, 5000]).prop_map(|longer| Op::NextSoon { longer }),
         2 => Just(Op::SkipAlike),
         8 => Just(Op::TryRecv),
         3 => Just(Op::Recv),
@@ -370,6 +383,17 @@ impl Lane {
                     self.producer.try_send_vectored(&pieces(&message.0, &cuts), message.1);
                 self.tried(message, at_once, outcome);
             }
+            Op::SendTwo { size, cut, gap } => {
+                let (mut bytes, tag) = self.message(size);
+                let (first, at) = (cut.min(bytes.len()), cut.min(bytes.len()) + gap);
+                bytes.splice(first..first, std::iter::repeat_n(0, gap));
+                let (before, after) = (&bytes[..first], &bytes[at..]);
+                if self.producer.send_two_at_once(before, at, after, tag) {
+                    assert!(bytes.len() <= frame, "{} bytes were sent", bytes.len());
+                    self.queue.held_back = 0;
+                    self.sent((bytes, tag));
+                }
+            }
             Op::Send(size) => {
                 let message = self.message(size);
                 let outcome = self.producer.send(&message.0, message.1, now);
@@ -418,6 +442,13 @@ impl Lane {
                 assert_eq!(bytes.as_ptr().addr() % grain, 0, "not aligned");
                 let bytes = bytes.to_vec();
                 self.received_untagged(&bytes);
+            }
+            Op::NextSoon { longer } => {
+                let len = self.queue.messages.front().map_or(8, |(bytes, _)| bytes.len());
+                if let Some(item) = self.consumer.next_soon_unless(len + longer, || true) {
+                    let item = self.consumer.align(item).unwrap_or(item);
+                    self.received(item, false);
+                }
             }
             Op::SkipAlike => {
                 let len = self.queue.messages.front().map_or(8, |(bytes, _)| bytes.len());

@@ -132,8 +132,15 @@ fn ours(len: u64) -> Vec<u8> {
 #[test]
 fn attack_76_no_old_byte_travels_in_any_frame() {
     type Call = fn(&mut Producer, u64);
-    let calls: [(&str, Call); 7] = [
+    let calls: [(&str, Call); 8] = [
         ("try_send", |producer, len| producer.try_send(&ours(len), TAG).expect("room")),
+        ("send_two_at_once", |producer, len| {
+            // Without a gap: that it is zero is for the model of the lane to see.
+            let (a, b) = (ours(len / 3), ours(len - len / 3));
+            if !producer.send_two_at_once(&a, a.len(), &b, TAG) {
+                producer.try_send(&ours(len), TAG).expect("room"); // which looks for it
+            }
+        }),
         ("send_vectored", |producer, len| {
             let (a, b) = (ours(len / 3), ours(len - len / 3));
             let pieces = [IoSlice::new(&a), IoSlice::new(&[]), IoSlice::new(&b)];
