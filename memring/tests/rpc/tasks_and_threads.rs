@@ -3,15 +3,17 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::join;
+use memring::End;
 use memring::rpc::{
-    AsyncService, Call, CallError, Client, Interface, Options, Serve, TaskRequest, Work,
+    AsyncService, Call, CallError, Calls, Client, Interface, Link, Options, Serve, TaskRequest,
+    Work,
 };
 
 use super::acts::*;
@@ -347,4 +349,61 @@ fn alarms_that_change_and_go_wake_whom_they_should() {
         let all = pollster::block_on(futures_util::future::join_all(all));
         assert!(all.into_iter().all(|timed_out| timed_out));
     });
+}
+
+#[memring::interface(name = "log", version = "1")]
+trait Log {
+    #[oneway]
+    fn log(number: u64);
+}
+
+#[derive(Clone, Default)]
+struct Logs(Arc<AtomicU64>);
+
+impl LogServer for Logs {
+    fn log(&self, _: &Call<'_>, number: u64) {
+        self.0.fetch_add(number, Relaxed);
+    }
+}
+
+impl LogAsyncServer for Logs {
+    async fn log(&self, _: &Call<'_>, number: u64) {
+        yield_now().await;
+        self.0.fetch_add(number, Relaxed);
+    }
+}
+
+#[test]
+fn what_was_told_before_the_session_ended_is_done() {
+    const MOST: u64 = 300;
+    let tell = |serves: Serve, serve: &dyn Fn(Link) -> thread::JoinHandle<End>| {
+        let (server, client) = memring::pair::<Calls>().expect("a pair");
+        let served = serve(Link::serving(server, [serves]));
+        let log: LogClient = Link::over(client).open().expect("it is served");
+        (1..=MOST).for_each(|number| log.log(number).expect("room"));
+        drop(log);
+        in_time(move || served.join().expect("no panic"));
+    };
+    let threads = |link: Link| {
+        let others = [(); 2].map(|()| link.clone());
+        thread::spawn(move || {
+            let others = others.map(|link| thread::spawn(move || link.run()));
+            let end = link.run();
+            others.into_iter().for_each(|other| drop(other.join().expect("no panic")));
+            end
+        })
+    };
+    for way in std::iter::once(None).chain(WAYS.map(Some)) {
+        for in_tasks in [false, true] {
+            let logs = Logs::default();
+            let serves =
+                if in_tasks { Log::serve_async(logs.clone()) } else { Log::serve(logs.clone()) };
+            match way {
+                Some(way) => tell(serves, &|link| serve(way, link)),
+                None => tell(serves, &threads),
+            }
+            let done = logs.0.load(Relaxed);
+            assert_eq!(done, MOST * (MOST + 1) / 2, "{way:?}, handlers in tasks: {in_tasks}");
+        }
+    }
 }

@@ -70,10 +70,10 @@ impl<D: task::Driver> Driver<D> {
                 Reading { held: &mut held, session: shared.session() }.take_back(Wants::Messages);
             }
             let lies = shared.read_some(&mut held, STREAK);
+            shared.begin_jobs();
             if lies == Lies::Over {
                 return Poll::Ready(()); // and the half is given back
             }
-            shared.begin_jobs();
             if lies == Lies::More {
                 break;
             }

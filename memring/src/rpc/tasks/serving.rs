@@ -8,9 +8,13 @@ use std::task::{Context, Poll};
 use memring_ring::halves::Which;
 
 use super::super::async_service::{TaskRequest, Work};
+#[cfg(feature = "tokio")]
+use super::super::background::sleep_until;
 use super::super::service::Service;
 use super::super::services::Handler;
 use super::super::session::Link;
+#[cfg(feature = "tokio")]
+use super::super::shared::SLICE;
 use super::super::shared::Shared;
 use super::super::table::Job;
 use super::super::waiter::Waiter;
@@ -29,9 +33,9 @@ pub(super) struct Runs {
 }
 
 impl Link {
-    /// Serves the peer's calls in this task, under any executor, until the session ends; and how it did. Handlers of an
-    /// asynchronous server run beside each other; others run in the task's thread, one at a time, which they should not keep for
-    /// long. On a [`Hub`](crate::hub::Hub) it is [spawned](crate::hub::Hub::spawn).
+    /// Serves the peer's calls in this task, under any executor, until the session and what runs have ended; and how it
+    /// did. Handlers of an asynchronous server run beside each other; others run in the task's thread, one at a time, which they
+    /// should not keep for long. On a [`Hub`](crate::hub::Hub) it is [spawned](crate::hub::Hub::spawn).
     ///
     /// A handler of a stream that is no `async fn` waits in the thread for a reader that is slow: it gives its
     /// [`Replies`](super::super::Replies) to another thread. So does any handler that waits for its caller; the session goes on where
@@ -48,9 +52,10 @@ impl Link {
         poll_fn(|context| here.poll(context)).await
     }
 
-    /// Serves the peer's calls in tasks of the runtime's that this is awaited in, until the session ends; and how it did. Each call
-    /// is a task and runs beside the others: handlers of an asynchronous server are awaited, and others run on threads that tokio keeps
-    /// for what blocks. Answers and replies that carry descriptors or blobs wait for room in a thread of the runtime's.
+    /// Serves the peer's calls in tasks of the runtime's that this is awaited in, until the session and what runs have ended; and how
+    /// it did. Each call is a task and runs beside the others: handlers of an asynchronous server are awaited, and others run on
+    /// threads that tokio keeps for what blocks. Answers and replies that carry descriptors or blobs wait for room in a thread of the
+    /// runtime's.
     ///
     /// # Panics
     ///
@@ -70,7 +75,14 @@ impl Link {
             }
             end
         });
-        end.await
+        let end = end.await;
+        // What was told before is done all the same, in the runtime, which may end when this does.
+        shared.begin_jobs();
+        while shared.has_jobs() || !shared.tasks.is_quiet() {
+            sleep_until(std::time::Instant::now() + SLICE).await;
+            shared.begin_jobs();
+        }
+        end
     }
 }
 
@@ -123,11 +135,15 @@ impl Shared {
     /// The next call that may run now.
     pub(super) fn next_to_run(self: &Arc<Self>) -> Option<(Job, Counted)> {
         let runs = self.tasks.runs.get()?;
-        if !self.has_jobs() || self.owes() {
+        if !self.has_jobs() {
             return None;
         }
         let job = {
             let mut table = self.table();
+            // What is owed is never paid once the session is over.
+            if self.owes() && table.end().is_none() {
+                return None;
+            }
             // ORDERING: Relaxed; a number. What ends counts that, and looks under this lock whether another waits.
             if runs.running.load(Ordering::Relaxed) >= self.most_running {
                 return None;
