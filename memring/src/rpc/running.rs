@@ -16,8 +16,17 @@ pub(crate) struct Running {
     call: AtomicU64,
     cancelled: AtomicBool,
     credit: AtomicU32,
-    /// Who waits for credit, and who for nothing but that nobody waits for the answer any more.
-    waiters: Mutex<[Option<Waiter>; 2]>,
+    waiters: Mutex<Waiters>,
+}
+
+/// Who waits for a call.
+#[derive(Default)]
+struct Waiters {
+    /// For credit.
+    credit: Option<Waiter>,
+    /// For nothing but that nobody waits for the answer any more, and to which call.
+    cut: Vec<Waiter>,
+    cut_of: u64,
 }
 
 impl Running {
@@ -38,8 +47,8 @@ impl Running {
     fn cut(&self) {
         // ORDERING: Release; see `is_cancelled`.
         self.cancelled.store(true, Ordering::Release);
-        let waiters = std::mem::take(&mut *self.lock());
-        waiters.into_iter().flatten().for_each(Waiter::wake);
+        let Waiters { credit, cut, .. } = std::mem::take(&mut *self.lock());
+        credit.into_iter().chain(cut).for_each(Waiter::wake);
     }
 
     /// Lets so many more replies go. `Err` if that is more than anybody counts.
@@ -49,14 +58,14 @@ impl Running {
         // this.
         let added = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         added.map_err(|_| Broken::Credit)?;
-        let waiter = self.lock()[0].take();
+        let waiter = self.lock().credit.take();
         if let Some(waiter) = waiter {
             waiter.wake();
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, [Option<Waiter>; 2]> {
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,18 +84,29 @@ impl Running {
     /// Has this one told of credit, and of when nobody waits. Who was to be told before.
     #[must_use = "a waker is not dropped under a lock"]
     pub(crate) fn set_waiter(&self, waiter: Waiter) -> Option<Waiter> {
-        self.lock()[0].replace(waiter)
+        self.lock().credit.replace(waiter)
     }
 
-    /// Has this one told of when nobody waits for the answer to this call, if its place is its own still. Who is to be told no more.
+    /// Has this one told, too, of when nobody waits for the answer to this call, if its place is its own still. Who is to be told no
+    /// more.
     #[must_use = "a waker is not dropped under a lock"]
-    pub(crate) fn set_cut_waiter(&self, call: u64, waiter: Waiter) -> Option<Waiter> {
+    pub(crate) fn set_cut_waiter(&self, call: u64, waiter: Waiter) -> Vec<Waiter> {
         let mut waiters = self.lock();
         // ORDERING: Relaxed; who had this lock for a later call had read that one's number before.
         if self.call.load(Ordering::Relaxed) != call {
-            return Some(waiter);
+            return vec![waiter];
         }
-        waiters[1].replace(waiter)
+        let of_another = std::mem::replace(&mut waiters.cut_of, call) != call;
+        if of_another {
+            return std::mem::replace(&mut waiters.cut, vec![waiter]);
+        }
+        match waiters.cut.iter_mut().find(|other| other.is_same(&waiter)) {
+            Some(same) => vec![std::mem::replace(same, waiter)],
+            None => {
+                waiters.cut.push(waiter);
+                Vec::new()
+            }
+        }
     }
 
     /// Gives back the credit for a reply that was not sent.
@@ -220,6 +240,8 @@ impl AllRunning {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -237,13 +259,38 @@ mod tests {
         assert_eq!(all.begin(101, 0, 100), Ok(*place));
         assert!(!all.at(*place).is_cancelled(), "it is another call's");
         assert!(all.at(*place).is_over(41) && !all.at(*place).is_over(101));
-        let other = all.at(*place).set_cut_waiter(41, Waiter::here());
-        assert!(other.is_some() && all.at(*place).set_cut_waiter(101, Waiter::here()).is_none());
+        let set = |call| all.at(*place).set_cut_waiter(call, Waiter::here()).len();
+        assert_eq!(
+            [set(41), set(101), set(101)],
+            [1, 0, 1],
+            "another's, the first, the same again"
+        );
         all.at(*place).finish_if(41);
         assert!(all.find(41).is_none() && all.find(101).is_some());
         assert!(!all.is_quiet());
         places.iter().flatten().for_each(|place| all.at(*place).finish());
         assert!(all.is_quiet());
+    }
+
+    #[test]
+    fn all_who_wait_for_the_end_of_a_call_are_told_and_those_of_the_one_before_are_forgotten() {
+        struct Told(AtomicU32);
+        impl std::task::Wake for Told {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let told = [(); 3].map(|()| Arc::new(Told(AtomicU32::new(0))));
+        let waiter = |of: usize| Waiter::Task(Arc::clone(&told[of]).into());
+        let all = AllRunning::default();
+        let running = all.at(all.begin(1, 0, 8).expect("room"));
+        assert!(running.set_cut_waiter(1, waiter(0)).is_empty());
+        running.finish();
+        assert_eq!(all.begin(2, 0, 8), Ok(Place(0)));
+        assert_eq!(running.set_cut_waiter(2, waiter(1)).len(), 1);
+        assert!(running.set_cut_waiter(2, waiter(2)).is_empty());
+        all.cut(2);
+        assert_eq!([0, 1, 2].map(|of: usize| told[of].0.load(Ordering::Relaxed)), [0, 1, 1]);
     }
 
     #[test]

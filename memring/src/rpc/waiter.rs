@@ -16,6 +16,15 @@ impl Waiter {
         Self::Thread(thread::current())
     }
 
+    /// Whether both tell the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Thread(one), Self::Thread(other)) => one.id() == other.id(),
+            (Self::Task(one), Self::Task(other)) => one.will_wake(other),
+            _ => false,
+        }
+    }
+
     /// Tells it. Never under a lock: a waker may do anything.
     pub(crate) fn wake(self) {
         match self {
