@@ -7,20 +7,28 @@ source "$(dirname "$0")/common.sh"
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 runner="CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUNNER"
-tests=(-p memring -p memring-transport --lib --tests --locked)
+# Of the whole workspace, as the tests before: those of two packages alone would be built anew, with fewer features.
+tests=(--workspace --lib --tests --locked)
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+only=$(mktemp)
+trap 'rm -f "$log" "$only"' EXIT
+
+# Runs tests of sessions, and no others.
+cat >"$only" <<'EOF'
+#!/usr/bin/env bash
+case "$CARGO_PKG_NAME" in memring | memring-transport) exec "$@" ;; esac
+EOF
+chmod +x "$only"
 
 build() {
-  cargo build --quiet -p memring-attacks --bin deny --locked
-  cargo build --quiet -p memring --examples --locked
+  cargo build --quiet --workspace --bins --examples --locked
   cargo test --quiet "${tests[@]}" --no-run
 }
 
 # denied ARGUMENT...: all tests under `deny ARGUMENT...`.
 denied() {
   local status=0
-  env "$runner=$PWD/target/debug/deny $* --" cargo test --no-fail-fast "${tests[@]}" -- --show-output >"$log" 2>&1 || status=$?
+  env "$runner=$only $PWD/target/debug/deny $* --" cargo test --no-fail-fast "${tests[@]}" -- --show-output >"$log" 2>&1 || status=$?
   if [ "$status" -ne 0 ]; then
     cat "$log"
     return "$status"
