@@ -3,14 +3,15 @@
 //! `cargo run --example calculator_client -- [PATH]`
 
 mod calculator;
+mod told;
 
-use std::error::Error;
 use std::time::{Duration, Instant};
 
 use calculator::{CalcError, CalculatorClient};
 use memring::rpc::{CallError, Options};
+use told::Told;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Told> {
     let address = std::env::args().nth(1).unwrap_or("calculator".to_owned());
     // Who serves another version is told apart from who serves none: the error says which there are.
     let calculator = CalculatorClient::connect(address)?;

@@ -3,15 +3,15 @@
 //! `cargo run --example calculator_server -- [PATH]`
 
 mod calculator;
-
-use std::error::Error;
+mod told;
 
 use calculator::{CalcError, Calculator, CalculatorServer, CalculatorSignals};
 use memring::fanout::Slow;
 use memring::rkyv::Archived;
 use memring::rpc::{Call, Replies, Server};
+use told::Told;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Told> {
     let address = std::env::args().nth(1).unwrap_or("calculator".to_owned());
     // Handlers send news, and none of them waits for a reader who does not read: who has no room misses it.
     let news = CalculatorSignals::new(Slow::DropNewest);

@@ -5,20 +5,21 @@
 //! `cargo run --example chat_server -- [PATH [UID]...]`
 
 mod chat;
+mod told;
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 
 use chat::{Chat, ChatServer, ChatSignals, LONGEST, Line, NotSaid, Speaker};
 use memring::fanout::Slow;
 use memring::rpc::{Call, Server};
 use memring::{Listener, Policy};
+use told::Told;
 
 /// Lines that those who come later are told.
 const REMEMBERED: usize = 100;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Told> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or("chat".to_owned());
     let mut speakers = Policy::same_uid();

@@ -5,28 +5,19 @@
 //! `watch` that again whenever it has changed.
 
 mod file_cache;
+mod told;
 
 use std::error::Error;
 use std::fs::File;
 use std::io;
-use std::process::ExitCode;
 
 use file_cache::{FileCacheClient, FileError, Stat};
 use memring::rpc::CallError;
-
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
+use told::Told;
 
 type Done = Result<(), Box<dyn Error>>;
 
-fn run() -> Done {
+fn main() -> Result<(), Told> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (what, name, address) = match arguments[..] {

@@ -3,9 +3,9 @@
 //! `cargo run --example file_cache_server -- DIRECTORY [PATH]`
 
 mod file_cache;
+mod told;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
@@ -19,13 +19,14 @@ use memring::Fd;
 use memring::blob::{Blob, BlobBuilder};
 use memring::rpc::{Call, Replies, Server};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use told::Told;
 
 /// What is held of all files together.
 const MOST_BYTES: u64 = 256 << 20;
 /// Between two looks at a file that is watched. (A real cache has the kernel tell it, by inotify.)
 const LOOK: Duration = Duration::from_millis(20);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Told> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().ok_or("what is to be served? file_cache_server DIRECTORY")?;
     let address = arguments.next().unwrap_or("file-cache".to_owned());

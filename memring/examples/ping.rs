@@ -5,8 +5,8 @@
 //! `cargo run --example ping -- [PATH [COUNT]]`
 
 mod ping_pong;
+mod told;
 
-use std::error::Error;
 use std::time::{Duration, Instant};
 
 use memring::hub::{Event, Hub, Interest};
@@ -16,14 +16,16 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
+use told::Told;
 
 /// Between two pings.
 const BEAT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Told> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or("ping-pong".to_owned());
-    let count: u64 = arguments.next().map_or(Ok(5), |count| count.parse())?;
+    let count = arguments.next().unwrap_or("5".to_owned());
+    let count: u64 = count.parse().map_err(|error| format!("{count} is no number: {error}"))?;
 
     let mut hub = Hub::new()?;
     let channel = memring::connect_timeout::<PingPong>(address, Duration::from_secs(5))?;

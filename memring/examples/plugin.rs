@@ -5,14 +5,14 @@
 
 mod plugins;
 mod sandbox;
-
-use std::error::Error;
+mod told;
 
 use memring::End;
 use memring::rpc::{Call, Calls, Link};
 use plugins::{HostClient, Plugin, PluginServer, TemplateError};
+use told::Told;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Told> {
     let channel = memring::inherited::<Calls>()?;
     // A panic is told to the caller, and not to a terminal that the sandbox keeps out of reach.
     std::panic::set_hook(Box::new(|_| {}));

@@ -4,6 +4,7 @@
 //! `cargo run --example plugin_host [TEMPLATE]...` (and once `cargo build --example plugin`)
 
 mod plugins;
+mod told;
 
 use std::error::Error;
 use std::io;
@@ -14,11 +15,12 @@ use std::time::Duration;
 use memring::End;
 use memring::rpc::{Call, CallError, Calls, Link, Options};
 use plugins::{Host, HostServer, PluginClient, TemplateError};
+use told::Told;
 
 /// What the host waits for one template.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Told> {
     let mut templates: Vec<String> = std::env::args().skip(1).collect();
     if templates.is_empty() {
         let samples =
@@ -29,9 +31,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut plugin = Plugin::start()?;
     for template in templates {
         match plugin.client.fill_in(&template) {
-            Ok(text) => println!("{template}: {text}"),
+            // What would steer the terminal is shown, and not done: the plugin may be anybody's by now.
+            Ok(text) => println!("{template}: {}", text.escape_debug()),
             // The plugin is well: it says what is wrong with the template.
-            Err(CallError::Failed(error)) => println!("{template}: bad template: {error}"),
+            Err(CallError::Failed(error)) => {
+                println!("{template}: bad template: {}", error.to_string().escape_debug());
+            }
             // So it is here: a panic ends the call, and the next one may go well.
             Err(error @ CallError::Panicked) => println!("{template}: bad plugin: {error}"),
             Err(error) => {

@@ -6,9 +6,9 @@
 //! `cargo run --example pong -- [PATH]`
 
 mod ping_pong;
+mod told;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fs::File;
 use std::io::{Read, stdin};
 use std::os::fd::AsFd;
@@ -16,8 +16,9 @@ use std::os::fd::AsFd;
 use memring::hub::{Event, Hub, Interest};
 use memring::{End, Listener};
 use ping_pong::{PingPong, Pong};
+use told::Told;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Told> {
     let address = std::env::args().nth(1).unwrap_or("ping-pong".to_owned());
     let listener = Listener::bind(address)?;
     let mut hub = Hub::new()?;

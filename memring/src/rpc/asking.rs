@@ -94,9 +94,7 @@ impl Shared {
         let mut held = self.try_take(Which::SENDING)?;
         let sending = held.sending();
         let call = sending.last + 1;
-        // ORDERING: Relaxed; see `answer_alone`.
-        let room = self.most_asked().saturating_sub(self.alone.load(Ordering::Relaxed));
-        if self.noted.count() >= room || !self.noted.note(call) {
+        if self.noted.count() >= self.room_to_ask() || !self.noted.note(call) {
             return None;
         }
         if !packet.put(sending, call) {
@@ -151,8 +149,8 @@ impl Shared {
                     // Note is taken of it before another thread could read its answer.
                     self.table().add_abandoned(call);
                 }
-                // ORDERING: Relaxed; who sees it late takes the bound for closer than it is.
-                self.alone.store(0, Ordering::Relaxed);
+                // ORDERING: Release; pairs with the Acquire in `room_to_ask`. Who sees it late takes the bound for closer than it is.
+                self.alone.store(0, Ordering::Release);
                 came
             }
         };

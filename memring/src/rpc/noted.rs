@@ -47,10 +47,11 @@ impl Noted {
     #[inline]
     pub(crate) fn note(&self, call: u64) -> bool {
         let place = self.place(call);
-        // ORDERING: Relaxed, for this and what is counted; the frame is published after them, and its answer follows that.
-        if place.load(Ordering::Relaxed) != 0 {
+        // ORDERING: Acquire; pairs with the Release in `leave`: whoever sees a place free counts who left it.
+        if place.load(Ordering::Acquire) != 0 {
             return false;
         }
+        // ORDERING: Relaxed, for both; the frame is published after them, and its answer follows that.
         add_one(&self.begun, Ordering::Relaxed);
         place.store(call, Ordering::Relaxed);
         true
@@ -79,10 +80,11 @@ impl Noted {
     fn leave(&self, call: u64, counted: &AtomicU32) -> bool {
         let is_here = self.has(call);
         if is_here {
-            // ORDERING: Relaxed; who has the sending half notes another one there when it sees this, or later.
-            self.place(call).store(0, Ordering::Relaxed);
+            // Before it leaves: who counts sees no more of them than there are places.
             // ORDERING: Release; pairs with the Acquire in `placed`.
             add_one(counted, Ordering::Release);
+            // ORDERING: Release; pairs with the Acquire in `note`, by who notes another one there.
+            self.place(call).store(0, Ordering::Release);
         }
         is_here
     }
@@ -124,6 +126,8 @@ fn add_one(counter: &AtomicU32, order: Ordering) {
 
 #[cfg(test)]
 mod tests {
+    use std::{hint, thread};
+
     use super::*;
 
     #[test]
@@ -139,5 +143,33 @@ mod tests {
         assert_eq!(noted.count(), 0);
         noted.set_listed(3);
         assert_eq!((noted.placed(), noted.count()), (0, 3));
+    }
+
+    #[test]
+    fn who_asks_counts_none_too_few_while_answers_are_taken() {
+        const CALLS: u64 = 100_000;
+        let (noted, asked, taken) = (Noted::default(), AtomicU64::new(0), AtomicU64::new(0));
+        let mut too_few = None;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for call in 1..=CALLS {
+                    while asked.load(Ordering::Acquire) < call {
+                        thread::yield_now();
+                    }
+                    taken.store(call, Ordering::SeqCst);
+                    noted.take(call);
+                }
+            });
+            for call in 1..=CALLS {
+                while !noted.note(call) {
+                    hint::spin_loop();
+                }
+                let counted = u64::from(noted.count());
+                let left = call - taken.load(Ordering::SeqCst);
+                too_few = too_few.or((counted < left).then_some((counted, left)));
+                asked.store(call, Ordering::Release);
+            }
+        });
+        assert_eq!(too_few, None);
     }
 }

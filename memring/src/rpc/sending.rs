@@ -283,9 +283,7 @@ impl Shared {
             Number::Of(call) => Ok(call),
             Number::Next(expects) => {
                 let call = sending.last + 1;
-                let most = self.most_asked();
-                // ORDERING: Relaxed; see `answer_alone`.
-                let room = most.saturating_sub(self.alone.load(Ordering::Relaxed));
+                let room = self.room_to_ask();
                 if self.noted.count() >= room {
                     self.look(); // some may be answered that nobody waits for
                 }
@@ -294,9 +292,8 @@ impl Shared {
                     sending.last = call;
                     return Ok(call);
                 }
-                let on_table = room.saturating_sub(self.noted.placed());
-                if !self.table().ask(call, expects, on_table) {
-                    return Err(NotSent::TooMany(most));
+                if !self.table().ask(call, expects, room) {
+                    return Err(NotSent::TooMany(self.most_asked()));
                 }
                 sending.last = call;
                 Ok(call)
@@ -440,7 +437,14 @@ impl Shared {
         }
     }
 
-    /// Whether one more question would be more than the peer takes.
+    /// How many questions may be noted or on the table.
+    #[inline]
+    pub(super) fn room_to_ask(&self) -> u32 {
+        // ORDERING: Acquire; pairs with the Release in `answer_alone`: one that is not alone any more is on the table, or answered.
+        self.most_asked().saturating_sub(self.alone.load(Ordering::Acquire))
+    }
+
+    /// Whether one more question would not be more than the peer takes, for whoever has both halves.
     #[inline]
     pub(super) fn may_ask(&self) -> bool {
         self.noted.count() < self.most_asked()

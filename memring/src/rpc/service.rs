@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
+use std::mem::needs_drop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
@@ -215,10 +216,19 @@ pub(crate) struct Incoming<'a> {
     answers: &'a dyn Answers,
 }
 
+/// What a service does after it has answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Anything: it may call its caller.
+    More,
+    /// Nothing.
+    Nothing,
+}
+
 /// How answers leave the thread that runs calls.
 pub(crate) trait Answers {
     /// Sends one that is small.
-    fn send(&self, packet: Outgoing<'_>, call: u64);
+    fn send(&self, packet: Outgoing<'_>, call: u64, then: Then);
 
     /// Where one goes that is not small, or has to wait, if this thread must not wait for room.
     fn later(&self) -> Option<&Cell<Option<Answering>>>;
@@ -227,6 +237,14 @@ pub(crate) trait Answers {
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.call.fmt(f)
+    }
+}
+
+impl Then {
+    /// The same, and a value is dropped: that runs code of the user's, if anything.
+    #[inline]
+    fn and_drop<T>(self) -> Self {
+        if const { needs_drop::<T>() } { Self::More } else { self }
     }
 }
 
@@ -283,10 +301,41 @@ impl<'a> Request<'a> {
         C: Carries<R>,
         F: Carries<E>,
     {
+        self.answer_and::<A, R, C, E, F>(Then::More, handler);
+    }
+
+    /// The same, of a service that does nothing after it: what the answer was sent with stays at hand for the next call.
+    #[doc(hidden)]
+    #[inline]
+    pub fn answer_last<A, R, C, E, F>(
+        self,
+        handler: impl FnOnce(&Call<'_>, View<'_, A>) -> Result<Result<R, E>, DecodeError>,
+    ) where
+        A: Message,
+        C: Carries<R>,
+        F: Carries<E>,
+    {
+        self.answer_and::<A, R, C, E, F>(Then::Nothing, handler);
+    }
+
+    #[inline]
+    fn answer_and<A, R, C, E, F>(
+        self,
+        then: Then,
+        handler: impl FnOnce(&Call<'_>, View<'_, A>) -> Result<Result<R, E>, DecodeError>,
+    ) where
+        A: Message,
+        C: Carries<R>,
+        F: Carries<E>,
+    {
         match self.run::<A, _>(handler) {
             Err(Refused { code, why }) => self.end(code, &why),
-            Ok(Ok(result)) => self.reply(Kind::Done, &Value::<R, C>::new(&result)),
-            Ok(Err(error)) => self.reply(Kind::Failed, &Value::<E, F>::new(&error)),
+            Ok(Ok(result)) => {
+                self.reply(Kind::Done, &Value::<R, C>::new(&result), then.and_drop::<R>());
+            }
+            Ok(Err(error)) => {
+                self.reply(Kind::Failed, &Value::<E, F>::new(&error), then.and_drop::<E>());
+            }
         }
     }
 
@@ -346,12 +395,12 @@ impl<'a> Request<'a> {
     }
 
     #[inline]
-    fn reply(&self, kind: Kind, body: &impl Body) {
+    fn reply(&self, kind: Kind, body: &impl Body, then: Then) {
         let Call { shared, number, .. } = self.0.call;
         self.free();
         let header = Header::new(kind);
         if let Some(packet) = Outgoing::small(header, body) {
-            return self.0.answers.send(packet, number);
+            return self.0.answers.send(packet, number, then);
         }
         let sent = match self.0.answers.later() {
             Some(later) => {

@@ -166,9 +166,11 @@ impl Table {
         }
     }
 
-    /// Takes note of a question before it is sent, if there are fewer than `most`. Whether there are.
+    /// Takes note of a question before it is sent, if there are fewer than `most`, here and noted. Whether there are. For whoever
+    /// has the sending half.
     pub(crate) fn ask(&mut self, call: u64, expects: Expects, most: u32) -> bool {
-        let few = self.asked.len() < most as usize;
+        // None is counted twice: none moves here while this is locked.
+        let few = self.asked.len() + (self.noted.placed() as usize) < most as usize;
         if few {
             self.asked.insert(call, expects.begin());
             self.count();

@@ -10,7 +10,7 @@ use memring_ring::halves::Which;
 use super::async_service::{AsyncService, TaskRequest, block_on};
 use super::running::Place;
 use super::sending::{Number, Outgoing, SMALL};
-use super::service::{Answers, Incoming, Request, Service};
+use super::service::{Answers, Incoming, Request, Service, Then};
 use super::services::Handler;
 use super::shared::{HeldHalves, Shared};
 use super::table::{Job, Table};
@@ -183,17 +183,19 @@ fn answer_to<'a>(shared: &'a Arc<Shared>, due: &Due<'_>) -> Option<HeldHalves<'a
 /// Answers that are sent before the next call is waited for.
 struct AtOnce<'a> {
     shared: &'a Shared,
-    /// Both halves, if the answer was sent with them: they go on to the wait for the next call.
+    /// Both halves, if the answer was sent with them, and nothing runs before the wait for the next call: they go on to that.
     held: Cell<Option<HeldHalves<'a>>>,
 }
 
 impl Answers for AtOnce<'_> {
     #[inline]
-    fn send(&self, packet: Outgoing<'_>, call: u64) {
+    fn send(&self, packet: Outgoing<'_>, call: u64, then: Then) {
         if let Some(mut held) = self.shared.try_take(Which::BOTH)
             && packet.put(held.sending(), call)
         {
-            self.held.set(Some(held));
+            if then == Then::Nothing {
+                self.held.set(Some(held));
+            }
             return;
         }
         // If it cannot be told, the session is over.
@@ -212,7 +214,7 @@ struct Later<'a> {
 }
 
 impl Answers for Later<'_> {
-    fn send(&self, packet: Outgoing<'_>, call: u64) {
+    fn send(&self, packet: Outgoing<'_>, call: u64, _: Then) {
         let begin = || self.shared.begin_packet(packet, Number::Of(call));
         // If it cannot be told, the session is over.
         self.answer.set(Answering::begin(self.shared, call, begin).ok());

@@ -86,6 +86,10 @@ fn the_calculator_calculates_and_tells_the_news() {
     let scratch = Scratch::new();
     let address = scratch.socket();
     let address = address.to_str().expect("text");
+    let early = Command::new(&client).arg(address).output().expect("starts");
+    assert_eq!(early.status.code(), Some(1));
+    let why = format!("Error: nothing at {address}: start the service, or wait for it\n");
+    assert_eq!(String::from_utf8_lossy(&early.stderr), why);
     let mut server = Running::server(&server, &[address], 0);
     let mut listener = Running::start(&client, &[address]);
     let process = listener.child.id();
@@ -217,7 +221,7 @@ fn the_file_cache_holds_files_and_tells_of_changes() {
         ("link", "the name leads out of the directory that is served"),
     ] {
         for what in ["lines", "copy", "stat", "watch"] {
-            check(what, name, false, &format!("{name}: {why}"));
+            check(what, name, false, &format!("Error: {name}: {why}"));
         }
     }
     // Put there whole, so that nobody sees half of it.
@@ -233,6 +237,8 @@ fn the_file_cache_holds_files_and_tells_of_changes() {
 #[test]
 fn the_host_survives_whatever_templates_make_of_its_plugin() {
     let (Some(host), Some(_)) = (program("plugin_host"), program("plugin")) else { return };
+    let steers = said(Command::new(&host).arg("\u{1b}[2J"));
+    assert!(steers.contains(": \\u{1b}[2J\n"), "{steers:?}");
     let said = said(&mut Command::new(host));
     for (template, outcome) in [
         ("{greeting}, {user}!", ": Hello, Ada!"),

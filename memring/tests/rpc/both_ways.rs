@@ -1,10 +1,16 @@
 //! Both sides serve: handlers that call back, while calls of either side are under way.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
-use memring::rpc::{Call, CallError, Calls, Link};
+use memring::rpc::{
+    Call, CallError, Calls, Client, Interface, Link, Never, NoError, Plainly, Request, Serve,
+    Service,
+};
 use memring::{Connector, Lanes};
+
+use super::acts::{Caller, CallerClient, Says, in_time};
+use super::support::PATIENCE;
 
 #[memring::interface(name = "parent", version = "1")]
 trait Parent {
@@ -112,4 +118,42 @@ fn a_side_that_serves_nothing_says_so() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_service_that_calls_its_caller_after_it_has_answered_waits_for_nobody() {
+    #[memring::message]
+    struct Nothing;
+
+    struct CallsAfterwards(mpsc::SyncSender<u64>);
+    impl Service for CallsAfterwards {
+        fn interface(&self) -> &'static Interface {
+            CallerClient::interface()
+        }
+
+        fn call(&self, _: u32, request: Request<'_>) {
+            let mut link = None;
+            request.answer::<Nothing, u64, Plainly, Never, NoError>(|call, _| {
+                link = Some(call.link());
+                Ok(Ok(1))
+            });
+            let caller: CallerClient = link.expect("it ran").open().expect("it is served");
+            self.0.send(caller.say().expect("an answer")).expect("the test waits");
+        }
+    }
+    let (called, said) = mpsc::sync_channel(1);
+    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let server = Link::serving(server, [Serve::new(CallsAfterwards(called))]);
+    let client = Link::serving(client, [Caller::serve(Says)]);
+    let serving = thread::spawn(move || server.run());
+    in_time(move || {
+        let other = client.clone();
+        let running = thread::spawn(move || other.run());
+        let caller: CallerClient = client.open().expect("it is served");
+        assert_eq!(caller.say().expect("an answer"), 1);
+        assert_eq!(said.recv_timeout(PATIENCE).expect("it called back"), 42);
+        client.close();
+        running.join().expect("no panic");
+    });
+    serving.join().expect("no panic");
 }

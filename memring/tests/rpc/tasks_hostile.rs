@@ -2,7 +2,7 @@
 //! polled.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
@@ -10,10 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use memring::hub::{Event, Hub};
-use memring::rpc::fuzzing::Raw;
+use memring::rpc::fuzzing::{Raw, left};
 use memring::rpc::{
-    AsyncService, Call, CallError, Calls, Client, Interface, Link, Replies, ReplyError, Serve,
-    TaskRequest, Work,
+    AsyncService, Call, CallError, Calls, Client, Interface, Link, Options, Replies, ReplyError,
+    Serve, TaskRequest, Work,
 };
 use memring::{Connector, Lanes};
 
@@ -225,17 +225,15 @@ fn a_hub_serves_on_beside_clients_that_read_nothing() {
     drop((hub, stuck));
 }
 
-/// A client, whose server is raw, and has opened `acts` as if it were the same.
-fn raw_server() -> (Raw, ActsAsyncClient) {
+/// A client, whose server is raw, and has opened the interface as if it were the same.
+fn raw_server<C: Client + Send + 'static>() -> (Raw, C) {
     let lanes = Connector::new().lanes(Lanes::Bytes(4096), Lanes::Bytes(4096));
     let (server, client) = lanes.pair::<Calls>().expect("a pair");
     let mut raw = Raw::over(server);
-    let opening = thread::spawn(move || {
-        pollster::block_on(Link::over(client).open_async::<ActsAsyncClient>())
-    });
+    let opening = thread::spawn(move || pollster::block_on(Link::over(client).open_async::<C>()));
     let asked = recv(&mut raw);
     assert_eq!((kind(&asked), asked.tag), (1, 1));
-    let count = ActsClient::interface().members.len() as u16;
+    let count = C::interface().members.len() as u16;
     let mut standings = count.to_le_bytes().to_vec();
     (0..u32::from(count)).for_each(|member| {
         standings.push(0);
@@ -247,7 +245,7 @@ fn raw_server() -> (Raw, ActsAsyncClient) {
 
 #[test]
 fn a_server_that_sends_replies_and_reads_no_credit_is_left() {
-    let (mut raw, acts) = raw_server();
+    let (mut raw, acts) = raw_server::<ActsAsyncClient>();
     let mut stream = acts.count(1).expect("begun");
     let (ended, how) = mpsc::channel();
     let taken = Arc::new(AtomicU64::new(0));
@@ -307,4 +305,20 @@ fn a_reply_that_is_too_large_costs_no_credit() {
         assert_eq!(all.expect("replies"), [[1]]);
     });
     served.join().expect("no panic");
+}
+
+#[test]
+fn a_question_that_a_thread_gives_up_half_sent_is_under_way_no_more() {
+    #[memring::interface(name = "takes", version = "1")]
+    trait Takes {
+        fn length(of: &[u8]) -> u64;
+    }
+    let (raw, takes) = raw_server::<TakesAsyncClient>();
+    let soon = takes.with(Options::new().timeout(Duration::from_millis(300)));
+    let mut asking = soon.length(&[1; 100_000]);
+    let polled = Pin::new(&mut asking).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending(), "a part of it has room");
+    assert!(matches!(asking.wait(), Err(CallError::DeadlinePassed)));
+    assert_eq!(left(&takes.link()), 0, "questions under way");
+    drop(raw);
 }

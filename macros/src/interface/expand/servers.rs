@@ -147,7 +147,7 @@ impl Expansion<'_> {
             Shape::Call => {
                 let outcome = if member.error.is_some() { call } else { quote!(#ok(#call)) };
                 quote! {
-                    request.answer::<#arguments, #result, #carrier, #error, #of_error>(
+                    request.answer_last::<#arguments, #result, #carrier, #error, #of_error>(
                         |call, arguments| #ok(#outcome),
                     )
                 }

@@ -125,6 +125,7 @@ impl Departing {
                 break sent;
             }
             if let Err(error) = shared.wait_for_room(&mut held, deadline) {
+                self.forget(shared, &mut held);
                 break Err(error.into());
             }
         };
@@ -187,13 +188,16 @@ impl Departing {
             shared.hand_on(Which::SENDING);
         }
         if let Some(mut held) = self.take_kept(shared) {
-            if let About::Question(None) = self.about {
-                let call = held.sending().last;
-                drop(shared.forget(call));
-            }
-            drop(held);
+            self.forget(shared, &mut held);
         }
         shared.tasks.leave_line(&mut self.place);
+    }
+
+    /// A question of which a part went is not asked after all.
+    fn forget(&self, shared: &Shared, held: &mut HeldHalves<'_>) {
+        if let About::Question(None) = self.about {
+            drop(shared.forget(held.sending().last));
+        }
     }
 }
 
