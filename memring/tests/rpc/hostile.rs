@@ -79,12 +79,16 @@ fn asks(number: u32, from: u16, name: &str) -> Vec<u8> {
     asks
 }
 
-/// A raw client, and the thread of its server.
-fn raw_client() -> (Raw, JoinHandle<End>) {
+/// A raw client, and its server, which nobody runs yet.
+fn raw_pair() -> (Raw, Link) {
     let (server, client) = memring::pair::<Calls>().expect("a pair");
     let serve = All::serve(Serves).method("denied", Policy::nobody());
-    let server = Link::serving(server, [serve]);
-    let mut raw = Raw::over(client);
+    (Raw::over(client), Link::serving(server, [serve]))
+}
+
+/// A raw client, and the thread of its server.
+fn raw_client() -> (Raw, JoinHandle<End>) {
+    let (mut raw, server) = raw_pair();
     let serving = thread::spawn(move || server.run());
     send(&mut raw, &open("all"), 1);
     assert_eq!(kind(&recv(&mut raw)), 2, "opened");
@@ -179,11 +183,7 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
             ],
         ),
     ];
-    let check = |rule: &str, packets: &[(Vec<u8>, u64)]| {
-        let (mut raw, serving) = raw_client();
-        for (packet, tag) in packets {
-            send(&mut raw, packet, *tag);
-        }
+    let is_ended = |rule: &str, mut raw: Raw, serving: JoinHandle<End>| {
         let end = loop {
             // It may have answered before.
             match raw.recv(soon()) {
@@ -194,11 +194,32 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
         assert!(matches!(end, memring::RecvError::Ended(_)), "{rule}: {end}");
         is_broken(&serving.join().expect("no panic"), rule);
     };
+    let check = |rule: &str, packets: &[(Vec<u8>, u64)]| {
+        let (mut raw, serving) = raw_client();
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        is_ended(rule, raw, serving);
+    };
+    // The same where they lie right behind a call: a thread that has just answered looks at what is next by itself.
+    let check_behind_a_call = |rule: &str, packets: &[(Vec<u8>, u64)]| {
+        let (mut raw, server) = raw_pair();
+        send(&mut raw, &open("all"), 1);
+        send(&mut raw, &call(TWICE, &two), 2);
+        for (packet, tag) in packets {
+            let tag = if matches!(*tag, 0 | u64::MAX) { *tag } else { tag + 1 };
+            send(&mut raw, packet, tag);
+        }
+        is_ended(rule, raw, thread::spawn(move || server.run()));
+    };
     // Beside each other: each is a session that is made and ended, which is mostly waiting for one's turn where all
     // processors are busy.
     thread::scope(|scope| {
         for some in cases.chunks(6) {
-            scope.spawn(move || some.iter().for_each(|(rule, packets)| check(rule, packets)));
+            scope.spawn(move || {
+                for (rule, packets) in some {
+                    check(rule, packets);
+                    check_behind_a_call(rule, packets);
+                }
+            });
         }
     });
 }
