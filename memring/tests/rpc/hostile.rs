@@ -13,7 +13,7 @@ use memring::rpc::{
 use memring::{Connector, End, Lanes, Listener, Policy, Rule};
 
 use super::raw::{call, kind, open, packet, recv, send};
-use super::support::{Scratch, eventually, eventually_asleep, soon, tid};
+use super::support::{PATIENCE, Scratch, eventually, eventually_asleep, soon, tid};
 
 #[memring::interface(name = "all", version = "1")]
 trait All {
@@ -170,6 +170,8 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
         ("a method that", vec![(call(TOLD, &two), 2)]),
         ("a method that", vec![(call(NEWS, &two), 2)]),
         ("a method that", vec![(packet(5, 0, TWICE, 0, &two), 0)]),
+        ("a method that", vec![(packet(5, 0, COUNT, 0, &two), 0)]),
+        ("a method that", vec![(packet(5, 0, NEWS, 0, &two), 0)]),
         ("a method that", vec![(packet(5, 0, TOLD, 0, &two), 2)]),
         ("a method that", vec![(packet(13, 0, TWICE, 0, &[]), 0)]),
         ("a method that", vec![(packet(14, 0, 99, 0, &[]), 0)]),
@@ -273,11 +275,49 @@ fn what_breaks_no_rule_is_an_answer_or_nothing() {
     assert!(matches!(end, End::Closed | End::PeerDied(_)), "{end}");
 }
 
+#[test]
+fn what_lies_behind_a_call_is_answered_as_what_comes_alone() {
+    let (one, item, done, ended) = (1_u32.to_le_bytes(), 10, 6, 8);
+    for (question, answers) in [
+        (call(TWICE, &one), vec![done]),
+        (call(TWICE, &one[1..]), vec![ended]),
+        (call(TEXTS, &[0xff; 1000]), vec![ended]), // many arguments
+        (call(COUNT, &one), vec![item, done]),
+        (packet(4, 0, TWICE, 1, &one), vec![ended]), // too late
+        (worded(WORDED, "[[]]"), vec![done]),
+        (open("none"), vec![3]),
+    ] {
+        let (mut raw, server) = raw_pair();
+        send(&mut raw, &open("all"), 1);
+        send(&mut raw, &call(TWICE, &one), 2);
+        send(&mut raw, &question, 3);
+        let serving = thread::spawn(move || server.run());
+        assert_eq!([recv(&mut raw), recv(&mut raw)].each_ref().map(kind), [2, done]);
+        for answer in answers {
+            let came = recv(&mut raw);
+            assert_eq!((kind(&came), came.tag), (answer, 3));
+        }
+        drop(raw);
+        serving.join().expect("no panic");
+    }
+}
+
 /// A client, whose server is raw, and has opened `all` as if it were the same.
 fn raw_server() -> (Raw, AllClient) {
+    let (raw, client) = raw_server_of::<AllClient>();
+    (raw, client.with(patient()))
+}
+
+/// Calls that are answered, or it is known why not.
+fn patient() -> Options {
+    Options::new().timeout(PATIENCE)
+}
+
+/// The same with any client of it.
+fn raw_server_of<C: Client + Send + 'static>() -> (Raw, C) {
     let (server, client) = memring::pair::<Calls>().expect("a pair");
     let mut raw = Raw::over(server);
-    let opening = thread::spawn(move || Link::over(client).open::<AllClient>());
+    let opening = thread::spawn(move || Link::over(client).open::<C>());
     let asked = recv(&mut raw);
     assert_eq!((kind(&asked), asked.tag), (1, 1));
     let count = AllClient::interface().members.len() as u16;
@@ -295,9 +335,13 @@ fn a_client_ends_the_session_of_a_server_that_breaks_a_rule() {
     let item = || packet(10, 0, 0, 0, &[0; 4]);
     let done = || packet(6, 0, 0, 0, &[0; 4]);
     let calls: Cases<'_> = &[
-        ("was not made", vec![(item(), 2)]),
+        ("an answer", vec![(item(), 2)]), // that was not made, or of the wrong kind, as the caller waits
         ("was not made", vec![(done(), 3)]),
         ("shorter than its header", vec![(packet(0x16, 0, 0, 0, &[]), 2)]),
+        ("not zero", vec![(packet(6, 0, 0, 1, &[0; 4]), 2)]),
+        ("not zero", vec![(packet(7, 1, 0, 0, &[0; 4]), 2)]),
+        ("not zero", vec![(packet(0x46, 0, 0, 0, &[0; 4]), 2)]),
+        ("not zero", vec![(packet(0x86, 0, 0, 0, &[0; 4]), 2)]),
         ("was not made", vec![(done(), 1)]),
         ("was not made", vec![(packet(12, 0, NEWS, 0, &[0; 4]), 0)]),
         ("was not made", vec![(packet(12, 1, TWICE, 0, &[0; 4]), 2)]),
@@ -305,16 +349,25 @@ fn a_client_ends_the_session_of_a_server_that_breaks_a_rule() {
         ("was not opened", vec![(packet(13, 0, 0, 0, &[]), 0)]),
         ("unknown kind", vec![(packet(15, 0, 0, 0, &[]), 2)]),
     ];
+    let check = |rule: &str, called: Result<u32, CallError>| match called {
+        Err(CallError::Ended(end)) => is_broken(&end, rule),
+        other => panic!("{rule}: {other:?}"),
+    };
     for (rule, packets) in calls {
         println!("{rule}");
         let (mut raw, client) = raw_server();
         let calling = thread::spawn(move || client.twice(1));
         assert_eq!(recv(&mut raw).tag, 2);
         packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
-        match calling.join().expect("no panic") {
-            Err(CallError::Ended(end)) => is_broken(&end, rule),
-            other => panic!("{rule}: {other:?}"),
-        }
+        check(rule, calling.join().expect("no panic"));
+        // Where they lie there before the caller looks, who looks less closely first: one that waits at once, and one that does later.
+        let (mut raw, client) = raw_server();
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        check(rule, client.twice(1));
+        let (mut raw, client) = raw_server_of::<AllAsyncClient>();
+        let pending = client.with(patient()).twice(1);
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        check(rule, pending.wait());
     }
     let streams: Cases<'_> = &[
         ("without credit", vec![(item(), 2); 33]),
@@ -329,11 +382,17 @@ fn a_client_ends_the_session_of_a_server_that_breaks_a_rule() {
         assert_eq!(recv(&mut raw).tag, 2);
         packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
         // Another call reads them, and takes none.
-        match client.twice(1) {
-            Err(CallError::Ended(end)) => is_broken(&end, rule),
-            other => panic!("{rule}: {other:?}"),
-        }
+        check(rule, client.twice(1));
         assert!(stream.count() <= 33, "it ends");
+    }
+    // Two answers to one call that is not waited for yet; another call reads them.
+    for packet in [done(), item(), packet(3, 0, 1, 0, &[])] {
+        let (mut raw, client) = raw_server_of::<AllAsyncClient>();
+        let (first, second) = (client.twice(1), client.with(patient()).twice(1));
+        send(&mut raw, &done(), 2);
+        send(&mut raw, &packet, 2);
+        check("that was answered", second.wait());
+        assert_eq!(first.wait().expect("what came before"), 0);
     }
     // An answer of a wrong kind to one that is listed, for others ask too.
     let (mut raw, client) = raw_server();
@@ -477,7 +536,7 @@ fn results_in_json_are_the_peers_text_and_no_more() {
         let all = all.clone();
         let calling = thread::spawn(move || {
             let method = all.json("worded").expect("callable");
-            method.call("[]", &Options::new().timeout(Duration::from_secs(10)))
+            method.call("[]", &patient())
         });
         tag += 1;
         let asked = recv(&mut raw);
@@ -646,7 +705,7 @@ fn threads_together_keep_to_the_bound_that_was_agreed() {
         thread::spawn(move || door.wait())
     };
     waited.recv().expect("it waits");
-    let timed = door.with(Options::new().timeout(Duration::from_secs(10)));
+    let timed = door.with(patient());
     eventually("the thread that waits lets others send", || {
         matches!(timed.open_it(), Err(CallError::TooManyCalls { most: 1 }))
     });
