@@ -10,7 +10,7 @@ use memring::rpc::{
     Call, CallError, Calls, Client, DescribeError, JsonError, Link, OpenError, Options, Replies,
     Server, Stream,
 };
-use memring::{Connector, End, Lanes, Listener, Policy, Rule};
+use memring::{ClientEnd, Connector, End, Lanes, Listener, Policy, Rule, ServerEnd};
 
 use super::raw::{call, kind, open, packet, recv, send};
 use super::support::{PATIENCE, Scratch, eventually, eventually_asleep, soon, tid};
@@ -79,9 +79,14 @@ fn asks(number: u32, from: u16, name: &str) -> Vec<u8> {
     asks
 }
 
+/// Two ends, though all processors be busy.
+fn pair() -> (ServerEnd<Calls>, ClientEnd<Calls>) {
+    Connector::new().timeout(PATIENCE).pair::<Calls>().expect("a pair")
+}
+
 /// A raw client, and its server, which nobody runs yet.
 fn raw_pair() -> (Raw, Link) {
-    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let (server, client) = pair();
     let serve = All::serve(Serves).method("denied", Policy::nobody());
     (Raw::over(client), Link::serving(server, [serve]))
 }
@@ -302,6 +307,64 @@ fn what_lies_behind_a_call_is_answered_as_what_comes_alone() {
     }
 }
 
+/// The monotonic clock, in nanoseconds.
+fn clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * SECOND + now.tv_nsec as u64
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// An opening that was sent when the clock read so.
+fn open_at(told: u64) -> Vec<u8> {
+    let mut opening = open("all");
+    opening[8..16].copy_from_slice(&told.to_le_bytes());
+    opening
+}
+
+#[test]
+fn deadlines_are_read_by_the_clock_that_the_opening_told() {
+    let now = clock();
+    let (done, late) = ((6, 0), (8, 7));
+    for (told, deadline, answer) in [
+        (now, now + 3600 * SECOND, done),
+        (now, now, late),
+        (now.saturating_sub(5 * SECOND), now.saturating_sub(SECOND), late), // it was on its way for long
+        (1, 60 * SECOND, done), // that one began just now
+        (now + 3600 * SECOND, now + 3600 * SECOND, late),
+        (now + 3600 * SECOND, 1, late), // before ours began
+        (1, u64::MAX, done),
+    ] {
+        let (mut raw, server) = raw_pair();
+        send(&mut raw, &open_at(told), 1);
+        send(&mut raw, &packet(4, 0, TWICE, deadline, &[1, 0, 0, 0]), 2);
+        let serving = thread::spawn(move || server.run());
+        assert_eq!(kind(&recv(&mut raw)), 2, "opened");
+        let came = recv(&mut raw);
+        let number = u32::from_le_bytes(came.bytes[4..8].try_into().expect("four"));
+        assert_eq!((kind(&came), number), answer, "{told} {deadline}");
+        drop(raw);
+        serving.join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_stream_ends_at_its_deadline_whether_or_not_it_is_read() {
+    for credit in [0, i32::MAX as u32 - 32] {
+        let (mut raw, serving) = raw_client();
+        send(&mut raw, &open_at(clock()), 2);
+        assert_eq!(kind(&recv(&mut raw)), 2, "opened again");
+        let deadline = clock() + SECOND / 10;
+        send(&mut raw, &packet(4, 0, COUNT, deadline, &u32::MAX.to_le_bytes()), 3);
+        send(&mut raw, &packet(11, 0, credit, 0, &[]), 3);
+        let answer = std::iter::repeat_with(|| recv(&mut raw)).find(|packet| kind(packet) != 10);
+        assert!(answer.is_some_and(|packet| kind(&packet) == 8), "it did not end well");
+        assert!(clock() >= deadline);
+        drop(raw);
+        serving.join().expect("no panic");
+    }
+}
+
 /// A client, whose server is raw, and has opened `all` as if it were the same.
 fn raw_server() -> (Raw, AllClient) {
     let (raw, client) = raw_server_of::<AllClient>();
@@ -315,7 +378,7 @@ fn patient() -> Options {
 
 /// The same with any client of it.
 fn raw_server_of<C: Client + Send + 'static>() -> (Raw, C) {
-    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let (server, client) = pair();
     let mut raw = Raw::over(server);
     let opening = thread::spawn(move || Link::over(client).open::<C>());
     let asked = recv(&mut raw);
@@ -348,6 +411,8 @@ fn a_client_ends_the_session_of_a_server_that_breaks_a_rule() {
         ("was not opened", vec![(packet(4, 0, 0, 0, &[]), 2)]),
         ("was not opened", vec![(packet(13, 0, 0, 0, &[]), 0)]),
         ("unknown kind", vec![(packet(15, 0, 0, 0, &[]), 2)]),
+        ("ends before", vec![(packet(1, 0, 0, 0, &[1]), 2)]),
+        ("asks for the unknown 3", vec![(asks(3, 0, "all"), 2)]),
     ];
     let check = |rule: &str, called: Result<u32, CallError>| match called {
         Err(CallError::Ended(end)) => is_broken(&end, rule),
@@ -450,6 +515,7 @@ fn openings_are_answered_by_openings_alone() {
         packet(2, 0, 16, 0, &[7, 0, 1, 1, 1, 1, 1, 1, 9]),
         packet(2, 0, 16, 0, &[255, 255]),
         packet(3, 0, 99, 0, &[]),
+        packet(3, 0, 6, 0, &[]), // why a call has no answer
         packet(3, 0, 2, 0, &[255, 255]),
     ] {
         let (server, client) = memring::pair::<Calls>().expect("a pair");
@@ -495,6 +561,7 @@ fn what_a_server_tells_of_itself_is_bounded_and_ends() {
     check(vec![list(0, &["a\x1b"])], None);
     check(vec![packet(2, 0, 16, 0, &[65, 0])], None);
     check(vec![packet(3, 0, 1, 0, &[])], None);
+    check(vec![packet(3, 0, 1, 0, &[0, 0])], None); // a list, if it were one
     check(vec![packet(6, 0, 0, 0, &[])], None);
 
     let describe = |answer: Vec<u8>| {
