@@ -448,6 +448,7 @@ fn attack_31_descriptors_with_what_carries_none_are_closed() {
     let mut attacker = opened(&scene);
     attacker.run("make p pipe");
     let before = open_of("pipe");
+    let all_are_closed = || eventually("all are closed", || open_of("pipe") == before);
     for round in 0..50_u64 {
         let tag = 10 + 2 * round;
         attacker.run(format!("send {} tag={tag} fds=p", call(0, &TWO)));
@@ -457,6 +458,7 @@ fn attack_31_descriptors_with_what_carries_none_are_closed() {
         attacker.run(format!("send {} tag=0 fds=p", packet(13, 0, NEWS, 0, &[])));
         is_served(&mut attacker, tag + 1);
     }
+    all_are_closed();
     // Behind a call, where the thread that has answered looks at what is next by itself.
     for round in 1..=10_u64 {
         let tag = 1000 + 2 * round;
@@ -466,7 +468,7 @@ fn attack_31_descriptors_with_what_carries_none_are_closed() {
         LET_GO.store(round, Ordering::Relaxed);
         assert_eq!([(); 2].map(|()| answer(&mut attacker).0), [tag, tag + 1]);
     }
-    eventually("all are closed", || open_of("pipe") == before);
+    all_are_closed();
     scene.answers_others();
     drop(attacker);
     assert!(matches!(scene.ended(), End::PeerDied(_)));
