@@ -10,6 +10,7 @@ use memring::rpc::{Call, CallError, Calls, Client, Link, Replies, Serve, Signals
 use memring::{Connector, End, Policy, Reason};
 
 use crate::attacker::Attacker;
+use crate::descriptors::open_of;
 use crate::payloads::{Chain, hex};
 use crate::scene::Scene;
 use crate::session::in_time;
@@ -30,6 +31,8 @@ trait Target {
     fn linger();
     fn texts(texts: Vec<String>) -> u32;
     fn chain(chain: Chain) -> u32;
+    /// Goes on, and reads nothing, until it is let go.
+    fn hold();
 }
 
 const COUNT: u32 = 1;
@@ -39,9 +42,14 @@ const DENIED: u32 = 4;
 const LINGER: u32 = 5;
 const TEXTS: u32 = 6;
 const CHAIN: u32 = 7;
+const HOLD: u32 = 8;
 
 /// Calls that linger now.
 static LINGERS: AtomicU64 = AtomicU64::new(0);
+
+/// Calls that hold now, and such as were let go.
+static HOLDS: AtomicU64 = AtomicU64::new(0);
+static LET_GO: AtomicU64 = AtomicU64::new(0);
 
 struct Serves;
 
@@ -77,6 +85,11 @@ impl TargetServer for Serves {
 
     fn chain(&self, _: &Call<'_>, chain: Chain) -> u32 {
         u32::from(chain.next.is_some())
+    }
+
+    fn hold(&self, _: &Call<'_>) {
+        let number = HOLDS.fetch_add(1, Ordering::Relaxed) + 1;
+        eventually("it is let go", || LET_GO.load(Ordering::Relaxed) >= number);
     }
 }
 
@@ -219,7 +232,7 @@ fn attack_27_and_23_numbers_out_of_order_and_what_was_not_opened_or_asked_end_th
             &[(packet(4, 1, 0, 0, &TWO), 2)],
             &[(packet(5, u16::MAX, TOLD, 0, &TWO), 0)],
             &[(packet(13, 1, NEWS, 0, &[]), 0)],
-            &[(call(8, &[]), 2)],
+            &[(call(9, &[]), 2)],
             &[(open("plain"), 2), (packet(4, 1, 1, 0, &[]), 3)],
             &[(call(u32::MAX, &[]), 2)],
             &[(call(DENIED, &[]), 2)],
@@ -433,19 +446,53 @@ fn attack_31_descriptors_with_what_carries_none_are_closed() {
     let settings = |builder: memring::ListenerBuilder| builder.fds(4);
     let Some(mut scene) = Scene::of_calls(name!(), settings, serve) else { return };
     let mut attacker = opened(&scene);
-    attacker.run("make null devnull");
+    attacker.run("make p pipe");
+    let before = open_of("pipe");
+    let all_are_closed = || eventually("all are closed", || open_of("pipe") == before);
     for round in 0..50_u64 {
         let tag = 10 + 2 * round;
-        attacker.run(format!("send {} tag={tag} fds=null", call(0, &TWO)));
+        attacker.run(format!("send {} tag={tag} fds=p", call(0, &TWO)));
         assert_eq!(answer(&mut attacker), (tag, 6, 0), "its arguments carry none");
-        attacker.run(format!("send {} tag={tag} fds=null,null", packet(9, 0, 0, 0, &[])));
-        attacker.run(format!("send {} tag=0 fds=null", packet(5, 0, TOLD, 0, &TWO)));
-        attacker.run(format!("send {} tag=0 fds=null", packet(13, 0, NEWS, 0, &[])));
+        attacker.run(format!("send {} tag={tag} fds=p,p", packet(9, 0, 0, 0, &[])));
+        attacker.run(format!("send {} tag=0 fds=p", packet(5, 0, TOLD, 0, &TWO)));
+        attacker.run(format!("send {} tag=0 fds=p", packet(13, 0, NEWS, 0, &[])));
         is_served(&mut attacker, tag + 1);
     }
+    all_are_closed();
+    // Behind a call, where the thread that has answered looks at what is next by itself.
+    for round in 1..=10_u64 {
+        let tag = 1000 + 2 * round;
+        attacker.run(format!("send {} tag={tag}", call(HOLD, &[])));
+        eventually("it holds", || HOLDS.load(Ordering::Relaxed) == round);
+        attacker.run(format!("send {} tag={} fds=p", call(0, &TWO), tag + 1));
+        LET_GO.store(round, Ordering::Relaxed);
+        assert_eq!([(); 2].map(|()| answer(&mut attacker).0), [tag, tag + 1]);
+    }
+    all_are_closed();
     scene.answers_others();
     drop(attacker);
     assert!(matches!(scene.ended(), End::PeerDied(_)));
+    scene.finish();
+}
+
+#[test]
+fn attack_31_descriptors_with_answers_that_carry_none_are_closed() {
+    let Some(scene) = Scene::of_clients(name!()) else { return };
+    let mut attacker = scene.attacker();
+    let path = scene.attackers_directory().join("s").display().to_string();
+    attacker.run(format!("bind {path}"));
+    let client = lured(&mut attacker, &path, trusting().fds(4));
+    attacker.run("make p pipe");
+    let before = open_of("pipe");
+    for tag in 2..50_u64 {
+        // It lies there before anybody asks, so whoever does looks at it by itself.
+        attacker.run(format!("send {} tag={tag} fds=p,p", packet(6, 0, 0, 0, &TWO)));
+        assert_eq!(client.twice(2).expect("an answer"), 2);
+        assert_eq!(attacker.run("recvmsg").number("tag"), tag);
+    }
+    eventually("all are closed", || open_of("pipe") == before);
+    drop(client);
+    drop(attacker);
     scene.finish();
 }
 

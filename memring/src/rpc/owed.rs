@@ -109,3 +109,29 @@ impl Shared {
         self.owed.any.store(!owed.is_empty(), Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::session::Calls;
+    use super::super::wire::{Kind, packet};
+    use super::*;
+
+    #[test]
+    fn answers_to_openings_have_a_bound_by_number_and_by_length_and_nothing_else_counts() {
+        for (most_running, len, fit) in
+            [(1, 16, FIRST_ASKED as usize), (100, 16, 100), (100, 1 << 20, 16), (100, 9 << 20, 2)]
+        {
+            let (channel, _peer) = crate::pair::<Calls>().expect("a pair");
+            let shared = Shared::new(channel, most_running);
+            let cancels = (0..1000).map(|call| (packet(Header::new(Kind::Cancel), &[]), call));
+            shared.owed.lock().extend(cancels);
+            for kind in [Kind::Opened, Kind::Refused].iter().cycle().take(fit) {
+                let mut answer = packet(Header::new(*kind), &[]);
+                answer.resize(len, 0);
+                assert_eq!(shared.owe_opening(answer, 1), Ok(()));
+            }
+            let answer = packet(Header::new(Kind::Opened), &[]);
+            assert_eq!(shared.owe_opening(answer, 1), Err(Broken::Overrun), "{len}");
+        }
+    }
+}

@@ -302,6 +302,10 @@ mod tests {
         assert!(all.grant(1, 2).is_ok());
         assert!(running.take_credit() && running.take_credit() && !running.take_credit());
         assert!(all.grant(1, i32::MAX as u32).is_ok());
+        assert!(
+            matches!(all.grant(1, u32::MAX), Err(Broken::Credit)),
+            "which is less than nothing"
+        );
         assert!(matches!(all.grant(1, 1), Err(Broken::Credit)));
         assert!(all.grant(2, u32::MAX).is_ok(), "it is over, and its credit came late");
     }

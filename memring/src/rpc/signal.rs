@@ -513,17 +513,37 @@ mod tests {
         // It reads with both halves, as a thread does that has just answered.
         let reads = shared.try_take(Which::BOTH).expect("nobody has them");
         let sends = signals.clone();
-        let sending = thread::spawn(move || sends.send::<u32, Plainly>(0, &7));
+        // It waits for the half for a while, and again if this thread did not see it.
+        let sends = move || sends.send::<u32, Plainly>(0, &7).expect("it can be encoded");
+        let sending = thread::spawn(move || while sends().missed != 0 {});
         while !shared.halves.is_wanted(Which::SENDING) {
-            assert!(!sending.is_finished(), "it waits for the half for a while");
             thread::yield_now();
         }
         // What it reads now is that another signal is wanted.
         assert!(signals.inner.all.try_lock().is_ok(), "the reader would wait for the signal");
         signals.subscribers().add(&shared, 0, 1);
         drop(reads);
-        sending.join().expect("no panic").expect("it can be encoded");
+        sending.join().expect("no panic");
         assert_eq!(signals.count(1), 1);
+    }
+
+    #[test]
+    fn signals_that_are_not_taken_have_a_bound_by_length_but_the_last_is_kept() {
+        let packets_of = super::super::table::tests::packets;
+        let mut queue = Queue {
+            number: 1,
+            place: 0,
+            member: 0,
+            packets: VecDeque::new(),
+            bytes: 0,
+            missed: 0,
+            waiter: None,
+        };
+        packets_of(1 << 20, 20).into_iter().for_each(|packet| queue.push(Arc::new(packet)));
+        assert_eq!((queue.packets.len(), queue.bytes, queue.missed), (16, MOST_SIGNAL_BYTES, 4));
+        let large = MOST_SIGNAL_BYTES + 1;
+        packets_of(large, 1).into_iter().for_each(|packet| queue.push(Arc::new(packet)));
+        assert_eq!((queue.packets.len(), queue.bytes, queue.missed), (1, large, 20));
     }
 
     #[test]

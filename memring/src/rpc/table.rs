@@ -409,3 +409,41 @@ impl Table {
         told
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::session::Calls;
+    use super::*;
+
+    /// So many packets of so many bytes, as they come out of a lane.
+    pub(in super::super) fn packets(len: usize, count: usize) -> Vec<Packet> {
+        let large = crate::Connector::new().largest_message(32 << 20);
+        let (ours, theirs) = large.pair::<Calls>().expect("a pair");
+        let ((mut sender, _ours), (_theirs, receiver)) = (ours.split(), theirs.split());
+        let mut consumer = receiver.into_consumer();
+        std::thread::scope(|scope| {
+            let message = vec![0; len];
+            scope.spawn(move || (0..count).for_each(|_| sender.send(&message).expect("room")));
+            let take = |_| {
+                let item = consumer.recv(None).expect("it comes");
+                let memory = consumer.take(&item, Buffer::new());
+                Packet { header: Header::new(Kind::Tell), call: 0, memory, arrived: None }
+            };
+            (0..count).map(take).collect()
+        })
+    }
+
+    #[test]
+    fn calls_that_wait_to_be_begun_have_a_bound_by_number_and_by_length() {
+        let mut table = Table::new(Arc::default());
+        for (len, most) in [(16, MOST_JOBS), (8 << 20, 8)] {
+            for packet in packets(len, most) {
+                assert!(!table.is_crowded(), "{len}");
+                assert!(table.queue(Job { packet, place: None }).is_none());
+            }
+            assert!(table.is_crowded(), "{len}");
+            assert!(table.next_job().is_some() && !table.is_crowded(), "{len}");
+            while table.next_job().is_some() {}
+        }
+    }
+}

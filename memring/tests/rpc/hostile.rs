@@ -10,10 +10,10 @@ use memring::rpc::{
     Call, CallError, Calls, Client, DescribeError, JsonError, Link, OpenError, Options, Replies,
     Server, Stream,
 };
-use memring::{Connector, End, Lanes, Listener, Policy, Rule};
+use memring::{ClientEnd, Connector, End, Lanes, Listener, Policy, Rule, ServerEnd};
 
 use super::raw::{call, kind, open, packet, recv, send};
-use super::support::{Scratch, eventually, eventually_asleep, soon, tid};
+use super::support::{PATIENCE, Scratch, eventually, eventually_asleep, soon, tid};
 
 #[memring::interface(name = "all", version = "1")]
 trait All {
@@ -79,12 +79,21 @@ fn asks(number: u32, from: u16, name: &str) -> Vec<u8> {
     asks
 }
 
+/// Two ends, though all processors be busy.
+fn pair() -> (ServerEnd<Calls>, ClientEnd<Calls>) {
+    Connector::new().timeout(PATIENCE).pair::<Calls>().expect("a pair")
+}
+
+/// A raw client, and its server, which nobody runs yet.
+fn raw_pair() -> (Raw, Link) {
+    let (server, client) = pair();
+    let serve = All::serve(Serves).method("denied", Policy::nobody());
+    (Raw::over(client), Link::serving(server, [serve]))
+}
+
 /// A raw client, and the thread of its server.
 fn raw_client() -> (Raw, JoinHandle<End>) {
-    let (server, client) = memring::pair::<Calls>().expect("a pair");
-    let serve = All::serve(Serves).method("denied", Policy::nobody());
-    let server = Link::serving(server, [serve]);
-    let mut raw = Raw::over(client);
+    let (mut raw, server) = raw_pair();
     let serving = thread::spawn(move || server.run());
     send(&mut raw, &open("all"), 1);
     assert_eq!(kind(&recv(&mut raw)), 2, "opened");
@@ -166,6 +175,8 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
         ("a method that", vec![(call(TOLD, &two), 2)]),
         ("a method that", vec![(call(NEWS, &two), 2)]),
         ("a method that", vec![(packet(5, 0, TWICE, 0, &two), 0)]),
+        ("a method that", vec![(packet(5, 0, COUNT, 0, &two), 0)]),
+        ("a method that", vec![(packet(5, 0, NEWS, 0, &two), 0)]),
         ("a method that", vec![(packet(5, 0, TOLD, 0, &two), 2)]),
         ("a method that", vec![(packet(13, 0, TWICE, 0, &[]), 0)]),
         ("a method that", vec![(packet(14, 0, 99, 0, &[]), 0)]),
@@ -179,11 +190,7 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
             ],
         ),
     ];
-    let check = |rule: &str, packets: &[(Vec<u8>, u64)]| {
-        let (mut raw, serving) = raw_client();
-        for (packet, tag) in packets {
-            send(&mut raw, packet, *tag);
-        }
+    let is_ended = |rule: &str, mut raw: Raw, serving: JoinHandle<End>| {
         let end = loop {
             // It may have answered before.
             match raw.recv(soon()) {
@@ -194,11 +201,32 @@ fn a_server_ends_the_session_of_a_client_that_breaks_a_rule() {
         assert!(matches!(end, memring::RecvError::Ended(_)), "{rule}: {end}");
         is_broken(&serving.join().expect("no panic"), rule);
     };
+    let check = |rule: &str, packets: &[(Vec<u8>, u64)]| {
+        let (mut raw, serving) = raw_client();
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        is_ended(rule, raw, serving);
+    };
+    // The same where they lie right behind a call: a thread that has just answered looks at what is next by itself.
+    let check_behind_a_call = |rule: &str, packets: &[(Vec<u8>, u64)]| {
+        let (mut raw, server) = raw_pair();
+        send(&mut raw, &open("all"), 1);
+        send(&mut raw, &call(TWICE, &two), 2);
+        for (packet, tag) in packets {
+            let tag = if matches!(*tag, 0 | u64::MAX) { *tag } else { tag + 1 };
+            send(&mut raw, packet, tag);
+        }
+        is_ended(rule, raw, thread::spawn(move || server.run()));
+    };
     // Beside each other: each is a session that is made and ended, which is mostly waiting for one's turn where all
     // processors are busy.
     thread::scope(|scope| {
         for some in cases.chunks(6) {
-            scope.spawn(move || some.iter().for_each(|(rule, packets)| check(rule, packets)));
+            scope.spawn(move || {
+                for (rule, packets) in some {
+                    check(rule, packets);
+                    check_behind_a_call(rule, packets);
+                }
+            });
         }
     });
 }
@@ -252,11 +280,107 @@ fn what_breaks_no_rule_is_an_answer_or_nothing() {
     assert!(matches!(end, End::Closed | End::PeerDied(_)), "{end}");
 }
 
+#[test]
+fn what_lies_behind_a_call_is_answered_as_what_comes_alone() {
+    let (one, item, done, ended) = (1_u32.to_le_bytes(), 10, 6, 8);
+    for (question, answers) in [
+        (call(TWICE, &one), vec![done]),
+        (call(TWICE, &one[1..]), vec![ended]),
+        (call(TEXTS, &[0xff; 1000]), vec![ended]), // many arguments
+        (call(COUNT, &one), vec![item, done]),
+        (packet(4, 0, TWICE, 1, &one), vec![ended]), // too late
+        (worded(WORDED, "[[]]"), vec![done]),
+        (open("none"), vec![3]),
+    ] {
+        let (mut raw, server) = raw_pair();
+        send(&mut raw, &open("all"), 1);
+        send(&mut raw, &call(TWICE, &one), 2);
+        send(&mut raw, &question, 3);
+        let serving = thread::spawn(move || server.run());
+        assert_eq!([recv(&mut raw), recv(&mut raw)].each_ref().map(kind), [2, done]);
+        for answer in answers {
+            let came = recv(&mut raw);
+            assert_eq!((kind(&came), came.tag), (answer, 3));
+        }
+        drop(raw);
+        serving.join().expect("no panic");
+    }
+}
+
+/// The monotonic clock, in nanoseconds.
+fn clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * SECOND + now.tv_nsec as u64
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// An opening that was sent when the clock read so.
+fn open_at(told: u64) -> Vec<u8> {
+    let mut opening = open("all");
+    opening[8..16].copy_from_slice(&told.to_le_bytes());
+    opening
+}
+
+#[test]
+fn deadlines_are_read_by_the_clock_that_the_opening_told() {
+    let now = clock();
+    let (done, late) = ((6, 0), (8, 7));
+    for (told, deadline, answer) in [
+        (now, now + 3600 * SECOND, done),
+        (now, now, late),
+        (now.saturating_sub(5 * SECOND), now.saturating_sub(SECOND), late), // it was on its way for long
+        (1, 60 * SECOND, done), // that one began just now
+        (now + 3600 * SECOND, now + 3600 * SECOND, late),
+        (now + 3600 * SECOND, 1, late), // before ours began
+        (1, u64::MAX, done),
+    ] {
+        let (mut raw, server) = raw_pair();
+        send(&mut raw, &open_at(told), 1);
+        send(&mut raw, &packet(4, 0, TWICE, deadline, &[1, 0, 0, 0]), 2);
+        let serving = thread::spawn(move || server.run());
+        assert_eq!(kind(&recv(&mut raw)), 2, "opened");
+        let came = recv(&mut raw);
+        let number = u32::from_le_bytes(came.bytes[4..8].try_into().expect("four"));
+        assert_eq!((kind(&came), number), answer, "{told} {deadline}");
+        drop(raw);
+        serving.join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_stream_ends_at_its_deadline_whether_or_not_it_is_read() {
+    for credit in [0, i32::MAX as u32 - 32] {
+        let (mut raw, serving) = raw_client();
+        send(&mut raw, &open_at(clock()), 2);
+        assert_eq!(kind(&recv(&mut raw)), 2, "opened again");
+        let deadline = clock() + SECOND / 10;
+        send(&mut raw, &packet(4, 0, COUNT, deadline, &u32::MAX.to_le_bytes()), 3);
+        send(&mut raw, &packet(11, 0, credit, 0, &[]), 3);
+        let answer = std::iter::repeat_with(|| recv(&mut raw)).find(|packet| kind(packet) != 10);
+        assert!(answer.is_some_and(|packet| kind(&packet) == 8), "it did not end well");
+        assert!(clock() >= deadline);
+        drop(raw);
+        serving.join().expect("no panic");
+    }
+}
+
 /// A client, whose server is raw, and has opened `all` as if it were the same.
 fn raw_server() -> (Raw, AllClient) {
-    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let (raw, client) = raw_server_of::<AllClient>();
+    (raw, client.with(patient()))
+}
+
+/// Calls that are answered, or it is known why not.
+fn patient() -> Options {
+    Options::new().timeout(PATIENCE)
+}
+
+/// The same with any client of it.
+fn raw_server_of<C: Client + Send + 'static>() -> (Raw, C) {
+    let (server, client) = pair();
     let mut raw = Raw::over(server);
-    let opening = thread::spawn(move || Link::over(client).open::<AllClient>());
+    let opening = thread::spawn(move || Link::over(client).open::<C>());
     let asked = recv(&mut raw);
     assert_eq!((kind(&asked), asked.tag), (1, 1));
     let count = AllClient::interface().members.len() as u16;
@@ -274,26 +398,41 @@ fn a_client_ends_the_session_of_a_server_that_breaks_a_rule() {
     let item = || packet(10, 0, 0, 0, &[0; 4]);
     let done = || packet(6, 0, 0, 0, &[0; 4]);
     let calls: Cases<'_> = &[
-        ("was not made", vec![(item(), 2)]),
+        ("an answer", vec![(item(), 2)]), // that was not made, or of the wrong kind, as the caller waits
         ("was not made", vec![(done(), 3)]),
         ("shorter than its header", vec![(packet(0x16, 0, 0, 0, &[]), 2)]),
+        ("not zero", vec![(packet(6, 0, 0, 1, &[0; 4]), 2)]),
+        ("not zero", vec![(packet(7, 1, 0, 0, &[0; 4]), 2)]),
+        ("not zero", vec![(packet(0x46, 0, 0, 0, &[0; 4]), 2)]),
+        ("not zero", vec![(packet(0x86, 0, 0, 0, &[0; 4]), 2)]),
         ("was not made", vec![(done(), 1)]),
         ("was not made", vec![(packet(12, 0, NEWS, 0, &[0; 4]), 0)]),
         ("was not made", vec![(packet(12, 1, TWICE, 0, &[0; 4]), 2)]),
         ("was not opened", vec![(packet(4, 0, 0, 0, &[]), 2)]),
         ("was not opened", vec![(packet(13, 0, 0, 0, &[]), 0)]),
         ("unknown kind", vec![(packet(15, 0, 0, 0, &[]), 2)]),
+        ("ends before", vec![(packet(1, 0, 0, 0, &[1]), 2)]),
+        ("asks for the unknown 3", vec![(asks(3, 0, "all"), 2)]),
     ];
+    let check = |rule: &str, called: Result<u32, CallError>| match called {
+        Err(CallError::Ended(end)) => is_broken(&end, rule),
+        other => panic!("{rule}: {other:?}"),
+    };
     for (rule, packets) in calls {
         println!("{rule}");
         let (mut raw, client) = raw_server();
         let calling = thread::spawn(move || client.twice(1));
         assert_eq!(recv(&mut raw).tag, 2);
         packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
-        match calling.join().expect("no panic") {
-            Err(CallError::Ended(end)) => is_broken(&end, rule),
-            other => panic!("{rule}: {other:?}"),
-        }
+        check(rule, calling.join().expect("no panic"));
+        // Where they lie there before the caller looks, who looks less closely first: one that waits at once, and one that does later.
+        let (mut raw, client) = raw_server();
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        check(rule, client.twice(1));
+        let (mut raw, client) = raw_server_of::<AllAsyncClient>();
+        let pending = client.with(patient()).twice(1);
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        check(rule, pending.wait());
     }
     let streams: Cases<'_> = &[
         ("without credit", vec![(item(), 2); 33]),
@@ -308,11 +447,17 @@ fn a_client_ends_the_session_of_a_server_that_breaks_a_rule() {
         assert_eq!(recv(&mut raw).tag, 2);
         packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
         // Another call reads them, and takes none.
-        match client.twice(1) {
-            Err(CallError::Ended(end)) => is_broken(&end, rule),
-            other => panic!("{rule}: {other:?}"),
-        }
+        check(rule, client.twice(1));
         assert!(stream.count() <= 33, "it ends");
+    }
+    // Two answers to one call that is not waited for yet; another call reads them.
+    for packet in [done(), item(), packet(3, 0, 1, 0, &[])] {
+        let (mut raw, client) = raw_server_of::<AllAsyncClient>();
+        let (first, second) = (client.twice(1), client.with(patient()).twice(1));
+        send(&mut raw, &done(), 2);
+        send(&mut raw, &packet, 2);
+        check("that was answered", second.wait());
+        assert_eq!(first.wait().expect("what came before"), 0);
     }
     // An answer of a wrong kind to one that is listed, for others ask too.
     let (mut raw, client) = raw_server();
@@ -370,6 +515,7 @@ fn openings_are_answered_by_openings_alone() {
         packet(2, 0, 16, 0, &[7, 0, 1, 1, 1, 1, 1, 1, 9]),
         packet(2, 0, 16, 0, &[255, 255]),
         packet(3, 0, 99, 0, &[]),
+        packet(3, 0, 6, 0, &[]), // why a call has no answer
         packet(3, 0, 2, 0, &[255, 255]),
     ] {
         let (server, client) = memring::pair::<Calls>().expect("a pair");
@@ -415,6 +561,7 @@ fn what_a_server_tells_of_itself_is_bounded_and_ends() {
     check(vec![list(0, &["a\x1b"])], None);
     check(vec![packet(2, 0, 16, 0, &[65, 0])], None);
     check(vec![packet(3, 0, 1, 0, &[])], None);
+    check(vec![packet(3, 0, 1, 0, &[0, 0])], None); // a list, if it were one
     check(vec![packet(6, 0, 0, 0, &[])], None);
 
     let describe = |answer: Vec<u8>| {
@@ -456,7 +603,7 @@ fn results_in_json_are_the_peers_text_and_no_more() {
         let all = all.clone();
         let calling = thread::spawn(move || {
             let method = all.json("worded").expect("callable");
-            method.call("[]", &Options::new().timeout(Duration::from_secs(10)))
+            method.call("[]", &patient())
         });
         tag += 1;
         let asked = recv(&mut raw);
@@ -625,7 +772,7 @@ fn threads_together_keep_to_the_bound_that_was_agreed() {
         thread::spawn(move || door.wait())
     };
     waited.recv().expect("it waits");
-    let timed = door.with(Options::new().timeout(Duration::from_secs(10)));
+    let timed = door.with(patient());
     eventually("the thread that waits lets others send", || {
         matches!(timed.open_it(), Err(CallError::TooManyCalls { most: 1 }))
     });

@@ -359,6 +359,13 @@ fn lists_of_interfaces_go_there_and_back() {
     assert_eq!(decode_list(&bytes(&[Count(MAX_LISTED as u16 + 1)])), Err(Broken::Many));
     assert_eq!(decode_list(&bytes(&[Count(1), Text(b"a\x1b"), Text(b"1")])), Err(Broken::Text));
     assert_eq!(decode_list(&bytes(&[Count(1), Text(b"a"), Text(b"")])), Err(Broken::Text));
+    let long = [b'x'; 129];
+    for (name, version) in [(&long[..], &b"1"[..]), (b"a", &long[..65])] {
+        let body = bytes(&[Count(1), Text(name), Text(version)]);
+        assert_eq!(decode_list(&body), Err(Broken::Text));
+    }
+    let longest = bytes(&[Count(1), Text(&long[..128]), Text(&long[..64])]);
+    assert!(decode_list(&longest).is_ok());
 }
 
 #[test]
@@ -398,6 +405,7 @@ fn descriptions_go_there_and_back_with_as_many_types_as_there_is_room_for() {
         (Broken::Many, bytes(&[Count(0), Count(1025)])),
         (Broken::Text, bytes(&[Count(0), Count(1), Text(b"a\nb")])),
         (Broken::Text, bytes(&[Count(0), Count(1), Text(b"")])),
+        (Broken::Text, bytes(&[Count(0), Count(1), Text(&[b'x'; MAX_SIGNATURE + 1])])),
         (Broken::Body, bytes(&[Count(1), Bytes(&[0x80]), Text(b"m"), Text(b"()"), Bytes(&prints)])),
     ] {
         assert_eq!(Described::decode(&body), Err(broken), "{body:?}");
