@@ -4,11 +4,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use memring::{
-    Arm, Bytes, ClientEnd, Connector, Lanes, Polled, RecvError, ServerEnd, Session, TrySendError,
+    Arm, Bytes, ClientEnd, Connector, Lanes, Polled, Receiver, RecvError, Sender, ServerEnd,
+    Session, TrySendError,
 };
 
 use crate::loops::{Kind, Loop, is_readable};
-use crate::support::pages::{Pages, page};
+use crate::support::pages::{Page, Pages, page};
 use crate::support::{eventually, soon};
 
 /// Waits until the peer has answered that it publishes with full fences, which a loop asks for when it begins: from then on nothing
@@ -79,15 +80,21 @@ fn page_pair() -> (ServerEnd<Pages>, ClientEnd<Pages>) {
     connector.blobs(1024, 1 << 30).pair::<Pages>().expect("a pair")
 }
 
-#[test]
-fn a_doorbell_that_found_the_socket_full_is_heard_by_whoever_waits_for_it() {
-    let (mut server, client) = page_pair();
-    let (tx, mut rx) = client.split();
+/// The halves of such a client, of which the one that sends has filled its lane, and waits for room in a loop.
+fn in_want_of_room(client: ClientEnd<Pages>) -> (Polled<Sender<[u8]>>, Receiver<Page>) {
+    let (tx, rx) = client.split();
     let mut tx = tx.polled().expect("descriptors");
     let session = tx.session().clone();
     settle(&session, || tx.arm_for_room());
     while tx.try_send(&[7; 1000]).is_ok() {}
     assert_eq!(tx.arm_for_room(), Arm::Armed);
+    (tx, rx)
+}
+
+#[test]
+fn a_doorbell_that_found_the_socket_full_is_heard_by_whoever_waits_for_it() {
+    let (mut server, client) = page_pair();
+    let (mut tx, mut rx) = in_want_of_room(client);
     // Until the client's socket is full. Kept, so that nothing is said of them once it is not any more.
     let mut kept = vec![page()];
     while server.try_send(&kept[kept.len() - 1]).is_ok() {
@@ -124,12 +131,7 @@ fn who_leaves_a_loop_is_served_by_the_watcher_again() {
 #[test]
 fn an_arming_that_reads_only_part_leaves_the_rest_to_the_watcher() {
     let (mut server, client) = page_pair();
-    let (tx, mut rx) = client.split();
-    let mut tx = tx.polled().expect("descriptors");
-    let session = tx.session().clone();
-    settle(&session, || tx.arm_for_room());
-    while tx.try_send(&[7; 1000]).is_ok() {}
-    assert_eq!(tx.arm_for_room(), Arm::Armed);
+    let (mut tx, mut rx) = in_want_of_room(client);
     while server.try_recv().is_ok() {}
     // More than are read in one go. This half has what it wanted, and arms no more.
     let mut kept: Vec<_> = (0..100).map(|_| page()).collect();
