@@ -103,16 +103,32 @@ pub trait Link {
         numbers: Range<u64>,
         took: &mut dyn FnMut(Duration),
     ) -> Result<(), Failed> {
-        let mut began = Instant::now();
-        for number in numbers {
+        time_each(numbers, took, |number| {
             self.send(number)?;
-            self.receive(number)?;
-            let now = Instant::now();
-            took(now - began);
-            began = now;
-        }
-        Ok(())
+            self.receive(number)
+        })
     }
+}
+
+/// Makes each of these calls when the one before it is through, and tells how long each took.
+///
+/// # Errors
+///
+/// What the first call says that fails.
+#[inline]
+pub fn time_each(
+    numbers: Range<u64>,
+    took: &mut dyn FnMut(Duration),
+    mut call: impl FnMut(u64) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let mut began = Instant::now();
+    for number in numbers {
+        call(number)?;
+        let now = Instant::now();
+        took(now - began);
+        began = now;
+    }
+    Ok(())
 }
 
 /// Which end of a link.

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::{self, Failure, Status};
 
 pub(crate) use demo::{Demo, DemoCache, DemoCacheServer, DemoChild, OtherDemo, Pins};
-pub(crate) use sessions::{Call, Describe, Echo, Ping, Recv, Send, Top};
+pub(crate) use sessions::{Call, Describe, Echo, Ping, Reach, Recv, Send, Top};
 pub(crate) use values::Waiting;
 use values::two_processors;
 

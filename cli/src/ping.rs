@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use memring::{Channel, Connector, RecvError, Stats};
+use memring::{Channel, RecvError, Stats};
 use memring_benches::pin;
 use serde::Serialize;
 
@@ -37,15 +37,12 @@ pub(crate) fn run(options: &args::Ping, json: bool) -> Result<(), Failure> {
     }
     let interrupted =
         signals::interrupts().map_err(|error| Failure::io("watching for signals", &error))?;
-    let mut connector = Connector::new()
-        .name("memring ping")
+    let connector = options
+        .reach
+        .connector("memring ping")
         .metadata(echo::wish(options.wait).as_bytes())
         .wait(options.wait.into())
-        .largest_message(echo::LARGEST)
-        .timeout(options.reach.timeout);
-    if options.reach.wait_for_service {
-        connector = connector.wait_for_service();
-    }
+        .largest_message(echo::LARGEST);
     let channel = connector.connect::<Echo>(options.path.as_str())?;
     let peer = negotiated::PeerFacts::of(channel.peer());
     if !json {

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use memring::{Connector, Lanes, Listener, Protocol, RecvError};
+use memring::{Lanes, Listener, Protocol, RecvError};
 use serde::Serialize;
 
 use crate::args;
@@ -43,13 +43,7 @@ struct Report {
 }
 
 pub(crate) fn send(options: &args::Send, json: bool) -> Result<(), Failure> {
-    let mut connector = Connector::new()
-        .name("memring send")
-        .lanes(Lanes::Bulk, Lanes::Small)
-        .timeout(options.reach.timeout);
-    if options.reach.wait_for_service {
-        connector = connector.wait_for_service();
-    }
+    let connector = options.reach.connector("memring send").lanes(Lanes::Bulk, Lanes::Small);
     let (mut sender, mut outcomes) = connector.connect::<Pipe>(options.path.as_str())?.split();
 
     let mut progress = Progress::new();

@@ -8,6 +8,9 @@ mod clock;
 mod core;
 mod key;
 mod member;
+mod place;
+mod round;
+mod seen;
 mod watched;
 
 use std::cell::RefCell;
@@ -28,7 +31,8 @@ use crate::polled::NotPolled;
 use crate::server::{Incoming, Listener};
 
 use self::clock::Timer;
-use self::core::{Core, Kind, Place, Step};
+use self::core::{Core, Step};
+use self::place::{Kind, Place};
 
 pub use self::bell::Remote;
 pub use self::key::Key;

@@ -218,16 +218,7 @@ fn attack_36_what_lies_unread_in_a_socket_that_we_close_holds_nobody_up() {
 
 #[test]
 fn attack_36_a_listener_that_turns_a_stranger_away_is_not_held_up() {
-    let Some(mut scene) = Scene::with(
-        name!(),
-        |builder| {
-            without_passrights();
-            builder
-        },
-        ECHO,
-    ) else {
-        return;
-    };
+    let Some(mut scene) = Scene::with(name!(), without_passrights, ECHO) else { return };
     let path = scene.attackers_directory().join("exclusive");
     // It admits nobody, and looks at nobody yet.
     let listener = Listener::builder()

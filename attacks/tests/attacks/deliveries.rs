@@ -143,11 +143,7 @@ fn attack_31_messages_bring_nothing_to_a_side_that_takes_nothing() {
 
 #[test]
 fn attack_31_where_the_kernel_cannot_keep_them_off_they_end_the_session() {
-    let settings = |builder| {
-        without_passrights();
-        builder
-    };
-    let Some(mut scene) = Scene::with(name!(), settings, ECHO) else { return };
+    let Some(mut scene) = Scene::with(name!(), without_passrights, ECHO) else { return };
     for command in ["attachments fds=p", "attachments fds=p entries=1:4096"] {
         nothing_is_taken(&mut scene, command, Reason::Order);
     }

@@ -146,16 +146,7 @@ impl Drop for Shortage {
 
 #[test]
 fn attack_30_descriptors_that_get_lost_end_the_handshake_and_the_rest_are_closed() {
-    let Some(mut scene) = Scene::with(
-        name!(),
-        |builder| {
-            without_passrights();
-            builder
-        },
-        ECHO,
-    ) else {
-        return;
-    };
+    let Some(mut scene) = Scene::with(name!(), without_passrights, ECHO) else { return };
     // The client lacks room for both of Granted, then for one of them.
     let mut server = HostileServer::start(&scene);
     let open = || Held::now().fds.len();
@@ -241,16 +232,7 @@ fn attack_31_where_the_kernel_can_it_keeps_unwanted_descriptors_off() {
 
 #[test]
 fn attack_31_elsewhere_they_are_closed_and_end_the_session() {
-    let Some(mut scene) = Scene::with(
-        name!(),
-        |builder| {
-            without_passrights();
-            builder
-        },
-        ECHO,
-    ) else {
-        return;
-    };
+    let Some(mut scene) = Scene::with(name!(), without_passrights, ECHO) else { return };
     for (step, message) in [("connect", "hello"), ("hello", "open"), ("granted", "sealed")] {
         let mut attacker = scene.attacker_at(step);
         attacker.run("make p pipe");
@@ -326,16 +308,7 @@ fn attack_32_a_flood_of_descriptors_does_not_get_in_where_the_kernel_can_keep_it
 
 #[test]
 fn attack_32_a_flood_of_descriptors_is_read_and_closed_elsewhere() {
-    let Some(mut scene) = Scene::with(
-        name!(),
-        |builder| {
-            without_passrights();
-            builder
-        },
-        ECHO,
-    ) else {
-        return;
-    };
+    let Some(mut scene) = Scene::with(name!(), without_passrights, ECHO) else { return };
     // Under way at a time are at most so many of a user, wherever they lie unread.
     let mut attacker = scene.attacker();
     attacker.run("nofile 1024");
@@ -375,8 +348,7 @@ fn attack_33_nobody_peeks_at_packets_that_may_bring_descriptors() {
         name!(),
         |builder| {
             refuse(libc::SYS_recvmsg, Third::Has(libc::MSG_PEEK), libc::EPERM);
-            without_passrights();
-            builder
+            without_passrights(builder)
         },
         ECHO,
     ) else {

@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+use memring::ListenerBuilder;
+
 /// Which third argument of a call it is about.
 #[derive(Clone, Copy)]
 pub enum Third {
@@ -16,9 +18,10 @@ pub enum Third {
 
 const SO_PASSRIGHTS: i32 = 83;
 
-/// As before Linux 6.16: descriptors cannot be forbidden, they arrive.
-pub fn without_passrights() {
+/// As before Linux 6.16: descriptors cannot be forbidden, they arrive. The settings of a scene, which go as they came.
+pub fn without_passrights(builder: ListenerBuilder) -> ListenerBuilder {
     refuse(libc::SYS_setsockopt, Third::Is(SO_PASSRIGHTS), libc::ENOPROTOOPT);
+    builder
 }
 
 /// Answers `errno` to such calls from now on.

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
+use memring::Connector;
 
 use super::values::{Waiting, interval, size, time};
 use crate::calls::target::{Target, target};
 use crate::failure;
+
+/// How long a call takes at the most, unless said otherwise; but a stream.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answer every message with itself.
 ///
@@ -228,6 +232,14 @@ pub(crate) struct Call {
     pub(crate) wait_for_service: bool,
 }
 
+impl Call {
+    /// Where no time is given, it is that of everything but a stream.
+    pub(crate) fn reach(&self) -> Reach {
+        let timeout = self.timeout.unwrap_or(TIMEOUT);
+        Reach { timeout, wait_for_service: self.wait_for_service }
+    }
+}
+
 /// How to reach a service.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Reach {
@@ -237,4 +249,12 @@ pub(crate) struct Reach {
     /// Keep trying, until the timeout, while nobody listens there.
     #[arg(long)]
     pub(crate) wait_for_service: bool,
+}
+
+impl Reach {
+    /// A client of this name, which reaches it so.
+    pub(crate) fn connector(self, name: &str) -> Connector {
+        let connector = Connector::new().name(name).timeout(self.timeout);
+        if self.wait_for_service { connector.wait_for_service() } else { connector }
+    }
 }

@@ -12,15 +12,14 @@ use crate::args;
 use crate::failure::{Failure, Status};
 use crate::output;
 
-/// How long anything takes at the most, unless said otherwise; but a stream.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Names that are listed where another was given.
 const MOST_NAMES: usize = 16;
 
 pub(crate) fn run(options: &args::Call) -> Result<(), Failure> {
     let arguments = arguments(&options.arguments)?;
-    let timeout = options.timeout.unwrap_or(TIMEOUT);
-    let link = connect("memring call", &options.path, timeout, options.wait_for_service)?;
+    let reach = options.reach();
+    let timeout = reach.timeout;
+    let link = connect("memring call", &options.path, reach)?;
     let description = description(&link, options, timeout)?;
     let method = description.json(&options.target.method);
     let method = method.map_err(|error| not_callable(&error, &description))?;

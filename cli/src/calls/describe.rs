@@ -46,7 +46,7 @@ struct Member {
 
 pub(crate) fn run(options: &args::Describe, json: bool) -> Result<(), Failure> {
     let reach = options.reach;
-    let link = connect("memring describe", &options.path, reach.timeout, reach.wait_for_service)?;
+    let link = connect("memring describe", &options.path, reach)?;
     let mut room = MOST;
     let mut interfaces = Vec::new();
     for offered in link.offered(deadline(reach.timeout))? {

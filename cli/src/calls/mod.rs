@@ -8,24 +8,15 @@ pub(crate) mod target;
 
 use std::time::{Duration, Instant};
 
-use memring::Connector;
 use memring::observe::is_unseen;
 use memring::rpc::{CallError, Calls, DescribeError, Link};
 
+use crate::args;
 use crate::failure::{Failure, Status};
 
 /// Connects to a server of calls.
-fn connect(
-    name: &str,
-    path: &str,
-    timeout: Duration,
-    wait_for_service: bool,
-) -> Result<Link, Failure> {
-    let mut connector = Connector::new().name(name).timeout(timeout);
-    if wait_for_service {
-        connector = connector.wait_for_service();
-    }
-    Ok(Link::over(connector.connect::<Calls>(path)?))
+fn connect(name: &str, path: &str, reach: args::Reach) -> Result<Link, Failure> {
+    Ok(Link::over(reach.connector(name).connect::<Calls>(path)?))
 }
 
 fn deadline(timeout: Duration) -> Instant {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use memring_ring::buffer::Buffer;
-use memring_ring::consumer::{Consumer, Item, RecvError, TryRecvError};
+use memring_ring::consumer::{Consumer, Item, TryRecvError};
 use memring_ring::memory::Region;
 use memring_ring::position::frame_size;
 use memring_ring::producer::{Producer, SendError, TrySendError};
@@ -18,6 +18,7 @@ use memring_ring::{End, Life, Terms, channel};
 use crate::Seed;
 use crate::input::{Input, Script};
 use crate::memory::{CAPACITY, HEAD, LARGEST, Memory, RX_ASLEEP, TX_ASLEEP, life, offset, terms};
+use crate::received::not_in_time;
 use crate::witness::Witness;
 
 /// What the script can ask for: the numbers by which seeds name them.
@@ -157,11 +158,7 @@ impl Bench {
                 self.received(received, true);
             }
             Op::Recv => {
-                let received = self.consumer.recv(now).map_err(|error| match error {
-                    RecvError::TimedOut => TryRecvError::Empty,
-                    RecvError::Ended(end) => TryRecvError::Ended(end),
-                    other => panic!("{other}"),
-                });
+                let received = self.consumer.recv(now).map_err(not_in_time);
                 self.received(received, false);
             }
             Op::Publish => self.consumer.publish(),

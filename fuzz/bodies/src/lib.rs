@@ -23,6 +23,7 @@ pub mod lane;
 #[cfg(memring_scripted)]
 pub mod loads;
 mod memory;
+mod received;
 pub mod segment;
 #[cfg(feature = "values")]
 pub mod table;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use memring_ring::buffer::Buffer;
-use memring_ring::consumer::{Consumer, Item, RecvError, TryRecvError};
+use memring_ring::consumer::{Consumer, Item, TryRecvError};
 use memring_ring::frame::Kind;
 use memring_ring::producer::{Producer, SendError, TrySendError};
 use memring_ring::scripted::choose_peer;
@@ -28,6 +28,7 @@ use memring_ring::{End, Life, Terms, channel};
 use crate::Seed;
 use crate::input::{Input, Script};
 use crate::memory::{LARGEST, Memory, life, terms};
+use crate::received::not_in_time;
 use crate::witness::Witness;
 use liar::{Liar, OURS, Shared};
 
@@ -143,11 +144,7 @@ impl Bench {
             }
             Op::Recv | Op::RecvAsleep => {
                 let deadline = if matches!(op, Op::Recv) { now } else { self.asleep() };
-                let received = self.consumer.recv(deadline).map_err(|error| match error {
-                    RecvError::TimedOut => TryRecvError::Empty,
-                    RecvError::Ended(end) => TryRecvError::Ended(end),
-                    other => panic!("{other}"),
-                });
+                let received = self.consumer.recv(deadline).map_err(not_in_time);
                 self.received(received, false);
             }
             Op::Publish => self.consumer.publish(),

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use memring_ring::buffer::Buffer;
-use memring_ring::consumer::{Consumer, RecvError, TryRecvError};
+use memring_ring::consumer::{Consumer, TryRecvError};
 use memring_ring::memory::Region;
 use memring_ring::position::{Capacity, GONE, frame_size};
 use memring_ring::producer::{Producer, SendError, TrySendError};
@@ -32,6 +32,7 @@ use memring_ring::{End, Life, Terms, channel};
 
 use crate::input::Input;
 use crate::memory::{CAPACITY, HEAD, LARGEST, Memory, RX_ASLEEP, TX_ASLEEP, life, offset, terms};
+use crate::received::not_in_time;
 use crate::witness::Witness;
 
 mod seeds;
@@ -376,11 +377,7 @@ impl Bench {
         let (party, way) = (&mut self.parties[who], &mut self.ways[1 - who]);
         let Some(consumer) = &mut party.consumer else { return false };
         let received = match op {
-            Op::Recv => consumer.recv(Some(Instant::now())).map_err(|error| match error {
-                RecvError::TimedOut => TryRecvError::Empty,
-                RecvError::Ended(end) => TryRecvError::Ended(end),
-                other => panic!("{other}"),
-            }),
+            Op::Recv => consumer.recv(Some(Instant::now())).map_err(not_in_time),
             _ => consumer.try_recv(),
         };
         match received {

@@ -1,16 +1,12 @@
-//! What a hub does: the round of what may be ready, and the sleep when nothing is.
+//! What a hub does: it visits what may be ready, and sleeps when nothing is.
 //!
-//! Whatever may have something is in the round and is visited in turn. What has nothing leaves it, to be brought back by the
+//! Whatever may have something is in the [round](Round) and is visited in turn. What has nothing leaves it, to be brought back by the
 //! kernel's word (an epoll), by another thread's (the [`Bell`]) or by its owner's touch. Sessions stay for a while before that,
-//! unarmed, because what was busy will be again; when nothing is ready they are armed, all with one fence, and looked at once more
-//! ([`memring_ring::arm`]).
+//! unarmed, because what was busy will be again; when nothing is ready they are armed, and looked at once more.
 
-use std::cell::Cell;
-use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -18,19 +14,19 @@ use std::time::Instant;
 
 use memring_ring::fork::{Generation, generation};
 use memring_ring::heads::Heads;
-use memring_ring::lookout::{Lookout, Sight};
+use memring_ring::lookout::Lookout;
 use memring_ring::{Patience, Wait};
-use memring_transport::signals::Signals;
-use memring_transport::{Notifier, Session};
+use memring_transport::Session;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 
 use super::bell::Bell;
 use super::clock::{Clock, Timer};
 use super::key::{Key, Places};
+use super::place::{Kind, Place, Slot, Task};
+use super::round::{Round, Visit};
+use super::seen::{Seen, State};
 use super::{Event, Readiness, Signal};
-use crate::error::end_of;
-use crate::polled::PolledListener;
 
 /// Events between two looks at what the kernel has to say.
 const LOOK_EVERY: u32 = 64;
@@ -38,12 +34,6 @@ const LOOK_EVERY: u32 = 64;
 const SPINS: u32 = 128;
 /// Descriptors that one look takes.
 const BATCH: usize = 64;
-/// Sleeps that a session stays in the round without having had anything.
-const PATIENT: u32 = 4;
-/// Looks at the round, of one that never sleeps, before those who have had nothing meanwhile leave it; and how often it is gone
-/// through at least.
-const LOOKS: u64 = 1 << 16;
-const LEAST: u64 = 16;
 
 // No key is any of these: its generation is smaller.
 const BELL: u64 = u64::MAX;
@@ -55,12 +45,7 @@ pub(super) struct Core {
     pub(super) bell: Arc<Bell>,
     clock: Clock,
     places: Places<Slot>,
-    round: Vec<Key>,
-    /// Who is visited next.
-    at: usize,
-    /// How often the round was gone through, and when it was last cleared of those who have had nothing for long.
-    turn: u64,
-    cleared: u64,
+    round: Round,
     patience: Patience,
     /// Events since the kernel was asked.
     since: u32,
@@ -74,25 +59,6 @@ pub(super) struct Core {
     gone: Vec<Task>,
 }
 
-struct Slot {
-    in_round: bool,
-    place: Place,
-}
-
-/// What is behind a key.
-pub(super) enum Place {
-    Session(Seen),
-    Listener(PolledListener),
-    Timer(Timer),
-    Descriptor(Readiness),
-    Signals(Signals),
-    /// And what wakes it; `None` while it has its turn.
-    Task(Option<Task>, Waker),
-}
-
-/// What runs in a hub.
-pub(super) type Task = Pin<Box<dyn Future<Output = ()>>>;
-
 /// What a wait comes to.
 pub(super) enum Step {
     Event(Event),
@@ -100,94 +66,6 @@ pub(super) enum Step {
     Turn(Key, Task, Waker),
     /// The deadline has passed.
     Late,
-}
-
-/// Who takes it out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The member, which is used elsewhere afterwards, or closed.
-    Session,
-    /// The owner of the descriptor.
-    Watched,
-    /// Whoever has the key.
-    Plain,
-}
-
-/// What a hub and the owner of a member both know.
-#[derive(Default)]
-pub(super) struct State {
-    /// It is armed, and not in the round.
-    pub cold: Cell<bool>,
-    /// The owner waits for room.
-    pub room: Cell<bool>,
-    /// The owner wants to hear of no messages for now.
-    pub paused: Cell<bool>,
-}
-
-/// A session in the hub.
-pub(super) struct Seen {
-    session: Arc<Session>,
-    lookout: Lookout,
-    notifier: Arc<Notifier>,
-    state: Rc<State>,
-    armed: bool,
-    /// Room may have come free.
-    has_room: bool,
-    /// Its peer asks for channels.
-    asked: bool,
-    /// Its end was said.
-    closed: bool,
-    /// Sleeps since it last had something; and when that was.
-    idle: u32,
-    turn: u64,
-}
-
-impl Seen {
-    fn is_quiet(&self) -> bool {
-        !self.has_room && !self.asked && (self.closed || self.sight() == Sight::Nothing)
-    }
-
-    fn sight(&self) -> Sight {
-        match self.lookout.sight() {
-            Sight::Something if self.state.paused.get() => Sight::Nothing,
-            sight => sight,
-        }
-    }
-
-    fn arm(&mut self) {
-        if !self.armed && !self.state.paused.get() {
-            self.armed = true;
-            self.lookout.ask_doorbell();
-        }
-    }
-
-    fn disarm(&mut self) {
-        if std::mem::take(&mut self.armed) {
-            self.lookout.take_back_doorbell();
-        }
-    }
-
-    fn cool(&mut self) {
-        self.state.cold.set(true);
-        self.lookout.rest();
-    }
-
-    fn warm(&mut self, turn: u64) {
-        self.disarm();
-        if self.state.cold.take() {
-            self.lookout.resume();
-        }
-        self.idle = 0;
-        self.turn = turn;
-    }
-}
-
-/// What a visit came to: an event, if any, and whether to stay in the round.
-enum Visit {
-    Nothing,
-    Leaves,
-    Has(Event),
-    Last(Event),
 }
 
 impl Core {
@@ -204,10 +82,7 @@ impl Core {
             bell,
             clock,
             places: Places::new(),
-            round: Vec::new(),
-            at: 0,
-            turn: 0,
-            cleared: 0,
+            round: Round::default(),
             patience: Patience::new(Wait::Adaptive),
             since: 0,
             woken: false,
@@ -241,19 +116,8 @@ impl Core {
         let Self { epoll, bell, places, .. } = self;
         let key = places.try_insert(|key| {
             let notifier = session.join_hub(epoll.as_fd(), key.to_bits(), bell.teller(key))?;
-            let seen = Seen {
-                session: Arc::clone(session),
-                lookout,
-                notifier,
-                state: Rc::clone(&state),
-                armed: false,
-                has_room: false,
-                asked: false,
-                closed: false,
-                idle: 0,
-                turn: 0,
-            };
-            Ok::<_, io::Error>(Slot { in_round: false, place: Place::Session(seen) })
+            let seen = Seen::new(Arc::clone(session), lookout, notifier, Rc::clone(&state));
+            Ok::<_, io::Error>(Slot::new(Place::Session(seen)))
         })?;
         self.attend(key);
         Ok((key, state))
@@ -279,7 +143,7 @@ impl Core {
                 }
                 _ => {}
             }
-            Ok(Slot { in_round: false, place })
+            Ok(Slot::new(place))
         })
     }
 
@@ -295,8 +159,7 @@ impl Core {
         self.check_process()?;
         let Self { bell, places, .. } = self;
         let key = places.try_insert(|key| {
-            let place = Place::Task(Some(task), bell.teller(key));
-            Ok::<_, io::Error>(Slot { in_round: false, place })
+            Ok::<_, io::Error>(Slot::new(Place::Task(Some(task), bell.teller(key))))
         })?;
         self.enter(key);
         Ok(key)
@@ -318,24 +181,14 @@ impl Core {
     /// Takes out what is behind the key, if it is of this kind. Whether there was such.
     pub(super) fn remove(&mut self, key: Key, kind: Kind) -> bool {
         let Some(slot) = self.places.get_mut(key) else { return false };
-        let is = match slot.place {
-            Place::Session(_) => Kind::Session,
-            Place::Descriptor(_) => Kind::Watched,
-            _ => Kind::Plain,
-        };
-        if is != kind {
+        if slot.place.kind() != kind {
             return false;
         }
-        if slot.in_round
-            && let Some(at) = self.round.iter().rposition(|other| *other == key)
-        {
-            self.round.swap_remove(at);
+        if slot.in_round {
+            self.round.remove(key);
         }
         match self.places.remove(key).map(|slot| slot.place) {
-            Some(Place::Session(mut seen)) => {
-                seen.session.leave_hub(self.epoll.as_fd());
-                seen.warm(0);
-            }
+            Some(Place::Session(mut seen)) => seen.leave(self.epoll.as_fd()),
             Some(Place::Timer(_)) => {
                 self.timers -= 1;
                 let Self { clock, places, timers, .. } = self;
@@ -356,7 +209,7 @@ impl Core {
     pub(super) fn dissolve(&mut self) {
         for key in self.places.keys() {
             let session = match self.places.get_mut(key).map(|slot| &slot.place) {
-                Some(Place::Session(seen)) => Some(Arc::clone(&seen.session)),
+                Some(Place::Session(seen)) => Some(Arc::clone(seen.session())),
                 _ => None,
             };
             match session {
@@ -375,18 +228,13 @@ impl Core {
 
     /// Has it visited.
     fn enter(&mut self, key: Key) {
-        if let Some(slot) = self.places.get_mut(key)
-            && !std::mem::replace(&mut slot.in_round, true)
-        {
-            self.at = self.at.min(self.round.len());
-            self.round.push(key);
-        }
+        self.round.enter(&mut self.places, key);
     }
 
     /// The owner of a member is about to use it.
     pub(super) fn touch(&mut self, key: Key) {
         if let Some(Slot { place: Place::Session(seen), .. }) = self.places.get_mut(key) {
-            seen.warm(self.turn);
+            seen.warm(self.round.turn());
             self.enter(key);
         }
     }
@@ -398,12 +246,7 @@ impl Core {
             Some(Place::Task(..)) => return self.enter(key),
             _ => return,
         };
-        let _what_it_says_shows_when_it_is_visited = seen.session.begin_to_arm(&seen.notifier);
-        if seen.session.life().end().is_some() {
-            seen.session.leave_hub(self.epoll.as_fd());
-        }
-        seen.has_room |= seen.state.room.take();
-        seen.asked |= seen.session.has_news_of_channels(&seen.notifier);
+        seen.attend(self.epoll.as_fd());
         self.touch(key);
     }
 
@@ -413,27 +256,12 @@ impl Core {
             return Ok(Some(Event::Woken));
         }
         let mut left = self.round.len();
-        while left > 0 {
-            if self.at >= self.round.len() {
-                self.at = 0;
-                self.turn += 1;
-                self.let_go();
-                if self.round.is_empty() {
-                    break;
-                }
-            }
+        while left > 0
+            && let Some(key) = self.round.next(&mut self.places)
+        {
             left -= 1;
-            let key = self.round[self.at];
             let visit = self.visit(key)?;
-            match visit {
-                Visit::Nothing | Visit::Has(_) => self.at += 1,
-                Visit::Leaves | Visit::Last(_) => {
-                    self.round.remove(self.at); // in their order: of timers, the first comes first
-                    if let Some(slot) = self.places.get_mut(key) {
-                        slot.in_round = false;
-                    }
-                }
-            }
+            self.round.visited(&mut self.places, &visit);
             match visit {
                 Visit::Has(event) => return Ok(Some(event)),
                 Visit::Last(event) => {
@@ -452,29 +280,7 @@ impl Core {
     fn visit(&mut self, key: Key) -> io::Result<Visit> {
         let Some(slot) = self.places.get_mut(key) else { return Ok(Visit::Leaves) };
         Ok(match &mut slot.place {
-            Place::Session(seen) => {
-                if std::mem::take(&mut seen.has_room) {
-                    return Ok(Visit::Has(Event::Room(key)));
-                }
-                if std::mem::take(&mut seen.asked) {
-                    return Ok(Visit::Has(Event::Asked(key)));
-                }
-                if seen.closed {
-                    return Ok(Visit::Leaves);
-                }
-                match seen.sight() {
-                    Sight::Nothing => Visit::Nothing,
-                    Sight::Something => {
-                        seen.idle = 0;
-                        seen.turn = self.turn;
-                        Visit::Has(Event::Readable(key))
-                    }
-                    Sight::Ended(end) => {
-                        seen.closed = true;
-                        Visit::Last(Event::Closed(key, end_of(end, seen.session.peer())))
-                    }
-                }
-            }
+            Place::Session(seen) => seen.visit(key, self.round.turn()),
             Place::Listener(listener) => match listener.try_accept() {
                 Ok(Some(incoming)) => Visit::Has(Event::Connected(key, Box::new(incoming))),
                 Ok(None) => match listener.take_paused() {
@@ -503,14 +309,7 @@ impl Core {
     fn afterwards(&mut self, key: Key) {
         let Some(slot) = self.places.get_mut(key) else { return };
         match &mut slot.place {
-            Place::Session(seen) => {
-                if seen.session.life().end().is_some() {
-                    seen.session.leave_hub(self.epoll.as_fd());
-                }
-                // Nothing is received any more.
-                seen.disarm();
-                seen.lookout.rest();
-            }
+            Place::Session(seen) => seen.rest(self.epoll.as_fd()),
             Place::Timer(timer) => match timer.next(Instant::now()) {
                 Some(next) => {
                     *timer = next;
@@ -527,7 +326,7 @@ impl Core {
     /// Whether the member of this key is of this session still.
     pub(super) fn holds(&mut self, key: Key, session: &Arc<Session>) -> bool {
         match self.places.get_mut(key).map(|slot| &slot.place) {
-            Some(Place::Session(seen)) => Arc::ptr_eq(&seen.session, session),
+            Some(Place::Session(seen)) => Arc::ptr_eq(seen.session(), session),
             _ => true, // the hub has gone
         }
     }
@@ -629,8 +428,7 @@ impl Core {
                     return true;
                 }
             }
-            let has = |slot: &Slot| matches!(&slot.place, Place::Session(seen) if !seen.is_quiet());
-            round.iter().any(|key| places.get_mut(*key).is_some_and(|slot| has(slot)))
+            !round.is_quiet(places)
         });
         if asks {
             self.since = LOOK_EVERY;
@@ -641,83 +439,14 @@ impl Core {
     /// Arms what is in the round, and waits if there is nothing even then.
     fn sleep(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         Heads::of_process().publish_all();
-        let idle = self.arm(|_| true);
-        if idle {
-            self.retain(|seen| {
-                seen.idle += 1;
-                seen.idle <= PATIENT
-            });
+        if self.round.arm(&mut self.places, |_| true) {
+            self.round.retain(&mut self.places, Seen::idles);
             self.clock.set(deadline)?;
             self.look_around(true)?;
             self.patience.slept();
         }
-        let Self { places, round, .. } = self;
-        for key in round {
-            if let Some(Slot { place: Place::Session(seen), .. }) = places.get_mut(*key) {
-                seen.disarm();
-            }
-        }
+        self.round.disarm(&mut self.places);
         Ok(())
-    }
-
-    /// A hub that never sleeps: what has had nothing for long leaves the round.
-    fn let_go(&mut self) {
-        let since = self.turn - self.cleared;
-        if since < LEAST || since.saturating_mul(self.round.len() as u64) < LOOKS {
-            return;
-        }
-        let (turn, long) = (self.turn, since);
-        self.cleared = turn;
-        let is_stale = |seen: &Seen| turn.saturating_sub(seen.turn) > long;
-        self.arm(is_stale);
-        self.retain(|seen| {
-            let stays = !is_stale(seen) || !seen.is_quiet();
-            if stays {
-                seen.disarm();
-            }
-            stays
-        });
-    }
-
-    /// Arms these sessions of the round. Whether none of them has anything after the fence: who waits for doorbells then will
-    /// hear them.
-    fn arm(&mut self, which: impl Fn(&Seen) -> bool) -> bool {
-        let Self { places, round, .. } = self;
-        for key in &*round {
-            if let Some(Slot { place: Place::Session(seen), .. }) = places.get_mut(*key)
-                && which(seen)
-            {
-                seen.arm();
-            }
-        }
-        let mut called = false;
-        for key in &*round {
-            if let Some(Slot { place: Place::Session(seen), .. }) = places.get_mut(*key)
-                && seen.armed
-            {
-                seen.session.fence_once(&mut called);
-            }
-        }
-        round.iter().all(|key| match places.get_mut(*key) {
-            Some(Slot { place: Place::Session(seen), .. }) => seen.is_quiet(),
-            _ => true,
-        })
-    }
-
-    /// Of the sessions in the round only these stay; the others are armed.
-    fn retain(&mut self, mut stays: impl FnMut(&mut Seen) -> bool) {
-        let Self { places, round, .. } = self;
-        round.retain(|key| {
-            let Some(slot) = places.get_mut(*key) else { return false };
-            let Place::Session(seen) = &mut slot.place else { return true };
-            if stays(seen) {
-                return true;
-            }
-            seen.cool();
-            slot.in_round = false;
-            false
-        });
-        self.at = 0;
     }
 }
 

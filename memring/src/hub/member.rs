@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use memring_codec::Message;
 
-use super::core::{Core, Kind, State};
+use super::core::Core;
 use super::key::Key;
+use super::place::Kind;
+use super::seen::State;
 use crate::channel::Channel;
 use crate::polled::{Arm, Half, NotPolled};
 #[cfg(doc)]

@@ -10,8 +10,9 @@ use std::rc::Rc;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::Readiness;
-use super::core::{Core, Kind, Place};
+use super::core::Core;
 use super::key::Key;
+use super::place::{Kind, Place};
 
 /// What a descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use memring::{AcceptError, Bytes, Channel, Connector, Lanes, Listener, RecvError, Wait};
 
+use crate::support::strangers::chain;
 use crate::support::{PATIENCE, Stage, role_command, soon};
 
 /// A try for a session, and some words in it. An error is what the application would read.
@@ -18,15 +19,7 @@ type Tried = Result<(), Box<dyn Error>>;
 const SHORT: Duration = Duration::from_secs(6);
 
 fn words(tried: Tried) -> Result<(), String> {
-    tried.map_err(|error| {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    })
+    tried.map_err(|error| chain(&*error))
 }
 
 fn connector() -> Connector {

@@ -96,11 +96,7 @@ fn check(case: &str, frames: &[Frame], messages: &[&[u8]], error: TryRecvError) 
                     continue;
                 }
                 let received = if way == Way::Waits {
-                    consumer.recv(Some(Instant::now())).map_err(|error| match error {
-                        RecvError::TimedOut => TryRecvError::Empty,
-                        RecvError::Ended(end) => TryRecvError::Ended(end),
-                        other => panic!("{other}"),
-                    })
+                    consumer.recv(Some(Instant::now())).map_err(not_in_time)
                 } else {
                     consumer.try_recv()
                 };
@@ -122,6 +118,15 @@ fn check(case: &str, frames: &[Frame], messages: &[&[u8]], error: TryRecvError) 
                 _ => target.assert_isolated(case),
             }
         }
+    }
+}
+
+/// A receive that waits says it as one that does not.
+fn not_in_time(error: RecvError) -> TryRecvError {
+    match error {
+        RecvError::TimedOut => TryRecvError::Empty,
+        RecvError::Ended(end) => TryRecvError::Ended(end),
+        other => panic!("{other}"),
     }
 }
 
@@ -422,13 +427,7 @@ fn receive_rest(target: &mut Target, how: Rest, len: usize) -> (u64, End) {
         }
         let deadline = (how != Rest::WaitsForEver).then(Instant::now);
         let outcome = match how {
-            Rest::Waits | Rest::WaitsForEver => {
-                consumer.recv(deadline).map_err(|error| match error {
-                    RecvError::TimedOut => TryRecvError::Empty,
-                    RecvError::Ended(end) => TryRecvError::Ended(end),
-                    other => panic!("{other}"),
-                })
-            }
+            Rest::Waits | Rest::WaitsForEver => consumer.recv(deadline).map_err(not_in_time),
             _ => consumer.try_recv(),
         };
         match outcome {

@@ -46,6 +46,18 @@ fn close_now(socket: ControlSocket) {
     drop(OwnedFd::from(socket));
 }
 
+fn seqpacket() -> OwnedFd {
+    let flags = SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+}
+
+fn listening(address: &Address, backlog: i32) -> OwnedFd {
+    let socket = seqpacket();
+    rustix::net::bind(&socket, &address.to_socket_address().unwrap()).unwrap();
+    rustix::net::listen(&socket, backlog).unwrap();
+    socket
+}
+
 #[test]
 fn packets_keep_their_bounds_and_order() {
     let (a, b) = pair();
@@ -64,17 +76,10 @@ fn packets_keep_their_bounds_and_order() {
 
 #[test]
 fn attack_18_only_a_connected_seqpacket_socket_is_taken() {
-    let seqpacket = || {
-        let flags = SocketFlags::CLOEXEC;
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
-    };
     let (stream, _kept) = UnixStream::pair().unwrap();
     let (datagram, _kept) = std::os::unix::net::UnixDatagram::pair().unwrap();
     let scratch = Scratch::new();
-    let listening = seqpacket();
-    let name = Address::path(scratch.join("s")).unwrap().to_socket_address().unwrap();
-    rustix::net::bind(&listening, &name).unwrap();
-    rustix::net::listen(&listening, 1).unwrap();
+    let listening = listening(&Address::path(scratch.join("s")).unwrap(), 1);
     let (shut, other) = pair();
     shut.shutdown();
     let (orphan, gone) = pair();
@@ -122,15 +127,7 @@ fn a_socket_taken_over_is_nonblocking_and_cloexec() {
 fn attack_08_connecting_to_a_full_backlog_times_out_and_succeeds_once_there_is_room() {
     let scratch = Scratch::new();
     let address = Address::path(scratch.join("full")).unwrap();
-    let listening = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .unwrap();
-    rustix::net::bind(&listening, &address.to_socket_address().unwrap()).unwrap();
-    rustix::net::listen(&listening, 0).unwrap();
+    let listening = listening(&address, 0);
     let connect = |within| {
         let deadline = Some(Instant::now() + Duration::from_millis(within));
         ControlSocket::connect(&address, deadline, WhenAbsent::Fail)
@@ -183,15 +180,7 @@ fn waiting_for_a_service_sees_it_start() {
     let address = Address::path(scratch.join("late")).unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| ControlSocket::connect(&address, None, WhenAbsent::Wait));
-        let listening = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
-        rustix::net::bind(&listening, &address.to_socket_address().unwrap()).unwrap();
-        rustix::net::listen(&listening, 1).unwrap();
+        let _listening = listening(&address, 1);
         waiting.join().unwrap().unwrap();
     });
 }

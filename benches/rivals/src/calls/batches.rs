@@ -4,9 +4,10 @@
 //! there is taken at once, and what is to be sent goes together.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memring_benches::Failed;
+use memring_benches::link::time_each;
 
 use super::{Calls, Words, argument, check, echo};
 
@@ -52,16 +53,11 @@ impl<C: Carrier> Calls for Caller<C> {
         numbers: Range<u64>,
         took: &mut dyn FnMut(Duration),
     ) -> Result<(), Failed> {
-        let mut began = Instant::now();
-        for number in numbers {
+        time_each(numbers, took, |number| {
             let mut due = number;
             self.carrier.send(&[argument(number)])?;
-            self.answers(&mut due)?;
-            let now = Instant::now();
-            took(now - began);
-            began = now;
-        }
-        Ok(())
+            self.answers(&mut due)
+        })
     }
 
     fn pipelined(&mut self, numbers: Range<u64>, outstanding: u64) -> Result<(), Failed> {

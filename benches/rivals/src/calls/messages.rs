@@ -4,15 +4,13 @@
 //! sleeps in the kernel, and so it is beside them asleep too.
 
 use std::path::Path;
-use std::time::Duration;
 
-use memring::{Channel, Connector, Listener, Protocol, Receiver, RecvError, Sender, Wait};
+use memring::{Channel, Protocol, Receiver, RecvError, Sender, Wait};
 use memring_benches::Failed;
 
 use super::batches::{self, Caller, Carrier};
+use super::ours::{self, VERSION};
 use super::{Client, Contender, Words};
-
-const VERSION: &str = memring_benches::ours::ALL[0].version;
 
 /// As it is by default, and asleep.
 pub const ALL: &[Contender] = &[
@@ -45,18 +43,12 @@ impl Protocol for Messages {
     type ToServer = Message;
 }
 
-const SOCKET: &str = "memring.sock";
-/// How long the client waits for its server.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 fn serve(at: &Path, wait: Wait) -> Result<(), Failed> {
-    let listener = Listener::builder().wait(wait).bind(at.join(SOCKET))?;
-    batches::serve(End::of(listener.accept()?.open::<Messages>()?))
+    batches::serve(End::of(ours::accept::<Messages>(at, wait)?))
 }
 
 fn connect(at: &Path, wait: Wait) -> Result<Client, Failed> {
-    let connector = Connector::new().wait_for_service().timeout(PATIENCE).wait(wait);
-    Ok(Box::new(Caller::over(End::of(connector.connect::<Messages>(at.join(SOCKET))?))))
+    Ok(Box::new(Caller::over(End::of(ours::connect::<Messages>(at, wait)?))))
 }
 
 struct End {

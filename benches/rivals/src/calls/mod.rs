@@ -15,6 +15,7 @@
 //! | `batches` | calls over whatever carries words in order, and knows of no calls |
 //! | `socket`, `messages` | those: a Unix stream, and memring's messages |
 //! | `rpc` | memring's calls |
+//! | `ours` | how client and server find each other over memring |
 //! | `tarpc`, `zbus`, `grpc` | the rivals |
 
 use std::ops::Range;
@@ -30,6 +31,7 @@ mod command;
 mod grpc;
 mod meet;
 mod messages;
+mod ours;
 mod outcome;
 mod rpc;
 mod socket;

@@ -5,16 +5,16 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use memring::Wait;
 use memring::rpc::{self, Call, Link};
-use memring::{Connector, Listener, Wait};
 use memring_benches::Failed;
+use memring_benches::link::time_each;
 
 use super::awaited::{self, Awaited, Echo};
+use super::ours::{self, VERSION};
 use super::{Calls, Client, Contender, Threads, Words, argument, check};
-
-const VERSION: &str = memring_benches::ours::ALL[0].version;
 
 /// By threads, by threads that sleep, and by tasks.
 pub const ALL: &[Contender] = &[
@@ -63,13 +63,8 @@ impl Echo for ServiceAsyncClient {
     }
 }
 
-const SOCKET: &str = "memring.sock";
-/// How long the client waits for its server.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 fn accept(at: &Path, wait: Wait, service: rpc::Serve) -> Result<Link, Failed> {
-    let listener = Listener::builder().wait(wait).bind(at.join(SOCKET))?;
-    Ok(Link::serving(listener.accept()?.open::<rpc::Calls>()?, [service]))
+    Ok(Link::serving(ours::accept::<rpc::Calls>(at, wait)?, [service]))
 }
 
 fn serve(at: &Path, wait: Wait) -> Result<(), Failed> {
@@ -84,8 +79,7 @@ fn serve_in_tasks(threads: Threads, at: &Path) -> Result<(), Failed> {
 }
 
 fn link(at: &Path, wait: Wait) -> Result<Link, Failed> {
-    let connector = Connector::new().wait_for_service().timeout(PATIENCE).wait(wait);
-    Ok(Link::over(connector.connect::<rpc::Calls>(at.join(SOCKET))?))
+    Ok(Link::over(ours::connect::<rpc::Calls>(at, wait)?))
 }
 
 fn connect(at: &Path, wait: Wait) -> Result<Client, Failed> {
@@ -111,14 +105,7 @@ impl Calls for Caller {
         numbers: Range<u64>,
         took: &mut dyn FnMut(Duration),
     ) -> Result<(), Failed> {
-        let mut began = Instant::now();
-        for number in numbers {
-            check(number, self.waits.echo(argument(number))?)?;
-            let now = Instant::now();
-            took(now - began);
-            began = now;
-        }
-        Ok(())
+        time_each(numbers, took, |number| check(number, self.waits.echo(argument(number))?))
     }
 
     fn pipelined(&mut self, numbers: Range<u64>, outstanding: u64) -> Result<(), Failed> {
