@@ -322,3 +322,35 @@ fn a_question_that_a_thread_gives_up_half_sent_is_under_way_no_more() {
     assert_eq!(left(&takes.link()), 0, "questions under way");
     drop(raw);
 }
+
+#[test]
+fn answers_to_questions_that_were_begun_count_once_and_in_any_order() {
+    let done = || packet(6, 0, 0, 0, &[]);
+    for (rule, packets) in [
+        ("was not made", vec![(done(), 0)]),
+        ("was not made", vec![(done(), 2 + 128)]),
+        ("was not made", vec![(done(), 2 + (1 << 32))]),
+        ("was not made", vec![(done(), 4)]),
+        ("that was answered", vec![(done(), 3), (done(), 3)]),
+        ("of the wrong kind", vec![(packet(10, 0, 0, 0, &[]), 3)]),
+    ] {
+        let (mut raw, acts) = raw_server::<ActsAsyncClient>();
+        let asking = [acts.shout(), acts.shout()];
+        assert_eq!([recv(&mut raw).tag, recv(&mut raw).tag], [2, 3]);
+        packets.iter().for_each(|(packet, tag)| send(&mut raw, packet, *tag));
+        let [first, _second] = asking;
+        match in_time(|| first.wait()) {
+            Err(CallError::Ended(end)) => assert!(end.to_string().contains(rule), "{rule}: {end}"),
+            other => panic!("{rule}: {other:?}"),
+        }
+    }
+    let (mut raw, acts) = raw_server::<ActsAsyncClient>();
+    let asking = [acts.shout(), acts.shout(), acts.shout()];
+    for tag in [4, 2, 3] {
+        send(&mut raw, &done(), tag);
+    }
+    for one in asking {
+        in_time(|| one.wait()).expect("an answer");
+    }
+    assert_eq!(left(&acts.link()), 0, "questions under way");
+}
