@@ -388,6 +388,31 @@ fn a_stream_ends_at_its_deadline_whether_or_not_it_is_read() {
     }
 }
 
+#[test]
+fn a_server_that_takes_no_calls_at_once_takes_one() {
+    let (server, client) = pair();
+    let (mut raw, link) = (Raw::over(server), Link::over(client));
+    let asks = |raw: &mut Raw, tag: u64, answer: &[u8]| {
+        assert_eq!(recv(raw).tag, tag);
+        send(raw, &packet(2, 0, 0, 0, answer), tag);
+    };
+    let opening = {
+        let link = link.clone();
+        thread::spawn(move || link.open::<AllClient>())
+    };
+    asks(&mut raw, 1, &[7, 0, 1, 1, 1, 1, 1, 1, 1]);
+    opening.join().expect("no panic").expect("opened");
+    let describing = {
+        let link = link.clone();
+        thread::spawn(move || link.describe("all", "1", soon()))
+    };
+    asks(&mut raw, 2, &[0; 4]);
+    describing.join().expect("no panic").expect("described");
+    let listing = thread::spawn(move || link.offered(soon()));
+    asks(&mut raw, 3, &[0; 2]);
+    assert_eq!(listing.join().expect("no panic").expect("listed"), []);
+}
+
 /// A client, whose server is raw, and has opened `all` as if it were the same.
 fn raw_server() -> (Raw, AllClient) {
     let (raw, client) = raw_server_of::<AllClient>();
