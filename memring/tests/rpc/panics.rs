@@ -54,7 +54,7 @@ where
     C: memring::rkyv::rancor::Fallible + ?Sized,
 {
     fn verify(&self, _: &mut C) -> Result<(), C::Error> {
-        Unlucky::from(self.number.to_native());
+        let _ = Unlucky::from(self.number.to_native());
         Ok(())
     }
 }
