@@ -454,3 +454,32 @@ fn both_versions_and_other_interfaces_share_a_session() {
         }
     });
 }
+
+mod shapes {
+    pub mod once {
+        #[memring::interface(name = "clock", version = "1")]
+        pub trait Clock {
+            fn tick() -> u32;
+        }
+    }
+    pub mod often {
+        #[memring::interface(name = "clock", version = "1")]
+        pub trait Clock {
+            fn tick() -> Stream<u32>;
+        }
+    }
+}
+
+#[test]
+fn a_method_of_the_same_types_and_another_shape_is_another() {
+    struct Ticks;
+    impl shapes::often::ClockServer for Ticks {
+        fn tick(&self, _: &Call<'_>, replies: Replies<u32>) {
+            replies.end(Ok(()));
+        }
+    }
+    let link = served([shapes::often::Clock::serve(Ticks)]);
+    let clock: shapes::once::ClockClient = link.open().expect("it is served");
+    let refused = clock.tick();
+    assert!(matches!(refused, Err(CallError::MethodChanged { .. })), "{refused:?}");
+}

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use memring::rpc::fuzzing::Raw;
+use memring::rpc::fuzzing::{Raw, RawPacket};
 use memring::rpc::{
     Call, CallError, Calls, Client, DescribeError, JsonError, Link, OpenError, Options, Replies,
     Server, Stream,
@@ -98,6 +98,11 @@ fn raw_client() -> (Raw, JoinHandle<End>) {
     send(&mut raw, &open("all"), 1);
     assert_eq!(kind(&recv(&mut raw)), 2, "opened");
     (raw, serving)
+}
+
+/// The number in a packet's header.
+fn number(packet: &RawPacket) -> u32 {
+    u32::from_le_bytes(packet.bytes[4..8].try_into().expect("four"))
 }
 
 #[track_caller]
@@ -266,8 +271,7 @@ fn what_breaks_no_rule_is_an_answer_or_nothing() {
         }
         send(&mut raw, &question, tag);
         let came = recv(&mut raw);
-        let number = u32::from_le_bytes(came.bytes[4..8].try_into().expect("four"));
-        assert_eq!((came.tag, (kind(&came), number)), (tag, answer));
+        assert_eq!((came.tag, (kind(&came), number(&came))), (tag, answer));
     }
     for kind in [13, 13, 14, 14] {
         send(&mut raw, &packet(kind, 0, NEWS, 0, &[]), 0);
@@ -307,6 +311,26 @@ fn what_lies_behind_a_call_is_answered_as_what_comes_alone() {
     }
 }
 
+#[test]
+fn an_answer_that_is_longer_than_messages_may_be_is_refused_as_that() {
+    let small = Connector::new().timeout(PATIENCE).largest_message(320);
+    let (server, client) = small.pair::<Calls>().expect("a pair");
+    let (server, mut raw) = (Link::serving(server, [All::serve(Serves)]), Raw::over(client));
+    let serving = thread::spawn(move || server.run());
+    let questions = [
+        (open("all"), (2, 1024)),
+        (asks(2, 0, "all"), (3, 5)),
+        (call(TWICE, &[1, 0, 0, 0]), (6, 0)),
+    ];
+    for ((question, answer), tag) in questions.iter().zip(1..) {
+        send(&mut raw, question, tag);
+        let came = recv(&mut raw);
+        assert_eq!((came.tag, (kind(&came), number(&came))), (tag, *answer));
+    }
+    drop(raw);
+    serving.join().expect("no panic");
+}
+
 /// The monotonic clock, in nanoseconds.
 fn clock() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -341,8 +365,7 @@ fn deadlines_are_read_by_the_clock_that_the_opening_told() {
         let serving = thread::spawn(move || server.run());
         assert_eq!(kind(&recv(&mut raw)), 2, "opened");
         let came = recv(&mut raw);
-        let number = u32::from_le_bytes(came.bytes[4..8].try_into().expect("four"));
-        assert_eq!((kind(&came), number), answer, "{told} {deadline}");
+        assert_eq!((kind(&came), number(&came)), answer, "{told} {deadline}");
         drop(raw);
         serving.join().expect("no panic");
     }
@@ -363,6 +386,31 @@ fn a_stream_ends_at_its_deadline_whether_or_not_it_is_read() {
         drop(raw);
         serving.join().expect("no panic");
     }
+}
+
+#[test]
+fn a_server_that_takes_no_calls_at_once_takes_one() {
+    let (server, client) = pair();
+    let (mut raw, link) = (Raw::over(server), Link::over(client));
+    let asks = |raw: &mut Raw, tag: u64, answer: &[u8]| {
+        assert_eq!(recv(raw).tag, tag);
+        send(raw, &packet(2, 0, 0, 0, answer), tag);
+    };
+    let opening = {
+        let link = link.clone();
+        thread::spawn(move || link.open::<AllClient>())
+    };
+    asks(&mut raw, 1, &[7, 0, 1, 1, 1, 1, 1, 1, 1]);
+    opening.join().expect("no panic").expect("opened");
+    let describing = {
+        let link = link.clone();
+        thread::spawn(move || link.describe("all", "1", soon()))
+    };
+    asks(&mut raw, 2, &[0; 4]);
+    describing.join().expect("no panic").expect("described");
+    let listing = thread::spawn(move || link.offered(soon()));
+    asks(&mut raw, 3, &[0; 2]);
+    assert_eq!(listing.join().expect("no panic").expect("listed"), []);
 }
 
 /// A client, whose server is raw, and has opened `all` as if it were the same.

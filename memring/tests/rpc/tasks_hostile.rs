@@ -183,6 +183,41 @@ fn packet_cancel() -> Vec<u8> {
     packet(9, 0, 0, 0, &[])
 }
 
+#[memring::interface(name = "crowd", version = "1")]
+trait Crowd {
+    #[oneway]
+    fn stays();
+}
+
+#[derive(Clone, Default)]
+struct Staying(Arc<AtomicU64>);
+
+impl CrowdAsyncServer for Staying {
+    async fn stays(&self, _: &Call<'_>) {
+        self.0.fetch_add(1, Relaxed);
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn no_more_calls_run_as_tasks_than_may_though_nobody_waits_for_an_answer() {
+    const MAY: u64 = 1024;
+    let stays = Staying::default();
+    let (server, client) = memring::pair::<Calls>().expect("a pair");
+    let server = Link::serving(server, [Crowd::serve_async(stays.clone())]);
+    let served = serve(Way::Tokio(0), server);
+    let mut raw = Raw::over(client);
+    send(&mut raw, &open("crowd"), 1);
+    (0..2 * MAY).for_each(|_| send(&mut raw, &packet(5, 0, 0, 0, &[]), 0));
+    eventually("they run", || stays.0.load(Relaxed) >= MAY);
+    // Others wait, and what comes behind is read all the same.
+    send(&mut raw, &open("crowd"), 2);
+    assert_eq!([recv(&mut raw), recv(&mut raw)].map(|opened| opened.tag), [1, 2]);
+    assert_eq!(stays.0.load(Relaxed), MAY);
+    drop(raw);
+    served.join().expect("no panic");
+}
+
 #[test]
 fn a_hub_serves_on_beside_clients_that_read_nothing() {
     let mut hub = Hub::new().expect("a hub");
