@@ -151,7 +151,9 @@ impl Bound {
         {
             return Ok(Question::Asked(call));
         }
-        let begun = if self.in_tasks && !B::CARRIES {
+        // What may be cancelled waits for room where it can be.
+        let departs = self.in_tasks || until.may_be_cancelled();
+        let begun = if departs && !B::CARRIES {
             self.shared.begin_in_task(header, arguments, Number::Next(expects))
         } else {
             self.shared.ask(header, arguments, expects, until.deadline).map(Question::Asked)
@@ -204,6 +206,10 @@ impl Bound {
         let number = self.reach(member)?;
         let until = self.options.until();
         until.check()?;
+        if until.may_be_cancelled() && !CA::MORE {
+            let mut told = self.begin_to_tell_in_task::<A, CA>(member, arguments, &until)?;
+            return told.send(&self.shared, &until);
+        }
         let header = self.header(Kind::Tell, number, until.deadline);
         let sent = self.shared.send(header, 0, &Value::<A, CA>::new(arguments), until.deadline);
         sent.map_err(|error| not_sent(error.into()))
@@ -226,6 +232,15 @@ impl Bound {
             return self.tell::<A, CA>(member, arguments).map(|()| Question::Told);
         }
         until.check()?;
+        self.begin_to_tell_in_task::<A, CA>(member, arguments, until)
+    }
+
+    fn begin_to_tell_in_task<A, CA: Carries<A>>(
+        &self,
+        member: usize,
+        arguments: &A,
+        until: &Until,
+    ) -> Result<Question, CallError> {
         let header = self.header(Kind::Tell, self.reach(member)?, until.deadline);
         let value = Value::<A, CA>::new(arguments);
         self.shared.begin_in_task(header, &value, Number::Of(0)).map_err(not_sent)

@@ -89,6 +89,7 @@ impl Shared {
     }
 
     /// Sends what is owed, as far as there is room.
+    #[inline]
     pub(super) fn pay(&self, held: &mut HeldHalves<'_>) {
         if !self.owes() {
             return;

@@ -5,12 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use super::carrier::Came;
 use super::error::CallError;
 use super::options::{Hears, Until};
-use super::sending::NotSent;
 use super::session::not_sent;
 use super::shared::Shared;
 use super::table::Packet;
@@ -44,28 +42,24 @@ impl Question {
             shared.drive().map_err(|error| CallError::Thread(error.into()))?;
             return Poll::Pending;
         };
-        Poll::Ready(self.went(sent))
+        Poll::Ready(self.went(sent.map_err(not_sent)))
     }
 
     /// The same in a thread, which waits.
-    pub(crate) fn send(
-        &mut self,
-        shared: &Arc<Shared>,
-        deadline: Option<Instant>,
-    ) -> Result<(), CallError> {
+    pub(crate) fn send(&mut self, shared: &Arc<Shared>, until: &Until) -> Result<(), CallError> {
         let Self::Departing(departing) = self else { return Ok(()) };
-        let sent = departing.send(shared, deadline);
+        let sent = departing.send(shared, until);
         departing.leave(shared);
         self.went(sent)
     }
 
-    fn went(&mut self, sent: Result<u64, NotSent>) -> Result<(), CallError> {
+    fn went(&mut self, sent: Result<u64, CallError>) -> Result<(), CallError> {
         *self = match (&*self, &sent) {
             (Self::Departing(departing), Ok(_)) if !departing.is_question() => Self::Told,
             (_, Ok(call)) => Self::Asked(*call),
             (_, Err(_)) => Self::Over,
         };
-        sent.map(drop).map_err(not_sent)
+        sent.map(drop)
     }
 
     /// Nobody waits for an answer any more.
@@ -185,8 +179,7 @@ impl<R, E> Pending<R, E> {
             return Err((*error).widen());
         }
         let Some(read) = self.read.take() else { return Err(CallError::Cancelled) };
-        let deadline = self.until.deadline;
-        self.question.send(&self.shared, deadline).map_err(CallError::widen)?;
+        self.question.send(&self.shared, &self.until).map_err(CallError::widen)?;
         let call = match self.question {
             Question::Asked(call) => call,
             Question::Told => return read(Header::new(Kind::Done), &[], None),

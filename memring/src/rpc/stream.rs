@@ -104,7 +104,7 @@ impl<T, E> Stream<T, E> {
     ///
     /// [`CallError`]; nothing comes after one.
     pub fn recv(&mut self) -> Result<Option<T>, CallError<E>> {
-        let next = self.question.send(&self.shared, self.until.deadline).and_then(|()| {
+        let next = self.question.send(&self.shared, &self.until).and_then(|()| {
             let Question::Asked(call) = self.question else { return Ok(None) };
             let ready = |table: &mut Table| take(table, call);
             let waiter = |table: &mut Table, waiter| table.set_waiter(call, waiter);

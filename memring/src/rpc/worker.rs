@@ -56,6 +56,7 @@ pub(crate) fn run(shared: &Arc<Shared>) -> End {
         let mut got = None;
         // Most calls come soon after the last answer.
         if let Some(mut held) = at_hand.take() {
+            shared.pay(&mut held);
             let item = if shared.has_jobs() { None } else { shared.next_soon(&mut held, usual) };
             match item {
                 Some(item) => match shared.take_small_call(&mut held, item, &mut arguments) {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use memring::hub::{Event, Hub};
 use memring::rpc::fuzzing::{Raw, left};
 use memring::rpc::{
-    AsyncService, Call, CallError, Calls, Client, Interface, Link, Options, Replies, ReplyError,
-    Serve, TaskRequest, Work,
+    AsyncService, Call, CallError, Calls, Cancel, Client, Interface, Link, Options, Replies,
+    ReplyError, Serve, TaskRequest, Work,
 };
 use memring::{Connector, Lanes};
 
@@ -340,6 +340,40 @@ fn a_reply_that_is_too_large_costs_no_credit() {
         assert_eq!(all.expect("replies"), [[1]]);
     });
     served.join().expect("no panic");
+}
+
+#[test]
+fn what_waits_for_room_in_a_thread_ends_when_it_is_cancelled() {
+    #[memring::interface(name = "takes", version = "1")]
+    trait Takes {
+        fn length(of: &[u8]) -> u64;
+        #[oneway]
+        fn take(of: &[u8]);
+        fn parts(of: &[u8]) -> Stream<u64>;
+    }
+    type Waits = fn(&TakesClient) -> Result<(), CallError>;
+    let more = [1_u8; 100_000];
+    let ways: [Waits; 3] = [
+        |takes| takes.length(&[1; 100_000]).map(drop),
+        |takes| takes.take(&[1; 100_000]),
+        |takes| takes.parts(&[1; 100_000])?.recv().map(drop),
+    ];
+    for waits in ways {
+        let (raw, takes) = raw_server::<TakesClient>();
+        let cancel = Cancel::new();
+        let canceller = cancel.clone();
+        let (ends, link) = (takes.with(Options::new().cancel(&cancel)), takes.link());
+        let first = takes.with(Options::new().cancel(&cancel));
+        let sending = thread::spawn(move || first.length(&more));
+        eventually("a part of it has room", || left(&link) != 0);
+        // Somebody else waits for the half that the first has, or will.
+        let behind = thread::spawn(move || waits(&ends));
+        canceller.cancel();
+        let ended = in_time(move || (sending.join(), behind.join()));
+        assert!(matches!(ended, (Ok(Err(CallError::Cancelled)), Ok(Err(CallError::Cancelled)))));
+        assert_eq!(left(&link), 0, "questions under way");
+        drop(raw);
+    }
 }
 
 #[test]

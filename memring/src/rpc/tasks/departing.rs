@@ -8,11 +8,15 @@ use std::time::Instant;
 use memring_ring::halves::{Kept, Which};
 
 use super::super::background::Alarm;
+use super::super::error::CallError;
+use super::super::options::Until;
 use super::super::pending::Question;
 use super::super::sending::{Body, NotSent, Number, Outgoing};
+use super::super::session::not_sent;
 use super::super::shared::{HeldHalves, SLICE, Shared};
 use super::super::table::Expects;
 use super::super::waiter::Waiter;
+use super::super::waiting::Stopped;
 use super::super::wire::Header;
 use crate::error::{End, SendError, TrySendError};
 
@@ -107,26 +111,26 @@ impl Departing {
     }
 
     /// Sends it, waiting in the thread. Its number.
-    pub(crate) fn send(
-        &mut self,
-        shared: &Arc<Shared>,
-        deadline: Option<Instant>,
-    ) -> Result<u64, NotSent> {
+    pub(crate) fn send(&mut self, shared: &Arc<Shared>, until: &Until) -> Result<u64, CallError> {
         if shared.is_forked() {
-            return Err(SendError::Ended(End::Forked).into());
+            return Err(CallError::Ended(End::Forked));
         }
         shared.tasks.leave_line(&mut self.place);
         let mut held = match self.take_kept(shared) {
             Some(held) => held,
-            None => shared.take_sending(deadline).ok_or(SendError::TimedOut)?,
+            None => until.wait(|until| shared.take_sending(until).ok_or(Stopped::TimedOut))?,
         };
         let sent = loop {
             if let Some(sent) = self.try_send(shared, &mut held) {
-                break sent;
+                break sent.map_err(not_sent);
             }
-            if let Err(error) = shared.wait_for_room(&mut held, deadline) {
+            let room = until.check().and_then(|()| {
+                let room = shared.wait_for_room(&mut held, until.deadline);
+                room.map_err(|error| not_sent(error.into()))
+            });
+            if let Err(error) = room {
                 self.forget(shared, &mut held);
-                break Err(error.into());
+                break Err(error);
             }
         };
         // ORDERING: Relaxed; see `take_sending_unless_stuck`.
