@@ -312,6 +312,22 @@ fn what_lies_behind_a_call_is_answered_as_what_comes_alone() {
 }
 
 #[test]
+fn a_call_that_is_cancelled_before_it_begins_is_not_run() {
+    let (mut raw, server) = raw_pair();
+    let one = 1_u32.to_le_bytes();
+    send(&mut raw, &open("all"), 1);
+    send(&mut raw, &call(COUNT, &one), 2); // whose handler looks at what lies behind it
+    send(&mut raw, &call(TWICE, &one), 3);
+    send(&mut raw, &packet(9, 0, 0, 0, &[]), 3);
+    let serving = thread::spawn(move || server.run());
+    let answers =
+        [(); 4].map(|()| recv(&mut raw)).map(|came| (came.tag, kind(&came), number(&came)));
+    assert_eq!(answers, [(1, 2, 1024), (2, 10, 0), (2, 6, 0), (3, 8, 8)]);
+    drop(raw);
+    serving.join().expect("no panic");
+}
+
+#[test]
 fn an_answer_that_is_longer_than_messages_may_be_is_refused_as_that() {
     let small = Connector::new().timeout(PATIENCE).largest_message(320);
     let (server, client) = small.pair::<Calls>().expect("a pair");
@@ -611,6 +627,7 @@ fn what_a_server_tells_of_itself_is_bounded_and_ends() {
     check(vec![packet(3, 0, 1, 0, &[])], None);
     check(vec![packet(3, 0, 1, 0, &[0, 0])], None); // a list, if it were one
     check(vec![packet(6, 0, 0, 0, &[])], None);
+    check(vec![packet(8, 0, 4, 0, &[])], None); // a refusal's code, which is none
 
     let describe = |answer: Vec<u8>| {
         let (server, client) = memring::pair::<Calls>().expect("a pair");
