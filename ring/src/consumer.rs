@@ -255,7 +255,7 @@ impl Consumer {
     /// [`next_ready`](Self::next_ready). Its bytes begin at a multiple of 8. One that is `usual` bytes long is taken the fastest.
     #[inline(always)]
     pub fn next_soon_unless(&mut self, usual: usize, stop: impl FnMut() -> bool) -> Option<Item> {
-        if self.sleeper.strategy() == Wait::Park || self.reader.life().is_forked() {
+        if !self.sleeper.spins() || self.reader.life().is_forked() {
             return self.reader.next();
         }
         self.reader.release_lent();

@@ -61,6 +61,12 @@ impl Learnt {
         }
     }
 
+    /// Whether the next wait spins, long trials left aside. Asking changes nothing.
+    #[inline]
+    pub(crate) fn pays(&self) -> bool {
+        !self.least.is_zero() && (self.misses < Self::PATIENCE || self.until_trial == 0)
+    }
+
     /// How long the next wait spins.
     pub(crate) fn budget(&mut self) -> Duration {
         self.tried = !self.least.is_zero();
@@ -71,7 +77,7 @@ impl Learnt {
             self.prompt = 0;
             return Self::LONG;
         }
-        if self.misses >= Self::PATIENCE && self.until_trial > 0 {
+        if !self.pays() {
             self.until_trial -= 1;
             self.tried = false;
             return Duration::ZERO;
@@ -133,7 +139,8 @@ mod tests {
             assert!(!learnt.budget().is_zero());
             learnt.waited(LATE, true);
         }
-        let idle = (0..).take_while(|_| learnt.budget().is_zero()).count();
+        let idle = (0..).take_while(|_| !learnt.pays() && learnt.budget().is_zero()).count();
+        assert!(learnt.pays());
         assert_eq!(idle as u32, Learnt::FIRST_PAUSE);
         learnt.waited(SOON, false);
         for _ in 0..100 {

@@ -238,6 +238,16 @@ impl<const HALF: usize> Sleeper<HALF> {
         found
     }
 
+    /// Whether the next wait spins at first.
+    #[inline]
+    pub(crate) fn spins(&self) -> bool {
+        match self.strategy {
+            Wait::Spin => true,
+            Wait::Adaptive => self.learnt.pays(),
+            Wait::Park => false,
+        }
+    }
+
     /// How long the next wait spins before it sleeps; `None` is for ever. Asked once a wait.
     pub(crate) fn budget(&mut self) -> Option<Duration> {
         match self.strategy {
