@@ -16,6 +16,7 @@ use memring::rpc::{
     ReplyError, Serve, TaskRequest, Work,
 };
 use memring::{Connector, Lanes};
+use tokio::sync::Semaphore;
 
 use super::acts::*;
 use super::raw::{call, kind, open, packet, recv, send};
@@ -189,20 +190,21 @@ trait Crowd {
     fn stays();
 }
 
-#[derive(Clone, Default)]
-struct Staying(Arc<AtomicU64>);
+/// How many have begun, and what they wait for.
+#[derive(Clone)]
+struct Staying(Arc<AtomicU64>, Arc<Semaphore>);
 
 impl CrowdAsyncServer for Staying {
     async fn stays(&self, _: &Call<'_>) {
         self.0.fetch_add(1, Relaxed);
-        std::future::pending().await
+        let _closed = self.1.acquire().await;
     }
 }
 
 #[test]
 fn no_more_calls_run_as_tasks_than_may_though_nobody_waits_for_an_answer() {
     const MAY: u64 = 1024;
-    let stays = Staying::default();
+    let stays = Staying(Arc::default(), Arc::new(Semaphore::new(0)));
     let (server, client) = memring::pair::<Calls>().expect("a pair");
     let server = Link::serving(server, [Crowd::serve_async(stays.clone())]);
     let served = serve(Way::Tokio(0), server);
@@ -215,7 +217,9 @@ fn no_more_calls_run_as_tasks_than_may_though_nobody_waits_for_an_answer() {
     assert_eq!([recv(&mut raw), recv(&mut raw)].map(|opened| opened.tag), [1, 2]);
     assert_eq!(stays.0.load(Relaxed), MAY);
     drop(raw);
+    stays.1.close();
     served.join().expect("no panic");
+    assert_eq!(stays.0.load(Relaxed), 2 * MAY, "what was told is done");
 }
 
 #[test]
