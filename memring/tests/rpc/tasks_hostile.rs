@@ -355,12 +355,12 @@ fn what_waits_for_room_in_a_thread_ends_when_it_is_cancelled() {
         fn take(of: &[u8]);
         fn parts(of: &[u8]) -> Stream<u64>;
     }
+    const LONG: &[u8] = &[1; 100_000];
     type Waits = fn(&TakesClient) -> Result<(), CallError>;
-    let more = [1_u8; 100_000];
     let ways: [Waits; 3] = [
-        |takes| takes.length(&[1; 100_000]).map(drop),
-        |takes| takes.take(&[1; 100_000]),
-        |takes| takes.parts(&[1; 100_000])?.recv().map(drop),
+        |takes| takes.length(LONG).map(drop),
+        |takes| takes.take(LONG),
+        |takes| takes.parts(LONG)?.recv().map(drop),
     ];
     for waits in ways {
         let (raw, takes) = raw_server::<TakesClient>();
@@ -368,7 +368,7 @@ fn what_waits_for_room_in_a_thread_ends_when_it_is_cancelled() {
         let canceller = cancel.clone();
         let (ends, link) = (takes.with(Options::new().cancel(&cancel)), takes.link());
         let first = takes.with(Options::new().cancel(&cancel));
-        let sending = thread::spawn(move || first.length(&more));
+        let sending = thread::spawn(move || first.length(LONG));
         eventually("a part of it has room", || left(&link) != 0);
         // Somebody else waits for the half that the first has, or will.
         let behind = thread::spawn(move || waits(&ends));
