@@ -9,6 +9,7 @@ mod ends;
 mod evolution;
 mod example;
 mod hostile;
+mod hostile_servers;
 mod json;
 mod panics;
 mod raw;
