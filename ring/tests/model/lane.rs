@@ -1,11 +1,4 @@
-//! The ring against a model: a queue. Whatever is done to the two halves, what arrives is what was sent.
-//!
-//! One thread drives both halves through random operations, so that every failure can be shrunk and
-//! repeated. What only happens between threads is in `stress.rs`, and in the models that loom explores.
-
-#![allow(unsafe_code)]
-
-mod support;
+//! A lane, and beside it the queue that it has to be: each operation is done to both.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -14,192 +7,34 @@ use std::time::Instant;
 use memring_ring::buffer::Buffer;
 use memring_ring::consumer::{Consumer, Item, RecvError, TryRecvError};
 use memring_ring::producer::{Producer, SendError, TrySendError};
-use memring_ring::{Delivery, End, Terms, Wait};
-use proptest::prelude::*;
-use proptest::sample::select;
+use memring_ring::{Delivery, Terms, Wait};
 
-use support::{Fencing, STARTS, bytes, sides};
-
-/// How large a message is, in the sizes where something changes.
-#[derive(Clone, Copy, Debug)]
-enum Size {
-    Small(usize),
-    /// About the largest of a pack.
-    Entry(isize),
-    /// About the largest of one frame.
-    Frame(isize),
-    /// About the largest that the lane holds at once.
-    AtOnce(isize),
-    /// About the negotiated largest.
-    Largest(isize),
-    /// So many thousandths of the largest.
-    Share(usize),
-}
-
-impl Size {
-    fn of(self, sizes: &Sizes) -> usize {
-        let (base, offset) = match self {
-            Self::Small(size) => return size,
-            Self::Share(share) => return sizes.max_message * share / 1000,
-            Self::Entry(offset) => (sizes.frame - 16, offset),
-            Self::Frame(offset) => (sizes.frame, offset),
-            Self::AtOnce(offset) => (sizes.at_once, offset),
-            Self::Largest(offset) => (sizes.max_message, offset),
-        };
-        base.saturating_add_signed(offset)
-    }
-}
-
-/// The largest messages there are, in bytes.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    /// One frame holds: a quarter of the lane less the header.
-    frame: usize,
-    /// An empty lane holds: all of it, but four headers of parts, the total and the next header.
-    at_once: usize,
-    /// Was agreed.
-    max_message: usize,
-}
-
-impl Sizes {
-    fn of(setting: Setting) -> Self {
-        let capacity = setting.capacity as usize;
-        Self {
-            frame: capacity / 4 - 16,
-            at_once: capacity - 5 * 16 - 8,
-            max_message: capacity * setting.largest as usize / 100,
-        }
-    }
-}
-
-fn size() -> impl Strategy<Value = Size> {
-    prop_oneof![
-        8 => (0..80_usize).prop_map(Size::Small),
-        2 => (-20..20_isize).prop_map(Size::Entry),
-        2 => (-20..20_isize).prop_map(Size::Frame),
-        2 => (-20..20_isize).prop_map(Size::AtOnce),
-        1 => (-2..3_isize).prop_map(Size::Largest),
-        2 => (0..1001_usize).prop_map(Size::Share),
-    ]
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Push {
-    Bytes(Size),
-    /// Messages of one length and without a tag.
-    Alike(Size, usize),
-    /// Claimed, written in two pieces, and committed or dropped.
-    Grant {
-        size: Size,
-        commit: bool,
-    },
-    Flush,
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    TrySend(Size),
-    TrySendVectored(Size, Vec<usize>),
-    /// Two pieces, with so many zeros between them.
-    SendTwo {
-        size: Size,
-        cut: usize,
-        gap: usize,
-    },
-    /// Sends with no time left: in the middle of a large message that means giving it up.
-    Send(Size),
-    SendVectored(Size, Vec<usize>),
-    Claim {
-        size: Size,
-        commit: bool,
-        wait: bool,
-    },
-    Batch {
-        pushes: Vec<Push>,
-        leak: bool,
-        wait: bool,
-    },
-    /// So many messages of so many words, at once and with no time left.
-    SendAlike {
-        words: usize,
-        count: usize,
-    },
-    WaitForRoom(Size),
-    /// Receives a message whose length is known, if that is short.
-    NextOf {
-        packed: bool,
-    },
-    /// Receives a message that is expected to be so much longer than it is.
-    NextSoon {
-        longer: usize,
-    },
-    /// Takes some of what is left of a pack.
-    SkipAlike,
-    TryRecv,
-    Recv,
-    Take,
-    /// Receives until there is nothing more.
-    Drain,
-    Publish,
-    Strategy(Wait),
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let push = prop_oneof![
-        6 => size().prop_map(Push::Bytes),
-        3 => (size(), 1..9_usize).prop_map(|(size, count)| Push::Alike(size, count)),
-        2 => (size(), any::<bool>()).prop_map(|(size, commit)| Push::Grant { size, commit }),
-        1 => Just(Push::Flush),
-    ];
-    let cuts = || prop::collection::vec(0..4000_usize, 0..6);
-    prop_oneof![
-        6 => size().prop_map(Op::TrySend),
-        2 => (size(), cuts()).prop_map(|(size, cuts)| Op::TrySendVectored(size, cuts)),
-        3 => (size(), 0..200_usize, 0..70_usize)
-            .prop_map(|(size, cut, gap)| Op::SendTwo { size, cut, gap }),
-        3 => size().prop_map(Op::Send),
-        2 => (size(), cuts()).prop_map(|(size, cuts)| Op::SendVectored(size, cuts)),
-        3 => (size(), any::<bool>(), any::<bool>())
-            .prop_map(|(size, commit, wait)| Op::Claim { size, commit, wait }),
-        3 => (prop::collection::vec(push, 0..12), any::<bool>(), any::<bool>())
-            .prop_map(|(pushes, leak, wait)| Op::Batch { pushes, leak, wait }),
-        2 => (1..40_usize, 0..30_usize).prop_map(|(words, count)| Op::SendAlike { words, count }),
-        1 => size().prop_map(Op::WaitForRoom),
-        6 => any::<bool>().prop_map(|packed| Op::NextOf { packed }),
-        4 => select(vec![0, 0, 0, 1, 16, 5000]).prop_map(|longer| Op::NextSoon { longer }),
-        2 => Just(Op::SkipAlike),
-        8 => Just(Op::TryRecv),
-        3 => Just(Op::Recv),
-        3 => Just(Op::Take),
-        2 => Just(Op::Drain),
-        1 => Just(Op::Publish),
-        1 => select(vec![Wait::Spin, Wait::Adaptive, Wait::Park]).prop_map(Op::Strategy),
-    ]
-}
+use super::ops::{Op, Push, Setting, Size, Sizes};
+use super::support::{self, bytes, sides};
 
 /// What must have been sent and not yet received.
 #[derive(Default)]
-struct Queue {
-    messages: VecDeque<(Vec<u8>, u64)>,
+pub struct Queue {
+    pub messages: VecDeque<(Vec<u8>, u64)>,
     /// How many of the last ones may lie in an open pack, where no consumer sees them.
-    held_back: usize,
-    sent: u64,
-    sent_bytes: u64,
-    received: u64,
-    received_bytes: u64,
+    pub held_back: usize,
+    pub sent: u64,
+    pub sent_bytes: u64,
+    pub received: u64,
+    pub received_bytes: u64,
 }
 
-struct Lane {
-    producer: Producer,
-    consumer: Consumer,
-    sizes: Sizes,
-    queue: Queue,
-    spare: Buffer,
-    next: u64,
+pub struct Lane {
+    pub producer: Producer,
+    pub consumer: Consumer,
+    pub sizes: Sizes,
+    pub queue: Queue,
+    pub spare: Buffer,
+    pub next: u64,
     /// Nothing lies in the lane, and the producer can know.
-    empty: bool,
+    pub empty: bool,
     /// A large message may have been given up and not yet been marked so.
-    unfinished: bool,
+    pub unfinished: bool,
 }
 
 impl Lane {
@@ -335,7 +170,7 @@ impl Lane {
     }
 
     /// What the producer can know of what was received, after what it knew before.
-    fn delivered(&self, last: Delivery) -> Delivery {
+    pub fn delivered(&self, last: Delivery) -> Delivery {
         let delivery = self.producer.delivery();
         assert_eq!(delivery.sent, self.queue.sent);
         assert!(delivery.received >= last.received, "{delivery:?} after {last:?}");
@@ -367,7 +202,7 @@ impl Lane {
         }
     }
 
-    fn run(&mut self, op: Op) {
+    pub fn run(&mut self, op: Op) {
         let now = Some(Instant::now());
         let Sizes { frame, at_once, max_message: max } = self.sizes;
         let frame = frame.min(max);
@@ -584,34 +419,7 @@ fn write(grant: &mut memring_ring::grant::Grant<'_>, message: &[u8]) {
     assert_eq!(grant.written(), message.len());
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Setting {
-    capacity: u64,
-    /// The largest message, in percent of the lane.
-    largest: u64,
-    start: u64,
-    in_place: bool,
-    fencing: Fencing,
-}
-
-fn setting() -> impl Strategy<Value = Setting> {
-    (
-        select(vec![4096, 4096, 8192, 65536]),
-        select(vec![1_u64, 20, 24, 50, 97, 300]),
-        prop_oneof![select(STARTS.to_vec()), any::<u64>().prop_map(|start| start & !15)],
-        any::<bool>(),
-        select(vec![Fencing::Ours, Fencing::Full]),
-    )
-        .prop_map(|(capacity, largest, start, in_place, fencing)| Setting {
-            capacity,
-            largest,
-            start,
-            in_place,
-            fencing,
-        })
-}
-
-fn lane(setting: Setting) -> (Lane, support::Side) {
+pub fn lane(setting: Setting) -> (Lane, support::Side) {
     let sizes = Sizes::of(setting);
     let terms = Terms::new(sizes.max_message as u64).start(setting.start).wait(Wait::Park);
     let (us, peer) = sides(setting.capacity, &terms, setting.fencing);
@@ -633,93 +441,4 @@ fn lane(setting: Setting) -> (Lane, support::Side) {
     // The halves of the other lane stay, or their ends would be news.
     let rest = support::Side { producer: peer.producer, consumer: us.consumer, life: us.life };
     (lane, rest)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
-
-    #[test]
-    fn what_arrives_is_what_was_sent(
-        setting in setting(),
-        ops in prop::collection::vec(op(), 1..120),
-    ) {
-        let (mut lane, rest) = lane(setting);
-        let mut last = Delivery::default();
-        for op in ops {
-            lane.run(op);
-            last = lane.delivered(last);
-        }
-        let stats = lane.producer.stats();
-        prop_assert_eq!((stats.messages, stats.bytes), (lane.queue.sent, lane.queue.sent_bytes));
-        // The end comes after everything that was sent, held back or not, and stays.
-        let Lane { producer, mut consumer, mut queue, .. } = lane;
-        drop(producer);
-        for (expected, tag) in queue.messages.drain(..) {
-            let item = consumer.recv(None).expect("it was sent before the end");
-            prop_assert_eq!((consumer.bytes(&item), item.tag), (&expected[..], tag));
-            queue.received += 1;
-            queue.received_bytes += item.len() as u64;
-        }
-        for _ in 0..2 {
-            prop_assert_eq!(consumer.recv(None).err(), Some(RecvError::Ended(End::Closed)));
-            prop_assert_eq!(consumer.try_recv().err(), Some(TryRecvError::Ended(End::Closed)));
-        }
-        let stats = consumer.stats();
-        prop_assert_eq!((stats.messages, stats.bytes), (queue.received, queue.received_bytes));
-        drop(rest);
-    }
-
-    #[test]
-    fn once_everything_is_received_nothing_is_in_doubt(
-        setting in setting(),
-        ops in prop::collection::vec(op(), 1..60),
-    ) {
-        let (mut lane, rest) = lane(setting);
-        for op in ops {
-            lane.run(op);
-        }
-        lane.run(Op::Drain);
-        let held_back = lane.queue.messages.len() as u64;
-        let delivery = lane.producer.delivery();
-        prop_assert_eq!(delivery.sent, lane.queue.sent);
-        prop_assert_eq!((delivery.in_doubt, delivery.unpublished()), (0, held_back));
-        drop(rest);
-    }
-
-    #[test]
-    fn a_consumer_that_leaves_ends_the_sending(
-        setting in setting(),
-        before in prop::collection::vec(op(), 0..40),
-        after in prop::collection::vec(size(), 1..200),
-    ) {
-        let (mut lane, rest) = lane(setting);
-        for op in before {
-            lane.run(op);
-        }
-        let Lane { mut producer, consumer, .. } = lane;
-        drop(consumer);
-        let mut closed = false;
-        for (n, size) in after.into_iter().enumerate() {
-            let message = bytes(n as u64, size.of(&Sizes::of(setting)));
-            // It is found out at the latest when there seems to be no room.
-            let outcome = producer.send(&message, 0, None);
-            match outcome {
-                Ok(()) => prop_assert!(!closed, "sent after the end"),
-                Err(SendError::TooLarge { .. }) => {}
-                Err(SendError::Ended(end)) => {
-                    prop_assert_eq!(end, End::Closed);
-                    closed = true;
-                }
-                Err(other) => panic!("{other}"),
-            }
-            if closed {
-                prop_assert_eq!(producer.end(), Some(End::Closed));
-                prop_assert_eq!(
-                    producer.batch().try_push(&[], 0),
-                    Err(TrySendError::Ended(End::Closed))
-                );
-            }
-        }
-        drop(rest);
-    }
 }
