@@ -4,6 +4,8 @@
 //! A child echoes. All ways take turns in one run; caller and child each have a processor of their own.
 //!
 //! `cargo run --release -p memring-benches --bin calls [ROUNDS]`
+//!
+//! `ONLY=call`, `ONLY=flight` and `ONLY=threads` make one kind of calls alone, for a profiler.
 
 use std::collections::VecDeque;
 use std::process::{Child, Command};

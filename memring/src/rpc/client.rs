@@ -203,14 +203,14 @@ impl Bound {
 
     /// Calls a member that answers nothing.
     pub fn tell<A, CA: Carries<A>>(&self, member: usize, arguments: &A) -> Result<(), CallError> {
-        let number = self.reach(member)?;
         let until = self.options.until();
         until.check()?;
+        // What may be cancelled waits for room where it can be.
         if until.may_be_cancelled() && !CA::MORE {
             let mut told = self.begin_to_tell_in_task::<A, CA>(member, arguments, &until)?;
             return told.send(&self.shared, &until);
         }
-        let header = self.header(Kind::Tell, number, until.deadline);
+        let header = self.header(Kind::Tell, self.reach(member)?, until.deadline);
         let sent = self.shared.send(header, 0, &Value::<A, CA>::new(arguments), until.deadline);
         sent.map_err(|error| not_sent(error.into()))
     }

@@ -156,7 +156,8 @@ impl Cancel {
         Self::default()
     }
 
-    /// Cancels: a task that waits for an answer is woken, a thread returns within 10 ms, and the peer is told.
+    /// Cancels: a task that waits for an answer is woken, a thread returns within 10 ms, and the peer is told. What carries
+    /// descriptors or blobs and waits for room goes on waiting until its deadline.
     pub fn cancel(&self) {
         // ORDERING: Release; pairs with the Acquire in `is_cancelled`.
         self.inner.cancelled.store(true, Ordering::Release);

@@ -12,7 +12,7 @@ use memring::rpc::{
 };
 
 use super::hostile::*;
-use super::raw::{call, kind, open, packet, recv, send};
+use super::raw::{call, kind, open, opened, packet, recv, send};
 use super::support::{PATIENCE, Scratch, eventually, eventually_asleep, soon, tid};
 
 #[test]
@@ -56,15 +56,7 @@ fn raw_server_of<C: Client + Send + 'static>() -> (Raw, C) {
     let (server, client) = pair();
     let mut raw = Raw::over(server);
     let opening = thread::spawn(move || Link::over(client).open::<C>());
-    let asked = recv(&mut raw);
-    assert_eq!((kind(&asked), asked.tag), (1, 1));
-    let count = AllClient::interface().members.len() as u16;
-    let mut standings = count.to_le_bytes().to_vec();
-    (0..u32::from(count)).for_each(|member| {
-        standings.push(0);
-        standings.extend(member.to_le_bytes());
-    });
-    send(&mut raw, &packet(2, 0, 16, 0, &standings), 1);
+    opened::<C>(&mut raw);
     (raw, opening.join().expect("no panic").expect("opened"))
 }
 

@@ -1,5 +1,6 @@
 //! Packets of calls, made and sent one by one: for the other end of whoever is tested.
 
+use memring::rpc::Client;
 use memring::rpc::fuzzing::{Raw, RawPacket};
 
 use super::support::soon;
@@ -36,4 +37,18 @@ pub fn send(raw: &mut Raw, packet: &[u8], tag: u64) {
 #[track_caller]
 pub fn recv(raw: &mut Raw) -> RawPacket {
     raw.recv(soon()).expect("a packet")
+}
+
+/// Answers the opening of an interface, the first question of all, as if it were served as the client knows it.
+#[track_caller]
+pub fn opened<C: Client>(raw: &mut Raw) {
+    let asked = recv(raw);
+    assert_eq!((kind(&asked), asked.tag), (1, 1));
+    let count = C::interface().members.len() as u16;
+    let mut standings = count.to_le_bytes().to_vec();
+    (0..u32::from(count)).for_each(|member| {
+        standings.push(0);
+        standings.extend(member.to_le_bytes());
+    });
+    send(raw, &packet(2, 0, 16, 0, &standings), 1);
 }

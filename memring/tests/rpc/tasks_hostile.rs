@@ -19,7 +19,7 @@ use memring::{Connector, Lanes};
 use tokio::sync::Semaphore;
 
 use super::acts::*;
-use super::raw::{call, kind, open, packet, recv, send};
+use super::raw::{call, kind, open, opened, packet, recv, send};
 use super::support::{PATIENCE, eventually, soon};
 
 #[test]
@@ -270,15 +270,7 @@ fn raw_server<C: Client + Send + 'static>() -> (Raw, C) {
     let (server, client) = lanes.pair::<Calls>().expect("a pair");
     let mut raw = Raw::over(server);
     let opening = thread::spawn(move || pollster::block_on(Link::over(client).open_async::<C>()));
-    let asked = recv(&mut raw);
-    assert_eq!((kind(&asked), asked.tag), (1, 1));
-    let count = C::interface().members.len() as u16;
-    let mut standings = count.to_le_bytes().to_vec();
-    (0..u32::from(count)).for_each(|member| {
-        standings.push(0);
-        standings.extend(member.to_le_bytes());
-    });
-    send(&mut raw, &packet(2, 0, 16, 0, &standings), 1);
+    opened::<C>(&mut raw);
     (raw, opening.join().expect("no panic").expect("opened"))
 }
 
